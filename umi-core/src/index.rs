@@ -1,0 +1,102 @@
+//! Indexes: search structures derived from the ledger, which can be thrown away and rebuilt.
+
+pub(crate) mod analysis;
+pub(crate) mod ram;
+pub(crate) mod ranking;
+pub(crate) mod vector;
+
+use std::{collections::BTreeSet, fmt};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    entity::EntityType,
+    episode::Kind,
+    error::Result,
+    ledger::Ledger,
+    scope::Scope,
+};
+
+/// A question to an index. Its scope is resolved: no part stands for a handle's value any more.
+#[derive(Clone, Debug)]
+pub struct SearchQuery {
+    /// Whose memory.
+    pub scope: Scope,
+    /// The question's words.
+    pub text: String,
+    /// The question's unit vector; none leaves the vector signal out.
+    pub vector: Option<Vec<f32>>,
+    /// Whether words count.
+    pub use_text: bool,
+    /// The kinds to give.
+    pub kinds: BTreeSet<Kind>,
+    /// The types of fact to give; none for all. Episodes are of type note.
+    pub entity_types: Option<BTreeSet<EntityType>>,
+    /// The time at which a fact must hold and by which an episode must have been said.
+    pub valid_at: ValidAt,
+    /// Episodes by `at`, facts by overlap, both ends included.
+    pub time_range: Option<(Timestamp, Timestamp)>,
+    /// The most hits to give.
+    pub limit: usize,
+    /// The least score to give.
+    pub min_score: f64,
+    /// Whether every signal is told.
+    pub explain: bool,
+}
+
+/// Which versions a search reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValidAt {
+    /// Facts that hold now; every episode.
+    Now(Timestamp),
+    /// Facts that held then; episodes said by then.
+    AsOf(Timestamp),
+    /// Every version: a time range is given instead.
+    Any,
+}
+
+/// A row that an index found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The id of the episode or the version.
+    pub id: Uuid,
+    /// Fact or episode.
+    pub kind: Kind,
+    /// The absolute relevance, from 0 to 1.
+    pub score: f64,
+    /// What the score and the rank were made of, in a fixed order.
+    pub signals: Vec<(&'static str, f64)>,
+}
+
+/// The state of an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexStats {
+    /// Tenants that are loaded.
+    pub users_loaded: u64,
+    /// Rows that are loaded.
+    pub rows_loaded: u64,
+    /// Bytes in use.
+    pub bytes: u64,
+    /// The most bytes to use.
+    pub bytes_limit: u64,
+    /// Searches that were answered by a scan of the ledger because the tenant is over the bound.
+    pub scans: u64,
+    /// Tenants that were dropped to stay within the bound.
+    pub evictions: u64,
+    /// The lowest place in the feed that a loaded tenant stands at; none when nothing is loaded.
+    pub watermark: Option<i64>,
+}
+
+/// Finds rows by words and vectors.
+#[async_trait]
+pub trait Index: Send + Sync + fmt::Debug {
+    /// The best rows, best first, after following the ledger up to its head; ties by id.
+    async fn search(&self, ledger: &dyn Ledger, query: &SearchQuery) -> Result<Vec<Hit>>;
+    /// The state of the index.
+    fn stats(&self) -> IndexStats;
+    /// Throws everything away; the next search loads again.
+    fn clear(&self);
+}

@@ -1,0 +1,472 @@
+//! The ledger: the durable truth. [`Ledger`] is what a store must do; the rows that it takes and gives are below.
+//!
+//! Every change of a row takes a new `seq` from one counter inside its transaction, so the order of commits is the
+//! order of `seq`, and every deletion leaves a nameless row in the same feed.
+
+pub(crate) mod sqlite;
+
+use std::{fmt, path::Path};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    core_memory::{Block, BlockType, CoreLimits, CoreMemory},
+    embed::EmbeddingSpace,
+    entity::{Entity, EntityType, EvolutionRelation},
+    episode::{Episode, Kind},
+    error::{Error, Result},
+    metadata::Metadata,
+    scope::Scope,
+    working_memory::WorkingLimits,
+};
+
+/// A piece of a text as the index needs it: the whole (ordinal 0) or a part of a long one.
+///
+/// Both blobs are the index's own encodings, which the ledger keeps without reading them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// 0 for the whole text, then 1, 2, … for its parts.
+    pub ordinal: u32,
+    /// The encoded terms and tokens.
+    pub lexical: Vec<u8>,
+    /// The encoded vector, or none while it is missing.
+    pub vector: Option<Vec<u8>>,
+}
+
+/// An episode to append, with what the index needs of it.
+#[derive(Clone, Debug)]
+pub struct NewEpisode {
+    /// The episode as it will be read.
+    pub episode: Episode,
+    /// Its pieces.
+    pub pieces: Vec<Piece>,
+    /// The idempotency key, unique in the tenant.
+    pub key: Option<String>,
+    /// The id of a job to leave behind when the pieces lack their vectors.
+    pub embed_job: Option<Uuid>,
+}
+
+/// What became of one appended episode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The episode's id: that of an earlier call when the key was known.
+    pub id: Uuid,
+    /// Whether a row was written; false when the key was known.
+    pub is_new: bool,
+}
+
+/// A fact to record: the entity's id becomes the id of this saying.
+#[derive(Clone, Debug)]
+pub struct NewFact {
+    /// The fact with its scope, times and provenance; `valid_to` and `last_seen` are the ledger's to decide.
+    pub entity: Entity,
+    /// What the index needs of it.
+    pub piece: Piece,
+    /// The id of a job to leave behind when the piece lacks its vector.
+    pub embed_job: Option<Uuid>,
+}
+
+/// What became of a recorded fact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The version that the saying is part of.
+    pub entity: Entity,
+    /// The relations that came into being.
+    pub evolutions: Vec<EvolutionRelation>,
+}
+
+/// A new version of a stored fact.
+#[derive(Clone, Debug)]
+pub struct FactUpdate {
+    /// The version (or a saying of it) to follow.
+    pub id: Uuid,
+    /// The id of the new saying.
+    pub new_id: Uuid,
+    /// The new content, or none to keep it.
+    pub content: Option<String>,
+    /// Keys to set or add.
+    pub metadata: Option<Metadata>,
+    /// The new confidence, or none to keep it.
+    pub confidence: Option<f64>,
+    /// The new importance, or none to keep it.
+    pub importance: Option<f64>,
+    /// What the index needs of the new version.
+    pub piece: Piece,
+    /// As in [`NewFact`].
+    pub embed_job: Option<Uuid>,
+    /// The time of the update, from which the new version holds.
+    pub now: Timestamp,
+}
+
+/// Which facts to list.
+#[derive(Clone, Debug, Default)]
+pub struct FactFilter {
+    /// Only of this type.
+    pub entity_type: Option<EntityType>,
+    /// Only versions that hold at this time; none for all versions.
+    pub valid_at: Option<Timestamp>,
+    /// The most to give.
+    pub limit: usize,
+    /// How many to pass over.
+    pub offset: usize,
+}
+
+/// Which episodes to list.
+#[derive(Clone, Copy, Debug)]
+pub struct EpisodePage {
+    /// The most to give.
+    pub limit: usize,
+    /// How many to pass over, from the end that `newest_first` names.
+    pub offset: usize,
+    /// Counts from the newest; the result is in (`at`, `seq`) order either way.
+    pub newest_first: bool,
+}
+
+/// What forgetting does with a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetReach {
+    /// The named version only; its predecessor is current again.
+    Version,
+    /// The whole history.
+    Chain,
+}
+
+/// Work that was left for later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Job {
+    /// The job's id.
+    pub id: Uuid,
+    /// What is to be done.
+    pub kind: JobKind,
+    /// The episode that it is about; none when it is about a fact that no episode said.
+    pub episode_id: Option<Uuid>,
+    /// The row that it is about: an episode, or a saying of a fact.
+    pub owner: Owner,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The kinds of job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobKind {
+    /// Embed the pieces of the owner.
+    Embed,
+}
+
+impl JobKind {
+    /// The kind's name, in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Embed => "embed",
+        }
+    }
+}
+
+/// The row that owns pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    /// An episode, or a saying of a fact.
+    pub kind: Kind,
+    /// Its id.
+    pub id: Uuid,
+}
+
+/// The text of an owner without vectors, for embedding it again: enough to compose what is indexed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum OwnerText {
+    /// An episode.
+    Episode(Episode),
+    /// A saying of a fact, as an entity.
+    Fact(Entity),
+}
+
+/// The vectors of one owner, by the ordinals of its pieces.
+#[derive(Clone, Debug)]
+pub struct OwnerVectors {
+    /// The owner.
+    pub owner: Owner,
+    /// Encoded vectors by ordinal.
+    pub vectors: Vec<(u32, Vec<u8>)>,
+}
+
+/// A row as the index follows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndexRow {
+    /// The id of the episode, or of the version.
+    pub id: Uuid,
+    /// Fact or episode.
+    pub kind: Kind,
+    /// Its place in the feed.
+    pub seq: i64,
+    /// The (agent, session) pairs under which it was said: one for an episode, one or more for a version.
+    pub origins: Vec<(Option<String>, Option<String>)>,
+    /// The speaker's part; empty for a fact.
+    pub role: String,
+    /// The speaker's name; the subject's for a fact.
+    pub name: Option<String>,
+    /// The type of a fact; note for an episode.
+    pub entity_type: EntityType,
+    /// `at` of an episode, `valid_from` of a version.
+    pub from: Timestamp,
+    /// `valid_to` of a version.
+    pub to: Option<Timestamp>,
+    /// The prior.
+    pub importance: f64,
+    /// Its pieces, by ordinal.
+    pub pieces: Vec<Piece>,
+}
+
+/// A stretch of the feed of one tenant.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Changed or new rows in the order of `seq`.
+    pub rows: Vec<IndexRow>,
+    /// Ids that were deleted, or that are versions no more.
+    pub removed: Vec<Uuid>,
+    /// The place in the feed up to which this stretch reaches.
+    pub head: i64,
+    /// Whether there is more behind it.
+    pub has_more: bool,
+}
+
+/// The number of rows by kind, and bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LedgerStats {
+    /// Episodes.
+    pub episodes: u64,
+    /// Versions of facts that nothing has followed.
+    pub current_facts: u64,
+    /// All versions of facts.
+    pub versions: u64,
+    /// Sayings of facts.
+    pub sightings: u64,
+    /// Relations between versions.
+    pub evolutions: u64,
+    /// Pieces of texts.
+    pub pieces: u64,
+    /// Pieces with a vector in the active space.
+    pub vectors: u64,
+    /// Jobs that wait.
+    pub jobs: u64,
+    /// Versions of core blocks.
+    pub block_versions: u64,
+    /// Working keys, expired ones included.
+    pub working_keys: u64,
+    /// Tenants with an episode or a fact.
+    pub users: u64,
+    /// Bytes of all files of the store.
+    pub bytes_on_disk: u64,
+    /// The place in the feed.
+    pub seq: i64,
+}
+
+/// A working key as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkingEntry {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// When it expires; none for never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A change of a working key that depends on its present value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkingChange {
+    /// Replace the value and its time to live.
+    Set(Vec<u8>),
+    /// Add to a decimal number; a missing key counts as 0.
+    Increment(i64),
+    /// Put bytes behind the value; a missing key counts as empty.
+    Append(Vec<u8>),
+    /// Give it a new time to live.
+    Touch,
+}
+
+/// What a [`WorkingChange`] left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worked {
+    /// Nothing to tell (`Set`).
+    Done,
+    /// The new number.
+    Number(i64),
+    /// The new length in bytes.
+    Length(usize),
+    /// Whether the key was there (`Touch`).
+    Touched(bool),
+}
+
+/// The findings of a check of the whole store; empty lists mean that it is sound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// One line a finding, with the table and id.
+    pub problems: Vec<String>,
+    /// Rows that were looked at, by table.
+    pub checked: Vec<(String, u64)>,
+}
+
+/// The durable truth of a store.
+///
+/// A write that returns an error has changed nothing. Reads see every commit that was acknowledged before they began.
+#[async_trait]
+pub trait Ledger: Send + Sync + fmt::Debug {
+    /// The store's folder, or none in memory.
+    fn path(&self) -> Option<&Path>;
+
+    // ---- embedding spaces -------------------------------------------------------------------------------------
+
+    /// The space whose vectors are in use; none in a new store.
+    async fn active_space(&self) -> Result<Option<EmbeddingSpace>>;
+    /// Makes `space` the active one of a store that has none.
+    ///
+    /// # Errors
+    /// `EmbeddingSpace` when another one is active.
+    async fn claim_space(&self, space: &EmbeddingSpace) -> Result<()>;
+    /// Owners without vectors in `space`, up to `limit`.
+    async fn owners_without_vectors(&self, space: &EmbeddingSpace, limit: usize) -> Result<Vec<OwnerText>>;
+    /// How many owners lack vectors in `space`.
+    async fn count_without_vectors(&self, space: &EmbeddingSpace) -> Result<u64>;
+    /// Stores vectors in `space`, whether it is active or is being built. Owners that are gone are passed over.
+    async fn put_vectors(&self, space: &EmbeddingSpace, vectors: Vec<OwnerVectors>) -> Result<()>;
+    /// Makes `space` the active one and drops the vectors of every other, if no owner lacks its vectors in it.
+    /// Gives whether it did.
+    async fn activate_space(&self, space: &EmbeddingSpace) -> Result<bool>;
+
+    // ---- episodes and facts -----------------------------------------------------------------------------------
+
+    /// Appends episodes in one transaction.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a key is known with another text; `EmbeddingSpace` when `space` is not the active one.
+    async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>>;
+    /// Records facts in one transaction.
+    async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>>;
+    /// Records a new version behind a stored one.
+    ///
+    /// # Errors
+    /// `NotFound` when the scope has no such fact.
+    async fn update(&self, space: &EmbeddingSpace, scope: &Scope, update: FactUpdate) -> Result<Recorded>;
+    /// Removes a row and all that was derived from it. Gives whether it was there.
+    async fn forget(&self, scope: &Scope, id: Uuid, reach: ForgetReach, now: Timestamp) -> Result<bool>;
+    /// Removes everything of a scope: facts, episodes, core, working, jobs. Gives the number of facts and episodes.
+    async fn forget_scope(&self, scope: &Scope, now: Timestamp) -> Result<u64>;
+    /// Rewrites the store so that no byte of what was forgotten is left in its folder.
+    async fn purge(&self) -> Result<()>;
+
+    /// A version, by its id or that of one of its sayings.
+    async fn fact(&self, scope: &Scope, id: Uuid) -> Result<Option<Entity>>;
+    /// An episode.
+    async fn episode(&self, scope: &Scope, id: Uuid) -> Result<Option<Episode>>;
+    /// The versions that exist among `ids`, in no particular order.
+    async fn facts_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Entity>>;
+    /// The episodes that exist among `ids`, in no particular order.
+    async fn episodes_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Episode>>;
+    /// The chain of a version, oldest first; empty for an unknown id.
+    async fn history(&self, scope: &Scope, id: Uuid) -> Result<Vec<Entity>>;
+    /// The relations from or to a version; empty for an unknown id.
+    async fn evolutions(&self, scope: &Scope, id: Uuid) -> Result<Vec<EvolutionRelation>>;
+    /// Facts, ordered by (`valid_from`, `seq`).
+    async fn facts(&self, scope: &Scope, filter: &FactFilter) -> Result<Vec<Entity>>;
+    /// Episodes, in (`at`, `seq`) order.
+    async fn episodes(&self, scope: &Scope, page: EpisodePage) -> Result<Vec<Episode>>;
+    /// Facts that hold at `now`, plus episodes.
+    async fn count(&self, scope: &Scope, now: Timestamp) -> Result<u64>;
+
+    // ---- jobs -------------------------------------------------------------------------------------------------
+
+    /// Jobs that wait, oldest first.
+    async fn pending(&self, scope: &Scope) -> Result<Vec<Job>>;
+    /// Takes up to `limit` jobs that nobody holds, of all tenants, and holds them until `until`.
+    async fn lease_jobs(&self, limit: usize, now: Timestamp, until: Timestamp) -> Result<Vec<(Job, OwnerText)>>;
+    /// Stores a job's vectors and removes it, in one transaction. A job whose owner is gone does nothing.
+    async fn finish_embed_job(&self, space: &EmbeddingSpace, job: Uuid, vectors: OwnerVectors) -> Result<()>;
+    /// Notes that a job failed and lets go of it.
+    async fn fail_job(&self, job: Uuid, error: &Error) -> Result<()>;
+
+    // ---- the feed ---------------------------------------------------------------------------------------------
+
+    /// The place of the last change, those of other processes included. Cheap enough for every read.
+    fn head(&self) -> Result<i64>;
+    /// What changed in the tenant of `scope` behind `after`, at most about `limit` rows of it.
+    async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes>;
+
+    // ---- core and working memory ------------------------------------------------------------------------------
+
+    /// The core memory of (user, agent). Cheap enough for every prompt.
+    async fn core(&self, scope: &Scope, limits: CoreLimits) -> Result<CoreMemory>;
+    /// Replaces a block's content; a label or importance of none keeps the old one.
+    #[expect(clippy::too_many_arguments, reason = "one row's columns")]
+    async fn set_block(
+        &self,
+        scope: &Scope,
+        limits: CoreLimits,
+        block_type: BlockType,
+        content: &str,
+        label: Option<&str>,
+        importance: Option<f64>,
+        now: Timestamp,
+    ) -> Result<Block>;
+    /// Removes a block; its versions stay. Gives whether it was there.
+    async fn remove_block(&self, scope: &Scope, block_type: BlockType, now: Timestamp) -> Result<bool>;
+    /// Removes every block; their versions stay.
+    async fn clear_core(&self, scope: &Scope, now: Timestamp) -> Result<()>;
+    /// Every version of a block, oldest first.
+    async fn block_versions(&self, scope: &Scope, block_type: BlockType) -> Result<Vec<Block>>;
+    /// Makes an old version's content the newest version.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such version.
+    async fn restore_block(
+        &self,
+        scope: &Scope,
+        limits: CoreLimits,
+        block_type: BlockType,
+        version: u64,
+        now: Timestamp,
+    ) -> Result<Block>;
+
+    /// A live working value of (user, agent, session).
+    async fn working_get(&self, scope: &Scope, key: &str, now: Timestamp) -> Result<Option<WorkingEntry>>;
+    /// Every live working entry, by key.
+    async fn working_entries(&self, scope: &Scope, now: Timestamp) -> Result<Vec<WorkingEntry>>;
+    /// (bytes, entries) that are live.
+    async fn working_usage(&self, scope: &Scope, now: Timestamp) -> Result<(usize, usize)>;
+    /// Changes one key. `ttl` of none keeps the key's own, or gives a new key the default.
+    async fn working_change(
+        &self,
+        scope: &Scope,
+        limits: WorkingLimits,
+        key: &str,
+        change: WorkingChange,
+        ttl: Option<crate::working_memory::TimeToLive>,
+        now: Timestamp,
+    ) -> Result<Worked>;
+    /// Deletes a key. Gives whether it was live.
+    async fn working_delete(&self, scope: &Scope, key: &str, now: Timestamp) -> Result<bool>;
+    /// Deletes expired keys of the scope. Gives how many.
+    async fn working_cleanup(&self, scope: &Scope, now: Timestamp) -> Result<usize>;
+    /// Deletes every key of the scope.
+    async fn working_clear(&self, scope: &Scope) -> Result<()>;
+
+    // ---- the whole --------------------------------------------------------------------------------------------
+
+    /// Rows by kind, and bytes.
+    async fn stats(&self) -> Result<LedgerStats>;
+    /// Writes a consistent copy of the store into the folder `to`, which must not exist or be empty.
+    async fn backup(&self, to: &Path) -> Result<()>;
+    /// Verifies pages, foreign keys, the feed, and chains against sightings.
+    async fn check(&self) -> Result<CheckReport>;
+    /// Waits until every write that was accepted is durable, then lets go of files and threads.
+    async fn close(&self) -> Result<()>;
+}
