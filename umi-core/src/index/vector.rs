@@ -73,6 +73,14 @@ pub(crate) fn decode(bytes: &[u8], dimensions: usize) -> Result<(&[i8], f32)> {
     Ok((bytemuck::cast_slice(values), scale))
 }
 
+/// Encodes a unit vector as the ledger keeps it; a text without direction gets zeros, so that it is not without vector.
+pub(crate) fn encode(vector: Option<&[f32]>, dimensions: usize) -> Vec<u8> {
+    match vector {
+        Some(vector) => Quantized::new(vector).encode(),
+        None => Quantized::new(&vec![0.0; dimensions]).encode(),
+    }
+}
+
 /// Vectors in one block of memory, in the order in which they came, for exact scans.
 #[derive(Clone, Debug)]
 pub(crate) struct QuantizedVectors {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Memory, Parts, config::MemoryConfig, jobs::Background, store::Lease};
 use crate::{
-    embed::{Embedder, SimEmbedder, StaticEmbedder},
+    embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, ErrorKind, Result},
     scope::Scope,
     world::{Clock, Ids, ManualClock, RandomIds, SystemClock},

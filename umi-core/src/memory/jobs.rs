@@ -1,6 +1,10 @@
 //! Work that was left for later: embedding what an embedder could not do when it was remembered.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -159,7 +163,7 @@ impl Memory {
 
     /// A handle for a background task, which is not to keep the store's opener from closing.
     pub(super) fn detached(&self) -> Self {
-        Self { closed: Arc::new(std::sync::atomic::AtomicBool::new(false)), is_root: false, ..self.clone() }
+        Self { closed: Arc::new(AtomicBool::new(false)), is_root: false, ..self.clone() }
     }
 }
 
