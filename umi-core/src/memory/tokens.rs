@@ -1,3 +1,0 @@
-//! stub
-/// x
-pub fn estimate_tokens(_: &str) -> usize { 0 }
