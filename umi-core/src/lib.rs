@@ -7,6 +7,7 @@ mod episode;
 mod error;
 mod index;
 mod ledger;
+mod memory;
 mod metadata;
 mod scope;
 mod working_memory;
