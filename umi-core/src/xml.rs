@@ -22,9 +22,12 @@ pub(crate) fn push_attribute(out: &mut String, name: &str, value: &str) {
 
 /// Whether a byte may begin something that must be written in another way.
 const fn is_suspicious<const ATTRIBUTE: bool>(byte: u8) -> bool {
-    let control = if ATTRIBUTE { byte < 0x20 } else { byte < 0x20 && byte != b'\n' && byte != b'\t' };
-    // 0xEF begins U+FFFE and U+FFFF, which XML forbids
-    control | (byte == b'&') | (byte == b'<') | (byte == b'>') | (ATTRIBUTE & (byte == b'"')) | (byte == 0xEF)
+    match byte {
+        b'\n' | b'\t' | b'"' => ATTRIBUTE,
+        // 0xEF begins U+FFFE and U+FFFF, which XML forbids
+        0..0x20 | b'&' | b'<' | b'>' | 0xEF => true,
+        _ => false,
+    }
 }
 
 fn escape<const ATTRIBUTE: bool>(out: &mut String, text: &str) {
@@ -79,7 +82,7 @@ pub(crate) mod tests {
         pub(crate) name: String,
         pub(crate) attributes: Vec<(String, String)>,
         pub(crate) text: String,
-        pub(crate) children: Vec<Element>,
+        pub(crate) children: Vec<Self>,
     }
 
     impl Element {

@@ -5,11 +5,12 @@ use std::{future::IntoFuture, pin::Pin};
 use super::{
     Memory,
     options::RecallOptions,
-    prompt::{self, PromptItem},
+    prompt::Prompt,
+    recall::Row,
+    store::blocking,
     tokens::estimate_tokens,
 };
 use crate::{
-    episode::Kind,
     error::Result,
     ledger::{EpisodePage, FactFilter},
     scope::Scope,
@@ -107,36 +108,52 @@ impl Memory {
     ) -> Result<String> {
         self.check_open()?;
         let resolved = self.resolve(scope)?;
-        let core = self.ledger().core(&resolved, self.parts.config.core_limits()).await?;
+        let core = self.ledger().core(&resolved, self.parts.config.core_limits()).await?.render();
         let working = self.ledger().working_entries(&resolved, self.now()).await?;
         let items = match query {
             Some(query) => self.relevant(query, options, scope).await?,
             None => self.latest(&resolved).await?,
         };
-        let core = core.render();
         let counter = self.parts.config.token_counter().cloned();
-        super::store::blocking(move || {
+        blocking(move || {
             let count = |text: &str| match &counter {
                 Some(counter) => counter(text),
                 None => Ok(estimate_tokens(text)),
             };
-            prompt::render(&core, &working, items, budget_tokens, &count)
+            let mut prompt = Prompt {
+                core: &core,
+                working: working.iter().map(|entry| (entry.key.as_str(), entry.value.as_slice())).collect(),
+                facts: Vec::new(),
+                episodes: Vec::new(),
+                budget_tokens,
+            };
+            for (row, score) in &items {
+                match row {
+                    Row::Fact(fact) => prompt.facts.push((fact, *score)),
+                    Row::Episode(episode) => prompt.episodes.push((episode, *score)),
+                }
+            }
+            prompt.render(&count)
         })
         .await
     }
 
-    async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<PromptItem>> {
+    async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {
         let options = match options {
             Some(options) => options.clone(),
             None => RecallOptions::default().with_limit(CANDIDATES)?.with_min_score(MIN_SCORE)?,
         };
-        let found = self.recall_with(query, &options, scope).await?;
-        Ok(found.into_iter().map(PromptItem::from).collect())
+        let (found, warnings) = self.find(query, &options, scope).await?;
+        for warning in warnings {
+            // The document has no place for warnings; `recall` gives them.
+            tracing::warn!(step = warning.step, error = %warning.error, "a prompt was rendered without a step");
+        }
+        Ok(found.into_iter().map(|found| (found.row, found.score)).collect())
     }
 
     /// The session's latest turns and the most important facts; later turns and more important facts go first into
     /// the budget.
-    async fn latest(&self, scope: &Scope) -> Result<Vec<PromptItem>> {
+    async fn latest(&self, scope: &Scope) -> Result<Vec<(Row, f64)>> {
         let page = EpisodePage { limit: LATEST_TURNS, offset: 0, newest_first: true };
         let turns = self.ledger().episodes(scope, page).await?;
         let filter = FactFilter {
@@ -148,19 +165,10 @@ impl Memory {
         };
         let facts = self.ledger().facts(scope, &filter).await?;
         let count = turns.len() as f64;
-        let turns = turns.into_iter().enumerate().map(|(index, turn)| PromptItem {
-            kind: Kind::Episode,
-            score: (index + 1) as f64 / count,
-            role: Some(turn.role.clone()),
-            speaker: turn.name.clone(),
-            entity: turn.to_note(),
-        });
-        let facts = facts.into_iter().map(|fact| PromptItem {
-            kind: Kind::Fact,
-            score: fact.importance,
-            role: None,
-            speaker: None,
-            entity: fact,
+        let turns = turns.into_iter().enumerate().map(|(index, turn)| (Row::Episode(turn), (index + 1) as f64 / count));
+        let facts = facts.into_iter().map(|fact| {
+            let importance = fact.importance;
+            (Row::Fact(fact), importance)
         });
         Ok(facts.chain(turns).collect())
     }

@@ -1,10 +1,6 @@
 //! recall: check, embed the query, search the index, hydrate from the ledger, which decides what exists.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::IntoFuture,
-    pin::Pin,
-};
+use std::{collections::BTreeMap, future::IntoFuture, pin::Pin};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -12,12 +8,13 @@ use uuid::Uuid;
 use super::{
     Memory,
     options::RecallOptions,
-    results::{RecallResults, Recalled, StepFailure},
+    results::{RecallResults, Recalled, StepFailure, Usage},
 };
 use crate::{
     embed::embed_checked,
-    episode::Kind,
-    error::{Error, Result},
+    entity::Entity,
+    episode::{Episode, Kind},
+    error::{Error, ErrorKind, Result},
     index::{Hit, SearchQuery, ValidAt},
     scope::Scope,
 };
@@ -110,6 +107,17 @@ impl Memory {
     /// # Errors
     /// As [`Memory::recall`].
     pub async fn recall_with(&self, query: &str, options: &RecallOptions, scope: &Scope) -> Result<RecallResults> {
+        let (found, warnings) = self.find(query, options, scope).await?;
+        Ok(RecallResults { items: found.into_iter().map(Recalled::from).collect(), warnings, usage: Usage::default() })
+    }
+
+    /// The rows that a recall finds, best first, and what was survived on the way.
+    pub(super) async fn find(
+        &self,
+        query: &str,
+        options: &RecallOptions,
+        scope: &Scope,
+    ) -> Result<(Vec<Found>, Vec<StepFailure>)> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
         self.check_text("query", query)?;
@@ -117,11 +125,11 @@ impl Memory {
             return Err(Error::invalid_input("deep_search is on, but this memory has no language model")
                 .with_hint("leave deep_search out, or open the memory with a model"));
         }
-        let mut results = RecallResults::default();
+        let (mut found, mut warnings) = (Vec::new(), Vec::new());
         if query.trim().is_empty() {
-            return Ok(results);
+            return Ok((found, warnings));
         }
-        let vector = self.query_vector(query, options, &mut results).await?;
+        let vector = self.query_vector(query, options, &mut warnings).await?;
         let valid_at = match (options.as_of(), options.time_range()) {
             (Some(time), _) => ValidAt::AsOf(time),
             (None, Some(_)) => ValidAt::Any,
@@ -142,20 +150,20 @@ impl Memory {
         };
         for attempt in 1..=ATTEMPTS {
             let hits = self.index().search(self.ledger(), &search).await?;
-            let found = hits.len();
-            results.items = self.hydrate(&search.scope, hits).await?;
-            if results.items.len() == found || attempt == ATTEMPTS {
+            let count = hits.len();
+            found = self.hydrate(&search.scope, hits).await?;
+            if found.len() == count || attempt == ATTEMPTS {
                 break;
             }
         }
-        Ok(results)
+        Ok((found, warnings))
     }
 
     async fn query_vector(
         &self,
         query: &str,
         options: &RecallOptions,
-        results: &mut RecallResults,
+        warnings: &mut Vec<StepFailure>,
     ) -> Result<Option<Vec<f32>>> {
         if !options.use_vector_search() {
             return Ok(None);
@@ -163,51 +171,75 @@ impl Memory {
         if self.ledger().active_space().await?.as_ref() != Some(self.parts.embedder.space()) {
             // The store is on its way to another space: its vectors and the query's cannot be compared.
             let error = Error::new(
-                crate::error::ErrorKind::EmbeddingSpace,
+                ErrorKind::EmbeddingSpace,
                 format!("the store's vectors are not of `{}` yet", self.parts.embedder.space()),
             )
             .with_hint("call reembed(); until it has ended, recall finds by words");
-            return lexical_only(error, options, results);
+            return lexical_only(error, options, warnings);
         }
         match embed_checked(self.parts.embedder.as_ref(), &[query.to_owned()]).await {
             Ok(mut vectors) => Ok(vectors.pop().flatten()),
-            Err(error) => lexical_only(error, options, results),
+            Err(error) => lexical_only(error, options, warnings),
         }
     }
 
-    async fn hydrate(&self, scope: &Scope, hits: Vec<Hit>) -> Result<Vec<Recalled>> {
+    async fn hydrate(&self, scope: &Scope, hits: Vec<Hit>) -> Result<Vec<Found>> {
         let ids = |kind: Kind| -> Vec<Uuid> { hits.iter().filter(|hit| hit.kind == kind).map(|hit| hit.id).collect() };
         let (facts, episodes) = (ids(Kind::Fact), ids(Kind::Episode));
-        let mut entities = BTreeMap::new();
+        let mut rows = BTreeMap::new();
         if !facts.is_empty() {
-            for entity in self.ledger().facts_by_id(scope, &facts).await? {
-                entities.insert(entity.id, (entity, None, None));
+            for fact in self.ledger().facts_by_id(scope, &facts).await? {
+                rows.insert(fact.id, Row::Fact(fact));
             }
         }
         if !episodes.is_empty() {
             for episode in self.ledger().episodes_by_id(scope, &episodes).await? {
-                let note = episode.to_note();
-                entities.insert(note.id, (note, Some(episode.role), episode.name));
+                rows.insert(episode.id, Row::Episode(episode));
             }
         }
-        let mut given = BTreeSet::new();
         Ok(hits
             .into_iter()
-            .filter(|hit| given.insert(hit.id))
-            .filter_map(|hit| {
-                let (entity, role, speaker) = entities.remove(&hit.id)?;
-                let at = entity.valid_from;
-                Some(Recalled { entity, kind: hit.kind, score: hit.score, signals: hit.signals, role, speaker, at })
-            })
+            .filter_map(|hit| Some(Found { row: rows.remove(&hit.id)?, score: hit.score, signals: hit.signals }))
             .collect())
     }
 }
 
-fn lexical_only(error: Error, options: &RecallOptions, results: &mut RecallResults) -> Result<Option<Vec<f32>>> {
+/// A row as the ledger has it.
+pub(super) enum Row {
+    Fact(Entity),
+    Episode(Episode),
+}
+
+/// A row that a recall found.
+pub(super) struct Found {
+    pub(super) row: Row,
+    pub(super) score: f64,
+    signals: Vec<(&'static str, f64)>,
+}
+
+impl From<Found> for Recalled {
+    fn from(found: Found) -> Self {
+        let (kind, entity, role, speaker) = match found.row {
+            Row::Fact(fact) => (Kind::Fact, fact, None, None),
+            Row::Episode(episode) => {
+                let note = episode.to_note();
+                (Kind::Episode, note, Some(episode.role), episode.name)
+            }
+        };
+        let at = entity.valid_from;
+        Self { entity, kind, score: found.score, signals: found.signals, role, speaker, at }
+    }
+}
+
+fn lexical_only(
+    error: Error,
+    options: &RecallOptions,
+    warnings: &mut Vec<StepFailure>,
+) -> Result<Option<Vec<f32>>> {
     if !options.use_text_search() {
         return Err(error);
     }
     tracing::warn!(%error, "a query could not be embedded and is answered by its words");
-    results.warnings.push(StepFailure { step: "embed_query", error, job_id: None });
+    warnings.push(StepFailure { step: "embed_query", error, job_id: None });
     Ok(None)
 }

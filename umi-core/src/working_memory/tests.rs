@@ -10,6 +10,7 @@ fn at(seconds: u64) -> Timestamp {
     NOW + Duration::from_secs(seconds)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the methods take it")]
 fn secs(seconds: u64) -> Option<TimeToLive> {
     Some(TimeToLive::For(Duration::from_secs(seconds)))
 }
