@@ -195,7 +195,7 @@ pub(crate) mod tests {
             push_text(&mut out, &text);
             out.push_str("</a>");
             let element = parse(&out);
-            prop_assert_eq!(element.text.clone(), as_parsed(&text));
+            prop_assert_eq!(&element.text, &as_parsed(&text));
             prop_assert_eq!(element.attribute("b").map(str::to_owned), Some(as_parsed(&value)));
             prop_assert!(element.children.is_empty());
         }
