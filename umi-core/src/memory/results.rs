@@ -1,0 +1,122 @@
+//! What the calls of [`Memory`](crate::Memory) give.
+
+use std::ops::Deref;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    entity::{Entity, EvolutionRelation},
+    episode::Kind,
+    error::Error,
+};
+
+/// A step that failed and was survived.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StepFailure {
+    /// The step: `embed`, or `embed_query`.
+    pub step: &'static str,
+    /// Why it failed.
+    pub error: Error,
+    /// The job that `retry_pending` will run, where one was left.
+    pub job_id: Option<Uuid>,
+}
+
+/// What a model's service counted. All zero where no model ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Requests made.
+    pub requests: u64,
+}
+
+/// What became of one remembered text, conversation or fact.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RememberResult {
+    /// The episodes, in the order of the turns.
+    pub episode_ids: Vec<Uuid>,
+    /// The facts; where none was extracted, the episodes in their note form.
+    pub entities: Vec<Entity>,
+    /// The relations that came into being.
+    pub evolutions: Vec<EvolutionRelation>,
+    /// Steps that failed and were survived.
+    pub warnings: Vec<StepFailure>,
+    /// What a model's service counted.
+    pub usage: Usage,
+}
+
+impl RememberResult {
+    /// The number of entities.
+    pub fn entity_count(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Whether a relation came into being.
+    pub fn has_evolutions(&self) -> bool {
+        !self.evolutions.is_empty()
+    }
+}
+
+/// One result of a recall: an entity, how relevant it is, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Recalled {
+    /// The fact, or the note form of the episode.
+    pub entity: Entity,
+    /// Fact or episode.
+    pub kind: Kind,
+    /// The absolute relevance, from 0 to 1.
+    pub score: f64,
+    /// What the score and the rank were made of; all of it with `explain`.
+    pub signals: Vec<(&'static str, f64)>,
+    /// The speaker's part; none for a fact.
+    pub role: Option<String>,
+    /// The speaker's name; none for a fact.
+    pub speaker: Option<String>,
+    /// When it was said, or from when on it is true.
+    pub at: Timestamp,
+}
+
+/// The results of a recall, best first.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RecallResults {
+    /// The results.
+    pub items: Vec<Recalled>,
+    /// Steps that failed and were survived.
+    pub warnings: Vec<StepFailure>,
+    /// What a model's service counted.
+    pub usage: Usage,
+}
+
+impl Deref for RecallResults {
+    type Target = [Recalled];
+
+    fn deref(&self) -> &[Recalled] {
+        &self.items
+    }
+}
+
+impl IntoIterator for RecallResults {
+    type Item = Recalled;
+    type IntoIter = std::vec::IntoIter<Recalled>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a RecallResults {
+    type Item = &'a Recalled;
+    type IntoIter = std::slice::Iter<'a, Recalled>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.iter()
+    }
+}
