@@ -49,6 +49,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, OwnerKey, Job)> {
     Ok((row.get("job")?, owner, job))
 }
 
+/// Whether there is a job.
+pub(super) fn any(connection: &Connection) -> Stored<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM jobs LIMIT 1")?.exists(())?)
+}
+
 /// Jobs that wait, oldest first.
 pub(super) fn pending(connection: &Connection, scope: &Scope) -> Stored<Vec<Job>> {
     let (user, agent, session) = scope.bound();

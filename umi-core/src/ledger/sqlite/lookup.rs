@@ -35,7 +35,7 @@ pub(super) fn key(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Op
         ))?
         .query_row(
             named_params! { ":id": rows::text(id), ":user": user, ":agent": agent, ":session": session },
-            |row| row.get(0),
+            |row| rows::unsigned(row, 0),
         )
         .optional()?)
 }
@@ -121,12 +121,13 @@ pub(super) fn evolution(connection: &Connection, id: Uuid) -> Stored<Option<Evol
 /// The condition that a version holds at `:at`, or any if that is null.
 const HOLDS: &str = "(:at IS NULL OR (valid_from <= :at AND (valid_to IS NULL OR :at < valid_to)))";
 
-/// A page of facts, ordered by (`valid_from`, `seq`).
+/// A page of facts in the order that the filter asks for.
 pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) -> Stored<Vec<Entity>> {
     let (user, agent, session) = scope.bound();
+    let order = if filter.most_important_first { "importance DESC, valid_from DESC, id" } else { "valid_from, seq" };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {} FROM versions WHERE {} AND {HOLDS} AND (:type IS NULL OR type = :type) \
-         ORDER BY valid_from, seq LIMIT :limit OFFSET :offset",
+         ORDER BY {order} LIMIT :limit OFFSET :offset",
         rows::VERSION,
         admitted()
     ))?;
@@ -151,6 +152,6 @@ pub(super) fn count(connection: &Connection, scope: &Scope, now: Timestamp) -> S
     );
     Ok(connection.prepare_cached(&sql)?.query_row(
         named_params! { ":user": user, ":agent": agent, ":session": session, ":at": micros(now) },
-        |row| row.get(0),
+        |row| rows::unsigned(row, 0),
     )?)
 }

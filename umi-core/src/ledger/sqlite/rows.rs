@@ -163,3 +163,9 @@ pub(super) fn evolution(row: &Row<'_>) -> Read<EvolutionRelation> {
 pub(super) fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+/// Reads a count, a version or another number that is never negative.
+pub(super) fn unsigned<T: TryFrom<i64>>(row: &Row<'_>, index: usize) -> Read<T> {
+    let found: i64 = row.get(index)?;
+    T::try_from(found).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, found))
+}

@@ -38,7 +38,7 @@ impl OwnerKey {
 fn read_space(row: &Row<'_>) -> rusqlite::Result<(SpaceKey, EmbeddingSpace)> {
     Ok((
         row.get("space")?,
-        EmbeddingSpace::new(row.get::<_, String>("model")?, row.get("dimensions")?, row.get::<_, String>("digest")?),
+        EmbeddingSpace::new(row.get::<_, String>("model")?, rows::unsigned(row, 2)?, row.get::<_, String>("digest")?),
     ))
 }
 
@@ -54,7 +54,7 @@ pub(super) fn active(connection: &Connection) -> Stored<Option<(SpaceKey, Embedd
 pub(super) fn find(connection: &Connection, space: &EmbeddingSpace) -> Stored<Option<SpaceKey>> {
     Ok(connection
         .prepare_cached("SELECT space FROM spaces WHERE model = ?1 AND dimensions = ?2 AND digest = ?3")?
-        .query_row((&space.model, space.dimensions, &space.digest), |row| row.get(0))
+        .query_row((&space.model, rows::number(space.dimensions), &space.digest), |row| row.get(0))
         .optional()?)
 }
 
@@ -62,7 +62,7 @@ fn insert(write: &Write<'_>, space: &EmbeddingSpace, state: &str) -> Stored<Spac
     write
         .connection
         .prepare_cached("INSERT INTO spaces (model, dimensions, digest, state) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((&space.model, space.dimensions, &space.digest, state))?;
+        .execute((&space.model, rows::number(space.dimensions), &space.digest, state))?;
     Ok(write.connection.last_insert_rowid())
 }
 
@@ -202,7 +202,7 @@ pub(super) fn count_without_vectors(connection: &Connection, space: &EmbeddingSp
     let key = find(connection, space)?.unwrap_or(NO_SPACE);
     Ok(connection
         .prepare_cached(&format!("SELECT count(*) FROM ({WITHOUT_VECTORS})"))?
-        .query_row((key,), |row| row.get(0))?)
+        .query_row((key,), |row| rows::unsigned(row, 0))?)
 }
 
 /// Stores vectors in `space`; a space that is new is noted as one that is being built.
