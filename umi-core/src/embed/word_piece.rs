@@ -71,11 +71,6 @@ impl WordPiece {
         self.unknown
     }
 
-    /// The id of the piece that stands for what is unknown.
-    pub(crate) fn unknown(&self) -> u16 {
-        self.unknown
-    }
-
     /// The number of pieces; every id is below it.
     pub(crate) fn len(&self) -> usize {
         self.pieces.len()
