@@ -3,6 +3,7 @@
 pub(crate) mod analysis;
 pub(crate) mod ram;
 pub(crate) mod ranking;
+mod tokens;
 pub(crate) mod vector;
 
 use std::{collections::BTreeSet, fmt};
@@ -11,13 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{
-    entity::EntityType,
-    episode::Kind,
-    error::Result,
-    ledger::Ledger,
-    scope::Scope,
-};
+use crate::{entity::EntityType, episode::Kind, error::Result, ledger::Ledger, scope::Scope};
 
 /// A question to an index. Its scope is resolved: no part stands for a handle's value any more.
 #[derive(Clone, Debug)]
