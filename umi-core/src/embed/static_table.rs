@@ -93,6 +93,15 @@ impl StaticTable {
         self.values(token).zip(self.unit_scales.get(usize::from(token)).copied())
     }
 
+    /// The length of a token's row; 0 for an unknown id.
+    pub(crate) fn row_length(&self, token: u16) -> f32 {
+        let index = usize::from(token);
+        match (self.scales.get(index), self.unit_scales.get(index)) {
+            (Some(scale), Some(unit)) if *unit > 0.0 => scale / unit,
+            _ => 0.0,
+        }
+    }
+
     fn values(&self, token: u16) -> Option<&'static [i8]> {
         let start = usize::from(token) * self.dimensions;
         self.rows.get(start..start + self.dimensions)
