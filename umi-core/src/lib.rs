@@ -7,10 +7,12 @@ mod episode;
 mod error;
 mod index;
 mod ledger;
+mod memory;
 mod metadata;
 mod scope;
 mod working_memory;
 mod world;
+mod xml;
 
 pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
@@ -20,6 +22,6 @@ pub use self::{
     error::{Details, Error, ErrorKind, Result},
     metadata::Metadata,
     scope::Scope,
-    working_memory::{TimeToLive, WorkingLimits},
+    working_memory::{TimeToLive, WorkingLimits, WorkingMemory},
     world::{Clock, Ids, ManualClock, RandomIds, SystemClock},
 };

@@ -1,0 +1,4 @@
+//! The orchestrator.
+
+mod prompt;
+mod tokens;
