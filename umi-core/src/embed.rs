@@ -4,7 +4,14 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    index::vector::normalise,
+};
+
+pub(crate) mod sim;
+pub(crate) mod static_table;
+mod word_piece;
 
 /// What makes two vectors comparable: the model, its dimensions and whether vectors have length 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,4 +59,89 @@ pub trait Embedder: Send + Sync + fmt::Debug {
     /// # Errors
     /// `Embedding` or `Provider` when it fails as a whole.
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
+}
+
+/// Embeds texts and checks the answer: one vector a text, of the space's dimensions, finite. The vectors have length 1;
+/// a text without direction has none.
+///
+/// # Errors
+/// What the embedder gives, and `Embedding` when its answer does not fit its space or the texts.
+pub(crate) async fn embed_checked(embedder: &dyn Embedder, texts: &[String]) -> Result<Vec<Option<Vec<f32>>>> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let space = embedder.space();
+    let vectors = embedder.embed(texts).await?;
+    if vectors.len() != texts.len() {
+        return Err(bad_answer(space, format!("{} vectors for {} texts", vectors.len(), texts.len()))
+            .with_sizes(texts.len(), vectors.len()));
+    }
+    let check = |(index, mut vector): (usize, Vec<f32>)| {
+        if vector.len() != space.dimensions {
+            let problem = format!("{} dimensions instead of {} for text {index}", vector.len(), space.dimensions);
+            return Err(bad_answer(space, problem).with_sizes(space.dimensions, vector.len()));
+        }
+        if let Some(place) = vector.iter().position(|value| !value.is_finite()) {
+            return Err(bad_answer(space, format!("`{}` at dimension {place} of text {index}", vector[place])));
+        }
+        Ok(normalise(&mut vector).then_some(vector))
+    };
+    vectors.into_iter().enumerate().map(check).collect()
+}
+
+fn bad_answer(space: &EmbeddingSpace, problem: String) -> Error {
+    let model: String = space.model.chars().take(64).collect();
+    Error::new(ErrorKind::Embedding, format!("embedder `{model}` gave {problem}"))
+        .with_hint("an embedder gives one vector of finite numbers a text, in order, of its space's dimensions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An embedder that answers the same whatever the texts are.
+    #[derive(Debug)]
+    struct Fixed(EmbeddingSpace, Vec<Vec<f32>>);
+
+    #[async_trait]
+    impl Embedder for Fixed {
+        fn space(&self) -> &EmbeddingSpace {
+            &self.0
+        }
+
+        async fn embed(&self, _: &[String]) -> Result<Vec<Vec<f32>>> {
+            Ok(self.1.clone())
+        }
+    }
+
+    async fn checked(answer: Vec<Vec<f32>>) -> Result<Vec<Option<Vec<f32>>>> {
+        let embedder = Fixed(EmbeddingSpace::new("fixed", 2, ""), answer);
+        embed_checked(&embedder, &["a".to_owned(), "b".to_owned()]).await
+    }
+
+    #[tokio::test]
+    async fn vectors_are_normalised_and_zeros_are_none() {
+        assert_eq!(checked(vec![vec![3.0, 4.0], vec![0.0, 0.0]]).await.unwrap(), [Some(vec![0.6, 0.8]), None]);
+    }
+
+    #[tokio::test]
+    async fn the_largest_and_smallest_numbers_have_a_direction() {
+        let vectors = checked(vec![vec![f32::MAX, f32::MAX], vec![1e-40, 0.0]]).await.unwrap();
+        let [Some(large), Some(small)] = vectors.as_slice() else { panic!("{vectors:?}") };
+        assert!((large[0] - 0.5_f32.sqrt()).abs() < 1e-6 && (small[0] - 1.0).abs() < 1e-3);
+    }
+
+    #[tokio::test]
+    async fn answers_that_do_not_fit_are_refused() {
+        for (answer, problem) in [
+            (vec![vec![1.0, 0.0]], "1 vectors for 2 texts"),
+            (vec![vec![1.0, 0.0], vec![1.0]], "1 dimensions instead of 2 for text 1"),
+            (vec![vec![1.0, f32::NAN], vec![1.0, 0.0]], "`NaN` at dimension 1 of text 0"),
+            (vec![vec![1.0, 0.0], vec![f32::INFINITY, 0.0]], "`inf` at dimension 0 of text 1"),
+        ] {
+            let error = checked(answer).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Embedding);
+            assert_eq!(error.message(), format!("embedder `fixed` gave {problem}"));
+        }
+    }
 }

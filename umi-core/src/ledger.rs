@@ -107,6 +107,8 @@ pub struct FactFilter {
     pub entity_type: Option<EntityType>,
     /// Only versions that hold at this time; none for all versions.
     pub valid_at: Option<Timestamp>,
+    /// Orders by importance, then by the latest `valid_from`, in the place of (`valid_from`, `seq`).
+    pub most_important_first: bool,
     /// The most to give.
     pub limit: usize,
     /// How many to pass over.
@@ -187,6 +189,16 @@ pub enum OwnerText {
     Episode(Episode),
     /// A saying of a fact, as an entity.
     Fact(Entity),
+}
+
+impl OwnerText {
+    /// Whose text it is.
+    pub fn owner(&self) -> Owner {
+        match self {
+            Self::Episode(episode) => Owner { kind: Kind::Episode, id: episode.id },
+            Self::Fact(fact) => Owner { kind: Kind::Fact, id: fact.id },
+        }
+    }
 }
 
 /// The vectors of one owner, by the ordinals of its pieces.
@@ -385,6 +397,8 @@ pub trait Ledger: Send + Sync + fmt::Debug {
 
     // ---- jobs -------------------------------------------------------------------------------------------------
 
+    /// Whether any job waits, of whatever tenant.
+    async fn has_jobs(&self) -> Result<bool>;
     /// Jobs that wait, oldest first.
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>>;
     /// Takes up to `limit` jobs that nobody holds, of all tenants, and holds them until `until`.

@@ -1,4 +1,244 @@
-//! The orchestrator.
+//! [`Memory`]: the handle that users hold, over one ledger, one index and one embedder.
 
+mod builder;
+mod config;
+mod context;
+mod core;
+mod facts;
+mod jobs;
+mod maintenance;
+mod options;
 mod prompt;
+mod recall;
+mod remember;
+mod request;
+mod results;
+mod store;
 mod tokens;
+mod working;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use self::{
+    builder::{MemoryBuilder, StorageBackend, new_id, reseed_ids},
+    config::{INDEX_MEMORY_BYTES, MemoryConfig, RECALL_LIMIT, TEXT_BYTES, TokenCounter},
+    context::{BUDGET_TOKENS, MemoryContext},
+    core::MemoryCore,
+    facts::{FactChange, ListOptions},
+    maintenance::{MemoryStats, Progress},
+    options::{RecallOptions, RememberOptions, Wait},
+    recall::Recall,
+    remember::Remember,
+    request::{RememberRequest, Turn},
+    results::{Recalled, RecallResults, RememberResult, StepFailure, Usage},
+    tokens::estimate_tokens,
+    working::MemoryWorking,
+};
+use self::{jobs::Background, store::Lease};
+use crate::{
+    embed::Embedder,
+    error::{Error, ErrorKind, Result},
+    index::Index,
+    ledger::Ledger,
+    scope::Scope,
+    world::{Clock, Ids},
+};
+
+/// A store of memories, through one scope. Cheap to clone; clones and [`Memory::scoped`] handles share the store.
+///
+/// The store closes when every handle that was opened or built is closed or dropped.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// use umi_core::Memory;
+/// let memory = Memory::in_memory().await?;
+/// memory.remember("I moved from Paris to Rome in May.").user("alice")?.await?;
+/// let found = memory.recall("Where does she live?").user("alice")?.await?;
+/// assert_eq!(found[0].entity.content, "I moved from Paris to Rome in May.");
+/// assert!(memory.recall("Where does she live?").user("bob")?.await?.is_empty());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Memory {
+    lease: Arc<Lease>,
+    parts: Arc<Parts>,
+    scope: Scope,
+    pinned: bool,
+    closed: Arc<AtomicBool>,
+    is_root: bool,
+}
+
+/// What handles of one opening share beside the store.
+struct Parts {
+    embedder: Arc<dyn Embedder>,
+    config: MemoryConfig,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    background: Background,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("path", &self.lease.store.path)
+            .field("scope", &self.scope)
+            .field("embedder", &self.parts.embedder.space().model)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    /// Opens the store in a folder, which is made if it is missing, with the bundled embedder.
+    ///
+    /// A folder that this process has open gives another handle on the same store.
+    ///
+    /// # Errors
+    /// `StoreIo`, `CorruptStore`, `StoreVersion` or `StoreLocked` of the folder; `EmbeddingSpace` when its vectors are
+    /// of another embedder.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        MemoryBuilder::new().storage(StorageBackend::sqlite(path)).build().await
+    }
+
+    /// A store that lives as long as its handles, with the bundled embedder.
+    ///
+    /// # Errors
+    /// `Storage` when the database cannot be made.
+    pub async fn in_memory() -> Result<Self> {
+        MemoryBuilder::new().storage(StorageBackend::in_memory()).build().await
+    }
+
+    /// A store for tests: seeded ids, a clock that stands still, simulated vectors. One sequence of awaited calls gives
+    /// the same bytes twice.
+    ///
+    /// # Errors
+    /// `Storage` when the database cannot be made.
+    pub async fn sim(seed: u64) -> Result<Self> {
+        MemoryBuilder::sim(seed).build().await
+    }
+
+    /// The scope that a call without a scope of its own reads and writes.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Limits and defaults.
+    pub fn config(&self) -> &MemoryConfig {
+        &self.parts.config
+    }
+
+    /// The clock that times are taken from.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    /// The embedder of this handle.
+    pub fn embedder(&self) -> &Arc<dyn Embedder> {
+        &self.parts.embedder
+    }
+
+    /// The store's folder, or none in memory.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        self.lease.store.path.as_deref()
+    }
+
+    /// A handle on the same store with parts of its scope replaced. A user that is named here is pinned: a call on the
+    /// new handle cannot name another.
+    ///
+    /// # Errors
+    /// `InvalidInput` when this handle is pinned to another user; `Closed` after close.
+    pub fn scoped(&self, scope: &Scope) -> Result<Self> {
+        self.check_open()?;
+        let overlaid = self.resolve(scope)?;
+        Ok(Self {
+            lease: Arc::clone(&self.lease),
+            parts: Arc::clone(&self.parts),
+            scope: overlaid,
+            pinned: self.pinned || scope.user().is_some(),
+            closed: Arc::new(AtomicBool::new(false)),
+            is_root: false,
+        })
+    }
+
+    /// Whether this handle, or the one that it was made from, is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.lease.is_closed()
+    }
+
+    /// Waits for everything that runs in the background.
+    ///
+    /// # Errors
+    /// `Closed` after close.
+    pub async fn flush(&self) -> Result<()> {
+        self.check_open()?;
+        self.parts.background.wait().await;
+        Ok(())
+    }
+
+    /// Waits for background work, then lets go of the store. A scoped handle closes only itself. Safe to repeat.
+    ///
+    /// # Errors
+    /// `Storage` when the last writes cannot be made durable.
+    pub async fn close(&self) -> Result<()> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        self.closed.store(true, Ordering::Release);
+        if !self.is_root {
+            return Ok(());
+        }
+        self.parts.background.wait().await;
+        self.lease.close().await
+    }
+
+    /// The scope of a call: its own parts over the handle's.
+    fn resolve(&self, call: &Scope) -> Result<Scope> {
+        if self.pinned && call.user().is_some() && call.user() != self.scope.user() {
+            return Err(Error::invalid_input(format!(
+                "this handle is pinned to user {:?}, a call on it cannot name user {:?}",
+                self.scope.user().unwrap_or_default(),
+                call.user().unwrap_or_default()
+            ))
+            .with_hint("use the handle that it was made from"));
+        }
+        Ok(self.scope.overlaid(call))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "this memory is closed").with_hint("open it again"));
+        }
+        Ok(())
+    }
+
+    fn ledger(&self) -> &dyn Ledger {
+        self.lease.store.ledger.as_ref()
+    }
+
+    fn index(&self) -> &dyn Index {
+        self.lease.store.index.as_ref()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    fn next_id(&self, now: Timestamp) -> Uuid {
+        self.parts.ids.next(now)
+    }
+}
+
+/// Reads an id; a text that is no UUID names nothing.
+fn parse_id(id: &str) -> Option<Uuid> {
+    Uuid::try_parse(id).ok()
+}

@@ -14,7 +14,7 @@ const PARTS: usize = 12;
 /// | characters beyond the Basic Multilingual Plane that are not Han (emoji, historic scripts) | 1/2 |
 ///
 /// Weights add up and are rounded up once, so the estimate of two texts together is that of their parts, or one less.
-pub(crate) fn estimate_tokens(text: &str) -> usize {
+pub fn estimate_tokens(text: &str) -> usize {
     let parts: usize = text.chars().map(parts_of).sum();
     parts.div_ceil(PARTS)
 }

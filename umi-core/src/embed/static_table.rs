@@ -1,0 +1,235 @@
+//! The bundled embedding table: one vector a token, a text is their mean. See `assets/make_static_table.py`.
+
+use std::{fmt, sync::LazyLock};
+
+use async_trait::async_trait;
+
+use super::{Embedder, EmbeddingSpace, word_piece::WordPiece};
+use crate::{error::Result, index::vector::normalise};
+
+static ASSET: &[u8] = include_bytes!("../../assets/static_table.bin");
+const MAGIC: &[u8; 8] = b"UMISTATT";
+const VERSION: u32 = 1;
+const MODEL: &str = "static-minilm-wordnet-256";
+
+/// A vector for each piece of a vocabulary, kept as int8 with one scale a row.
+pub(crate) struct StaticTable {
+    word_piece: WordPiece,
+    dimensions: usize,
+    rows: &'static [i8],
+    scales: Vec<f32>,
+    unit_scales: Vec<f32>,
+    digest: u64,
+}
+
+impl StaticTable {
+    /// The table that is compiled in, read on first use.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: LazyLock<StaticTable> =
+            LazyLock::new(|| StaticTable::parse(ASSET).expect("invariant: the compiled-in table is well formed"));
+        &SHARED
+    }
+
+    /// Reads the format that `make_static_table.py` writes; none when the bytes are not of it.
+    fn parse(mut asset: &'static [u8]) -> Option<Self> {
+        let magic: [u8; 8] = take_array(&mut asset)?;
+        let [version, rows, dimensions, vocabulary_bytes] = [
+            u32::from_le_bytes(take_array(&mut asset)?),
+            u32::from_le_bytes(take_array(&mut asset)?),
+            u32::from_le_bytes(take_array(&mut asset)?),
+            u32::from_le_bytes(take_array(&mut asset)?),
+        ];
+        let digest = u64::from_le_bytes(take_array(&mut asset)?);
+        if &magic != MAGIC || version != VERSION || dimensions == 0 {
+            return None;
+        }
+        let (row_count, dimensions) = (rows as usize, dimensions as usize);
+        let scales = take_floats(&mut asset, row_count)?;
+        let unit_scales = take_floats(&mut asset, row_count)?;
+        let rows = bytemuck::cast_slice(take(&mut asset, row_count.checked_mul(dimensions)?)?);
+        let word_piece = WordPiece::parse(take(&mut asset, vocabulary_bytes as usize)?)?;
+        (asset.is_empty() && word_piece.len() == row_count).then_some(Self {
+            word_piece,
+            dimensions,
+            rows,
+            scales,
+            unit_scales,
+            digest,
+        })
+    }
+
+    /// The dimensions of a row.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// The ids of a text's tokens: all of the text, no special tokens.
+    pub(crate) fn tokens(&self, text: &str) -> Vec<u16> {
+        self.word_piece.tokens(text)
+    }
+
+    /// The unit vector of a text of these tokens; zeros when there are none, or when they cancel each other out.
+    pub(crate) fn embed(&self, tokens: &[u16]) -> Vec<f32> {
+        let mut vector = vec![0.0_f32; self.dimensions];
+        for &token in tokens {
+            let Some((row, &scale)) = self.values(token).zip(self.scales.get(usize::from(token))) else { continue };
+            for (sum, &value) in vector.iter_mut().zip(row) {
+                *sum += f32::from(value) * scale;
+            }
+        }
+        normalise(&mut vector);
+        vector
+    }
+
+    /// A token's direction: int8 values and the factor that makes them a unit vector, so that the cosine of two tokens
+    /// is the product of both factors and the integer dot product of the values. None for an unknown id.
+    pub(crate) fn unit_row(&self, token: u16) -> Option<(&'static [i8], f32)> {
+        self.values(token).zip(self.unit_scales.get(usize::from(token)).copied())
+    }
+
+    fn values(&self, token: u16) -> Option<&'static [i8]> {
+        let start = usize::from(token) * self.dimensions;
+        self.rows.get(start..start + self.dimensions)
+    }
+}
+
+impl fmt::Debug for StaticTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticTable")
+            .field("rows", &self.scales.len())
+            .field("dimensions", &self.dimensions)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+fn take(bytes: &mut &'static [u8], count: usize) -> Option<&'static [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn take_array<const N: usize>(bytes: &mut &'static [u8]) -> Option<[u8; N]> {
+    take(bytes, N)?.try_into().ok()
+}
+
+fn take_floats(bytes: &mut &'static [u8], count: usize) -> Option<Vec<f32>> {
+    let (floats, _) = take(bytes, count.checked_mul(4)?)?.as_chunks::<4>();
+    Some(floats.iter().map(|&float| f32::from_le_bytes(float)).collect())
+}
+
+/// The default embedder: a table of token vectors that is compiled in. A text's vector is the mean of its tokens'
+/// vectors; the whole text counts. It needs no model download and takes microseconds a text.
+///
+/// # Example
+/// ```
+/// use umi_core::{Embedder, StaticEmbedder};
+///
+/// let embedder = StaticEmbedder::new();
+/// assert_eq!(embedder.space().dimensions, 256);
+/// assert!(embedder.is_in_process());
+/// ```
+#[derive(Clone, Debug)]
+pub struct StaticEmbedder {
+    table: &'static StaticTable,
+    space: EmbeddingSpace,
+}
+
+impl StaticEmbedder {
+    /// An embedder over the bundled table, which all embedders of the process share.
+    pub fn new() -> Self {
+        let table = StaticTable::shared();
+        let space = EmbeddingSpace::new(MODEL, table.dimensions(), format!("{:016x}", table.digest));
+        Self { table, space }
+    }
+}
+
+impl Default for StaticEmbedder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Embedder for StaticEmbedder {
+    fn space(&self) -> &EmbeddingSpace {
+        &self.space
+    }
+
+    fn is_in_process(&self) -> bool {
+        true
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(texts.iter().map(|text| self.table.embed(&self.table.tokens(text))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use xxhash_rust::xxh3::xxh3_64;
+
+    use super::*;
+
+    /// What the Python package `tokenizers` and the source table give for a text.
+    #[derive(Deserialize)]
+    struct Fixture {
+        text: String,
+        ids: Vec<u16>,
+        vector: Vec<f32>,
+    }
+
+    fn fixtures() -> Vec<Fixture> {
+        serde_json::from_str(include_str!("../../assets/static_table_fixtures.json")).unwrap()
+    }
+
+    #[test]
+    fn ids_are_those_of_the_original_tokenizer() {
+        for fixture in fixtures() {
+            assert_eq!(StaticTable::shared().tokens(&fixture.text), fixture.ids, "{:?}", fixture.text);
+        }
+    }
+
+    #[test]
+    fn vectors_are_those_of_the_original_table() {
+        let fixtures = fixtures();
+        assert!(fixtures.iter().any(|fixture| fixture.vector.len() == 256));
+        for fixture in fixtures {
+            let vector = StaticTable::shared().embed(&fixture.ids);
+            for (ours, original) in vector.iter().zip(&fixture.vector) {
+                assert!((ours - original).abs() < 1e-5, "{ours} is not {original} in {:?}", fixture.text);
+            }
+            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+            let expected = if fixture.ids.is_empty() { 0.0 } else { 1.0 };
+            assert!((length - expected).abs() < 1e-5, "length {length} in {:?}", fixture.text);
+        }
+    }
+
+    #[test]
+    fn unit_rows_have_length_one() {
+        let table = StaticTable::shared();
+        let cosine = |a: u16, b: u16| {
+            let ((a, a_scale), (b, b_scale)) = (table.unit_row(a).unwrap(), table.unit_row(b).unwrap());
+            crate::index::vector::dot(a, b) as f32 * a_scale * b_scale
+        };
+        for token in (0..30_522).step_by(997) {
+            assert!((cosine(token, token) - 1.0).abs() < 1e-5, "row {token}");
+        }
+        let [cat, dog, bank] = ["cat", "dog", "bank"].map(|word| table.tokens(word)[0]);
+        assert!(cosine(cat, dog) > cosine(cat, bank));
+        assert!(table.unit_row(u16::MAX).is_none());
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_asset() {
+        assert_eq!(xxh3_64(&ASSET[32..]), StaticTable::shared().digest);
+    }
+
+    #[test]
+    fn damaged_assets_are_refused() {
+        assert!(StaticTable::parse(b"").is_none());
+        assert!(StaticTable::parse(&ASSET[1..]).is_none(), "no magic");
+        assert!(StaticTable::parse(&ASSET[..ASSET.len() - 1]).is_none(), "cut off");
+    }
+}

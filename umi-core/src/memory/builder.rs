@@ -1,0 +1,205 @@
+//! [`MemoryBuilder`]: the parts of a memory, named one by one.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock, atomic::AtomicBool},
+};
+
+use jiff::Timestamp;
+
+use super::{Memory, Parts, config::MemoryConfig, jobs::Background, store::Lease};
+use crate::{
+    embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
+    error::{Error, ErrorKind, Result},
+    scope::Scope,
+    world::{Clock, Ids, ManualClock, RandomIds, SystemClock},
+};
+
+/// Ids of this process; one source, so that they are monotonic over all stores.
+static IDS: LazyLock<Arc<RandomIds>> = LazyLock::new(|| Arc::new(RandomIds::from_entropy()));
+
+/// The time at which a simulated memory begins.
+const SIM_START: &str = "2026-01-01T00:00:00Z";
+
+/// A new version 7 UUID from the process's own source, which every store uses unless it is simulated.
+pub fn new_id(now: Timestamp) -> uuid::Uuid {
+    IDS.next(now)
+}
+
+/// Draws a new seed for the process's ids: a forked child calls it, so that it does not repeat its parent's.
+pub fn reseed_ids() {
+    IDS.reseed();
+}
+
+/// Where a memory keeps its store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageBackend {
+    folder: Option<PathBuf>,
+}
+
+impl StorageBackend {
+    /// One SQLite database in a folder, which is made if it is missing.
+    pub fn sqlite(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()) }
+    }
+
+    /// No file: the store lives as long as its handles.
+    pub fn in_memory() -> Self {
+        Self { folder: None }
+    }
+
+    /// The folder, or none in memory.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        self.folder.as_deref()
+    }
+}
+
+/// Builds a [`Memory`] from its parts; what is not named has its default.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// use umi_core::{MemoryBuilder, MemoryConfig, Scope, StorageBackend};
+/// let memory = MemoryBuilder::new()
+///     .storage(StorageBackend::in_memory())
+///     .config(MemoryConfig::default().with_recall_limit(50)?)
+///     .scope(Scope::new().with_user("alice")?)
+///     .build()
+///     .await?;
+/// assert_eq!(memory.scope().user(), Some("alice"));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MemoryBuilder {
+    storage: StorageBackend,
+    embedder: Option<Arc<dyn Embedder>>,
+    config: MemoryConfig,
+    scope: Scope,
+    clock: Option<Arc<dyn Clock>>,
+    seed: Option<u64>,
+    reembed: bool,
+}
+
+impl Default for MemoryBuilder {
+    fn default() -> Self {
+        Self {
+            storage: StorageBackend::sqlite("./umi_memory"),
+            embedder: None,
+            config: MemoryConfig::default(),
+            scope: Scope::new(),
+            clock: None,
+            seed: None,
+            reembed: false,
+        }
+    }
+}
+
+impl MemoryBuilder {
+    /// A builder of a store in `./umi_memory` with the bundled embedder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A builder of a simulated memory: in memory, seeded ids and vectors, a clock that stands at the start of 2026.
+    pub fn sim(seed: u64) -> Self {
+        Self { storage: StorageBackend::in_memory(), seed: Some(seed), ..Self::default() }
+    }
+
+    /// Keeps the store there.
+    pub fn storage(self, storage: StorageBackend) -> Self {
+        Self { storage, ..self }
+    }
+
+    /// Makes vectors with this embedder.
+    pub fn embedder(self, embedder: Arc<dyn Embedder>) -> Self {
+        Self { embedder: Some(embedder), ..self }
+    }
+
+    /// Uses these limits and defaults.
+    pub fn config(self, config: MemoryConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Reads and writes in this scope where a call names none.
+    pub fn scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Takes times from this clock.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// Allows an embedder of another space than the store's; [`Memory::reembed`] then moves the store to it.
+    pub fn reembed(self, reembed: bool) -> Self {
+        Self { reembed, ..self }
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// `StoreIo`, `CorruptStore`, `StoreVersion` or `StoreLocked` of the folder; `EmbeddingSpace` when its vectors are
+    /// of another embedder and `reembed` is not set.
+    pub async fn build(self) -> Result<Memory> {
+        let index_bytes = self.config.index_memory_bytes();
+        let lease = match self.storage.folder() {
+            Some(folder) => Lease::open(folder, index_bytes).await?,
+            None => Lease::in_memory(index_bytes).await?,
+        };
+        let embedder: Arc<dyn Embedder> = match (self.embedder, self.seed) {
+            (Some(embedder), _) => embedder,
+            (None, Some(seed)) => Arc::new(SimEmbedder::new(seed)),
+            (None, None) => Arc::new(StaticEmbedder::new()),
+        };
+        let ids: Arc<dyn Ids> = match self.seed {
+            Some(seed) => Arc::new(RandomIds::from_seed(seed)),
+            None => Arc::clone(&IDS) as Arc<dyn Ids>,
+        };
+        let clock: Arc<dyn Clock> = match (self.clock, self.seed) {
+            (Some(clock), _) => clock,
+            (None, Some(_)) => Arc::new(ManualClock::new(sim_start()?)),
+            (None, None) => Arc::new(SystemClock),
+        };
+        let is_simulated = self.seed.is_some();
+        let memory = Memory {
+            lease: Arc::new(lease),
+            parts: Arc::new(Parts { embedder, config: self.config, clock, ids, background: Background::default() }),
+            scope: self.scope,
+            pinned: false,
+            closed: Arc::new(AtomicBool::new(false)),
+            is_root: true,
+        };
+        if let Err(error) = memory.claim_space(self.reembed).await {
+            // The store was opened for this handle; without it nobody would close it.
+            if let Err(close) = memory.close().await {
+                tracing::warn!(error = %close, "a store that could not be used did not close cleanly");
+            }
+            return Err(error);
+        }
+        if !is_simulated {
+            memory.start_left_jobs().await?;
+        }
+        Ok(memory)
+    }
+}
+
+fn sim_start() -> Result<Timestamp> {
+    SIM_START.parse().map_err(|error| Error::internal("the simulated start is no time").with_source(error))
+}
+
+impl Memory {
+    /// Makes sure that the store's vectors and the embedder's are of one space.
+    async fn claim_space(&self, reembed: bool) -> Result<()> {
+        let own = self.parts.embedder.space();
+        match self.ledger().active_space().await? {
+            None => self.ledger().claim_space(own).await,
+            Some(active) if active == *own || reembed => Ok(()),
+            Some(active) => Err(Error::new(
+                ErrorKind::EmbeddingSpace,
+                format!("the store's vectors are of `{active}`, the embedder's of `{own}`"),
+            )
+            .with_hint("open it with the first embedder, or with reembed=True and then call reembed()")),
+        }
+    }
+}

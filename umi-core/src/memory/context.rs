@@ -1,0 +1,175 @@
+//! context: core memory, working memory and what is relevant, as one XML document for a model's prompt.
+
+use std::{future::IntoFuture, pin::Pin};
+
+use super::{
+    Memory,
+    options::RecallOptions,
+    prompt::Prompt,
+    recall::Row,
+    store::blocking,
+    tokens::estimate_tokens,
+};
+use crate::{
+    error::Result,
+    ledger::{EpisodePage, FactFilter},
+    scope::Scope,
+};
+
+/// The budget of working memory and recall, in tokens, unless it is set.
+pub const BUDGET_TOKENS: usize = 2_000;
+/// How many results are considered for a prompt.
+const CANDIDATES: usize = 50;
+/// The least score of a result that a prompt shows: below it the development questions find noise.
+const MIN_SCORE: f64 = 0.25;
+/// How many of the latest turns a prompt without a question shows.
+const LATEST_TURNS: usize = 20;
+/// How many of the most important facts a prompt without a question shows.
+const IMPORTANT_FACTS: usize = 30;
+
+/// A prompt that is about to be rendered; await it.
+#[derive(Debug)]
+#[must_use = "nothing is rendered until it is awaited"]
+pub struct MemoryContext<'a> {
+    memory: &'a Memory,
+    query: Option<String>,
+    budget_tokens: usize,
+    options: Option<RecallOptions>,
+    scope: Scope,
+}
+
+impl MemoryContext<'_> {
+    /// What the prompt is about. Without it, the latest turns and the most important facts are shown.
+    pub fn query(mut self, query: impl Into<String>) -> Self {
+        self.query = Some(query.into());
+        self
+    }
+
+    /// The budget of working memory and recall, in tokens (default 2,000). The core is never cut.
+    pub fn budget_tokens(mut self, tokens: usize) -> Self {
+        self.budget_tokens = tokens;
+        self
+    }
+
+    /// Recalls otherwise than by default.
+    pub fn options(mut self, options: RecallOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+
+    /// Whose memory it is, where it is not the handle's.
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+}
+
+impl<'a> IntoFuture for MemoryContext<'a> {
+    type Output = Result<String>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let query = self.query.as_deref();
+            self.memory.context_with(query, self.budget_tokens, self.options.as_ref(), &self.scope).await
+        })
+    }
+}
+
+impl Memory {
+    /// The whole `<memory>` document: core memory first, then working memory, then what is relevant.
+    ///
+    /// # Errors
+    /// When the returned builder is awaited: as [`Memory::recall`], and what a caller's token counter fails with.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    /// memory.remember("Alice is allergic to peanuts.").await?;
+    /// let xml = memory.context().query("What can Alice not eat?").budget_tokens(500).await?;
+    /// assert!(xml.starts_with("<memory>\n<core_memory>") && xml.contains("peanuts"));
+    /// # Ok(()) }
+    /// ```
+    pub fn context(&self) -> MemoryContext<'_> {
+        MemoryContext { memory: self, query: None, budget_tokens: BUDGET_TOKENS, options: None, scope: Scope::new() }
+    }
+
+    /// [`Memory::context`] in the form that bindings use.
+    ///
+    /// # Errors
+    /// As [`Memory::context`].
+    pub async fn context_with(
+        &self,
+        query: Option<&str>,
+        budget_tokens: usize,
+        options: Option<&RecallOptions>,
+        scope: &Scope,
+    ) -> Result<String> {
+        self.check_open()?;
+        let resolved = self.resolve(scope)?;
+        let core = self.ledger().core(&resolved, self.parts.config.core_limits()).await?.render();
+        let working = self.ledger().working_entries(&resolved, self.now()).await?;
+        let items = match query {
+            Some(query) => self.relevant(query, options, scope).await?,
+            None => self.latest(&resolved).await?,
+        };
+        let counter = self.parts.config.token_counter().cloned();
+        blocking(move || {
+            let count = |text: &str| match &counter {
+                Some(counter) => counter(text),
+                None => Ok(estimate_tokens(text)),
+            };
+            let mut prompt = Prompt {
+                core: &core,
+                working: working.iter().map(|entry| (entry.key.as_str(), entry.value.as_slice())).collect(),
+                facts: Vec::new(),
+                episodes: Vec::new(),
+                budget_tokens,
+            };
+            for (row, score) in &items {
+                match row {
+                    Row::Fact(fact) => prompt.facts.push((fact, *score)),
+                    Row::Episode(episode) => prompt.episodes.push((episode, *score)),
+                }
+            }
+            prompt.render(&count)
+        })
+        .await
+    }
+
+    async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {
+        let options = match options {
+            Some(options) => options.clone(),
+            None => RecallOptions::default().with_limit(CANDIDATES)?.with_min_score(MIN_SCORE)?,
+        };
+        let (found, warnings) = self.find(query, &options, scope).await?;
+        for warning in warnings {
+            // The document has no place for warnings; `recall` gives them.
+            tracing::warn!(step = warning.step, error = %warning.error, "a prompt was rendered without a step");
+        }
+        Ok(found.into_iter().map(|found| (found.row, found.score)).collect())
+    }
+
+    /// The session's latest turns and the most important facts; later turns and more important facts go first into
+    /// the budget.
+    async fn latest(&self, scope: &Scope) -> Result<Vec<(Row, f64)>> {
+        let page = EpisodePage { limit: LATEST_TURNS, offset: 0, newest_first: true };
+        let turns = self.ledger().episodes(scope, page).await?;
+        let filter = FactFilter {
+            entity_type: None,
+            valid_at: Some(self.now()),
+            most_important_first: true,
+            limit: IMPORTANT_FACTS,
+            offset: 0,
+        };
+        let facts = self.ledger().facts(scope, &filter).await?;
+        let count = turns.len() as f64;
+        let turns = turns.into_iter().enumerate().map(|(index, turn)| (Row::Episode(turn), (index + 1) as f64 / count));
+        let facts = facts.into_iter().map(|fact| {
+            let importance = fact.importance;
+            (Row::Fact(fact), importance)
+        });
+        Ok(facts.chain(turns).collect())
+    }
+}

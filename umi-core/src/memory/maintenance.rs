@@ -1,0 +1,108 @@
+//! The whole of a store: figures, copies, checks, a new embedding space, purging.
+
+use std::path::{Path, PathBuf};
+
+use super::Memory;
+use crate::{
+    embed::EmbeddingSpace,
+    error::Result,
+    index::IndexStats,
+    ledger::{CheckReport, LedgerStats},
+};
+
+/// How many owners are embedded between two transactions of a re-embedding.
+const REEMBED_BATCH: usize = 64;
+
+/// Figures of a store and of this handle's index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// Rows by kind, and bytes.
+    pub ledger: LedgerStats,
+    /// The index's state.
+    pub index: IndexStats,
+    /// How far the index is behind the ledger, in changes; the next recall catches up.
+    pub index_lag: i64,
+    /// The space of this handle's embedder.
+    pub embedding_space: EmbeddingSpace,
+    /// The folder, or none in memory.
+    pub path: Option<PathBuf>,
+}
+
+/// Told how many of how many are done.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
+
+impl Memory {
+    /// Rows by kind, bytes, the index's state and lag, the embedder.
+    ///
+    /// # Errors
+    /// `Storage` kinds when the ledger fails.
+    pub async fn stats(&self) -> Result<MemoryStats> {
+        self.check_open()?;
+        let ledger = self.ledger().stats().await?;
+        let index = self.index().stats();
+        Ok(MemoryStats {
+            index_lag: index.watermark.map_or(0, |watermark| (ledger.seq - watermark).max(0)),
+            ledger,
+            index,
+            embedding_space: self.parts.embedder.space().clone(),
+            path: self.lease.store.path.clone(),
+        })
+    }
+
+    /// Moves the store to this handle's embedder and gives how many rows were embedded. Can be repeated after a kill:
+    /// it goes on where it stopped. Recall finds by words until the space flips, in one transaction, at the end.
+    ///
+    /// # Errors
+    /// `Embedding` or `Provider` when the embedder fails; what was embedded is kept.
+    pub async fn reembed(&self, progress: Option<Progress<'_>>) -> Result<u64> {
+        self.check_open()?;
+        let space = self.parts.embedder.space().clone();
+        let mut done = 0;
+        loop {
+            let owners = self.ledger().owners_without_vectors(&space, REEMBED_BATCH).await?;
+            if owners.is_empty() {
+                if self.ledger().activate_space(&space).await? {
+                    self.index().clear();
+                    return Ok(done);
+                }
+                // Somebody wrote between the two calls.
+                continue;
+            }
+            let count = owners.len() as u64;
+            let vectors = self.embed_owners(owners).await?;
+            self.ledger().put_vectors(&space, vectors).await?;
+            done += count;
+            if let Some(progress) = progress {
+                progress(done, done + self.ledger().count_without_vectors(&space).await?);
+            }
+        }
+    }
+
+    /// Rewrites the store so that no byte of what was forgotten is left in its folder.
+    ///
+    /// # Errors
+    /// `StoreLocked` (try again) while another process reads an old state; `StoreIo` when there is no room.
+    pub async fn purge(&self) -> Result<()> {
+        self.check_open()?;
+        self.ledger().purge().await
+    }
+
+    /// Writes a consistent copy of the store, while it is in use, into a folder that is empty or not there.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a folder that holds something; `StoreIo` when it cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<()> {
+        self.check_open()?;
+        self.ledger().backup(to).await
+    }
+
+    /// Verifies the ledger: pages, foreign keys, the feed, chains against sightings.
+    ///
+    /// # Errors
+    /// `Storage` kinds when it cannot be read at all.
+    pub async fn check(&self) -> Result<CheckReport> {
+        self.check_open()?;
+        self.ledger().check().await
+    }
+}

@@ -1,0 +1,372 @@
+//! remember: check, cut into pieces, embed, write in one transaction.
+
+use std::{collections::BTreeMap, future::IntoFuture, pin::Pin};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    Memory,
+    options::{RememberOptions, Wait},
+    request::{RememberRequest, Turn},
+    results::{RememberResult, StepFailure},
+    store::blocking,
+};
+use crate::{
+    embed::embed_checked,
+    entity::{SOURCE_BYTES, check_bytes},
+    episode::{Episode, KEY_BYTES, ROLE_BYTES},
+    error::{Error, ErrorKind, Result},
+    index::{
+        analysis::{AnalysedPiece, analyse_episode},
+        vector,
+    },
+    ledger::{NewEpisode, OwnerText, Piece},
+    scope::{SCOPE_NAME_BYTES, Scope},
+};
+
+/// How many items `remember_many` writes in one transaction.
+const BATCH: usize = 256;
+
+/// A text that is about to be remembered; await it.
+#[derive(Debug)]
+#[must_use = "nothing is remembered until it is awaited"]
+pub struct Remember<'a> {
+    memory: &'a Memory,
+    request: RememberRequest,
+}
+
+impl Remember<'_> {
+    /// Whose memory it is, where it is not the handle's.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is empty or longer than 256 bytes.
+    pub fn user(mut self, user: &str) -> Result<Self> {
+        self.request.scope = self.request.scope.with_user(user)?;
+        Ok(self)
+    }
+
+    /// Which agent records it.
+    ///
+    /// # Errors
+    /// As [`Remember::user`].
+    pub fn agent(mut self, agent: &str) -> Result<Self> {
+        self.request.scope = self.request.scope.with_agent(agent)?;
+        Ok(self)
+    }
+
+    /// Which session it belongs to.
+    ///
+    /// # Errors
+    /// As [`Remember::user`].
+    pub fn session(mut self, session: &str) -> Result<Self> {
+        self.request.scope = self.request.scope.with_session(session)?;
+        Ok(self)
+    }
+
+    /// When it was said, where that is not now.
+    pub fn at(mut self, at: Timestamp) -> Self {
+        for turn in &mut self.request.turns {
+            turn.at = Some(at);
+        }
+        self
+    }
+
+    /// The speaker's name.
+    pub fn name(mut self, name: &str) -> Self {
+        for turn in &mut self.request.turns {
+            turn.name = Some(name.to_owned());
+        }
+        self
+    }
+
+    /// The speaker's part, where it is not `user`.
+    pub fn role(mut self, role: &str) -> Self {
+        for turn in &mut self.request.turns {
+            turn.role = Some(role.to_owned());
+        }
+        self
+    }
+
+    /// Makes a repeated call idempotent.
+    pub fn key(mut self, key: &str) -> Self {
+        self.request.key = Some(key.to_owned());
+        self
+    }
+
+    /// Remembers otherwise than by default.
+    pub fn options(mut self, options: RememberOptions) -> Self {
+        self.request.options = options;
+        self
+    }
+}
+
+impl<'a> IntoFuture for Remember<'a> {
+    type Output = Result<RememberResult>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.memory.remember_request(self.request))
+    }
+}
+
+/// A checked turn on its way to the ledger.
+struct Prepared {
+    episode: Episode,
+    key: Option<String>,
+    /// Which request it is part of.
+    request: usize,
+    wants_vectors: bool,
+    waits: bool,
+    pieces: Vec<AnalysedPiece>,
+}
+
+impl Memory {
+    /// Remembers a text or a conversation, which is one transaction. A text is kept verbatim as an episode.
+    ///
+    /// # Errors
+    /// When the returned builder is awaited: `EmptyText`, `TextTooLong` or `InvalidInput` for what is malformed, in
+    /// which case nothing is written; `Storage` kinds when the ledger fails. An embedder's failure is a warning.
+    pub fn remember(&self, request: impl Into<RememberRequest>) -> Remember<'_> {
+        Remember { memory: self, request: request.into() }
+    }
+
+    /// Remembers one request; [`Memory::remember`] in the form that bindings use.
+    ///
+    /// # Errors
+    /// As [`Memory::remember`].
+    pub async fn remember_request(&self, request: RememberRequest) -> Result<RememberResult> {
+        let mut results = self.remember_batch(vec![request]).await?;
+        results.pop().ok_or_else(|| Error::internal("one request gave no result"))
+    }
+
+    /// Remembers many requests, in transactions of 256 of them. Gives the results of all; `progress` is told how many
+    /// are done.
+    ///
+    /// # Errors
+    /// As [`Memory::remember`]; the failed transaction and those behind it are not written.
+    pub async fn remember_many(
+        &self,
+        requests: impl IntoIterator<Item = RememberRequest>,
+        mut progress: impl FnMut(usize),
+    ) -> Result<Vec<RememberResult>> {
+        let mut results = Vec::new();
+        let mut requests = requests.into_iter();
+        loop {
+            let batch: Vec<RememberRequest> = requests.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(results);
+            }
+            results.extend(self.remember_batch(batch).await?);
+            progress(results.len());
+        }
+    }
+
+    /// Remembers requests in one transaction.
+    ///
+    /// # Errors
+    /// As [`Memory::remember`]; then none of them is written.
+    pub async fn remember_batch(&self, requests: Vec<RememberRequest>) -> Result<Vec<RememberResult>> {
+        self.check_open()?;
+        let now = self.now();
+        let mut prepared = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            self.prepare(index, request, now, &mut prepared)?;
+        }
+        let prepared = blocking(move || Ok(analysed(prepared))).await?;
+        let vectors = self.vectors_at_once(&prepared).await;
+        self.write(requests.len(), prepared, vectors).await
+    }
+
+    /// Checks a request and makes its episodes.
+    fn prepare(
+        &self,
+        index: usize,
+        request: &RememberRequest,
+        now: Timestamp,
+        prepared: &mut Vec<Prepared>,
+    ) -> Result<()> {
+        let scope = self.resolve(&request.scope)?;
+        if request.turns.is_empty() {
+            return Err(Error::new(ErrorKind::EmptyText, "the conversation has no turns"));
+        }
+        if let Some(key) = &request.key {
+            if key.is_empty() {
+                return Err(Error::invalid_input("key is empty (leave it out to mean none)"));
+            }
+            check_bytes("key", key, KEY_BYTES)?;
+        }
+        for (turn_index, turn) in request.turns.iter().enumerate() {
+            let key = match (&request.key, request.turns.len()) {
+                (None, _) => None,
+                (Some(key), 1) => Some(key.clone()),
+                // A turn's own key; the zero byte keeps it apart from every key that a caller could give.
+                (Some(key), _) => Some(format!("{key}\u{0}{turn_index}")),
+            };
+            let episode = self.episode(turn, &request.options, &scope, now)?;
+            prepared.push(Prepared {
+                episode,
+                key,
+                request: index,
+                wants_vectors: request.options.generate_embeddings(),
+                waits: request.options.wait() == Wait::Extracted,
+                pieces: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    fn episode(&self, turn: &Turn, options: &RememberOptions, scope: &Scope, now: Timestamp) -> Result<Episode> {
+        self.check_text("text", &turn.text)?;
+        if turn.text.trim().is_empty() {
+            return Err(Error::new(ErrorKind::EmptyText, "the text to remember is empty or white space"));
+        }
+        let role = turn.role.as_deref().unwrap_or("user");
+        if role.trim().is_empty() {
+            return Err(Error::invalid_input("role is empty (leave it out to mean user)"));
+        }
+        check_bytes("role", role, ROLE_BYTES)?;
+        if let Some(name) = &turn.name {
+            if name.trim().is_empty() {
+                return Err(Error::invalid_input("name is empty (leave it out to mean none)"));
+            }
+            check_bytes("name", name, SCOPE_NAME_BYTES)?;
+        }
+        if let Some(source) = &turn.source {
+            check_bytes("source", source, SOURCE_BYTES)?;
+        }
+        Ok(Episode {
+            id: self.next_id(now),
+            text: turn.text.clone(),
+            role: role.to_owned(),
+            name: turn.name.clone(),
+            at: turn.at.map_or(now, crate::world::to_microseconds),
+            recorded_at: now,
+            user: scope.user().map(str::to_owned),
+            agent: scope.agent().map(str::to_owned),
+            session: scope.session().map(str::to_owned),
+            source: turn.source.clone(),
+            metadata: turn.metadata.clone(),
+            importance: options.importance(),
+        })
+    }
+
+    /// Checks the length of a text or query.
+    pub(super) fn check_text(&self, what: &str, text: &str) -> Result<()> {
+        let limit = self.parts.config.text_bytes();
+        if text.len() <= limit {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TextTooLong,
+            format!("{what} has {} bytes, at most {limit} are allowed", text.len()),
+        )
+        .with_sizes(limit, text.len())
+        .with_hint("cut it into several, or raise MemoryConfig(text_bytes=…)"))
+    }
+
+    /// The vectors of an in-process embedder, before anything is written; a remote one runs behind the first
+    /// transaction, so that the caller's words are safe whatever fails.
+    async fn vectors_at_once(&self, prepared: &[Prepared]) -> Option<Vec<Option<Vec<f32>>>> {
+        if !self.parts.embedder.is_in_process() {
+            return None;
+        }
+        let texts: Vec<String> = prepared
+            .iter()
+            .filter(|turn| turn.wants_vectors)
+            .flat_map(|turn| turn.pieces.iter().map(|piece| piece.text_to_embed.clone()))
+            .collect();
+        match embed_checked(self.parts.embedder.as_ref(), &texts).await {
+            Ok(vectors) => Some(vectors),
+            Err(error) => {
+                tracing::warn!(%error, "the in-process embedder failed; the text is stored and a job is left");
+                None
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        requests: usize,
+        prepared: Vec<Prepared>,
+        vectors: Option<Vec<Option<Vec<f32>>>>,
+    ) -> Result<Vec<RememberResult>> {
+        let dimensions = self.parts.embedder.space().dimensions;
+        let has_vectors = vectors.is_some();
+        let mut vectors = vectors.unwrap_or_default().into_iter();
+        let mut rows = Vec::with_capacity(prepared.len());
+        let mut results: Vec<RememberResult> = (0..requests).map(|_| RememberResult::default()).collect();
+        let mut turns = Vec::with_capacity(prepared.len());
+        for turn in prepared {
+            let embeds_now = turn.wants_vectors && has_vectors;
+            let pieces = turn
+                .pieces
+                .into_iter()
+                .map(|piece| Piece {
+                    ordinal: piece.ordinal,
+                    lexical: piece.lexical,
+                    vector: embeds_now
+                        .then(|| vector::encode(vectors.next().flatten().as_deref(), dimensions)),
+                })
+                .collect();
+            let embed_job = (turn.wants_vectors && !has_vectors).then(|| self.next_id(turn.episode.recorded_at));
+            turns.push((turn.request, embed_job, turn.waits));
+            rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, embed_job });
+        }
+        let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
+        let appended = self.ledger().append(self.parts.embedder.space(), rows).await?;
+        let mut jobs = BTreeMap::new();
+        let (mut waiting, mut background) = (Vec::new(), false);
+        for ((appended, mut episode), (request, embed_job, waits)) in appended.into_iter().zip(episodes).zip(turns) {
+            if !appended.is_new {
+                // A repeated call: the first one's words stand.
+                episode = self.known_episode(&episode, appended.id).await?;
+            } else if let Some(job) = embed_job {
+                if waits {
+                    jobs.insert(job, request);
+                    waiting.push((job, OwnerText::Episode(episode.clone())));
+                } else {
+                    background = true;
+                }
+            }
+            results[request].episode_ids.push(appended.id);
+            results[request].entities.push(episode.to_note());
+        }
+        if !waiting.is_empty() {
+            self.embed_own(waiting, &jobs, &mut results).await?;
+        }
+        if background {
+            self.start_left_jobs().await?;
+        }
+        Ok(results)
+    }
+
+    /// The episode that an earlier call with the same key left.
+    async fn known_episode(&self, repeated: &Episode, id: Uuid) -> Result<Episode> {
+        let scope = Scope::from_parts(repeated.user.clone(), None, None)?;
+        let known = self.ledger().episode(&scope, id).await?;
+        Ok(known.unwrap_or_else(|| Episode { id, ..repeated.clone() }))
+    }
+
+    /// Embeds what this call wrote; a failure becomes a warning of the request that it belongs to.
+    async fn embed_own(
+        &self,
+        waiting: Vec<(Uuid, OwnerText)>,
+        jobs: &BTreeMap<Uuid, usize>,
+        results: &mut [RememberResult],
+    ) -> Result<()> {
+        for (job, error) in self.run_own_jobs(waiting).await? {
+            if let Some(result) = jobs.get(&job).and_then(|&request| results.get_mut(request)) {
+                result.warnings.push(StepFailure { step: "embed", error, job_id: Some(job) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn analysed(mut prepared: Vec<Prepared>) -> Vec<Prepared> {
+    for turn in &mut prepared {
+        turn.pieces = analyse_episode(turn.episode.name.as_deref(), turn.episode.at, &turn.episode.text);
+    }
+    prepared
+}

@@ -1,0 +1,151 @@
+//! The store that handles share, and the one place that knows which folders this process has open.
+//!
+//! That place is process-wide state by nature: two ledgers on one folder in one process would drop each other's file
+//! locks (POSIX record locks belong to the process), so there is at most one.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, LazyLock, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    index::{Index, ram::RamIndex},
+    ledger::{Ledger, sqlite::SqliteLedger},
+};
+
+/// One ledger and the index over it.
+pub(super) struct Store {
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) index: Arc<dyn Index>,
+    pub(super) path: Option<PathBuf>,
+    leases: AtomicUsize,
+}
+
+/// One opening of a store, shared by a handle and the scoped handles made from it.
+pub(super) struct Lease {
+    pub(super) store: Arc<Store>,
+    closed: AtomicBool,
+    process: u32,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Weak<Store>>>;
+
+/// Open folders by their canonical path, of this process (a forked child starts with none).
+static OPEN: LazyLock<Mutex<(u32, HashMap<PathBuf, Slot>)>> =
+    LazyLock::new(|| Mutex::new((std::process::id(), HashMap::new())));
+
+fn slot(path: &Path) -> Slot {
+    let mut open = OPEN.lock();
+    if open.0 != std::process::id() {
+        // The parent's stores are not ours to close: leave them as they are.
+        std::mem::forget(std::mem::take(&mut open.1));
+        open.0 = std::process::id();
+    }
+    open.1.retain(|known, slot| known == path || Arc::strong_count(slot) > 1 || slot_in_use(slot));
+    Arc::clone(open.1.entry(path.to_owned()).or_default())
+}
+
+fn slot_in_use(slot: &Slot) -> bool {
+    slot.try_lock().map_or(true, |store| store.strong_count() > 0)
+}
+
+impl Lease {
+    /// Opens a folder, or joins it where this process has it open.
+    #[expect(
+        clippy::await_holding_invalid_type,
+        reason = "one folder is opened or closed by one task at a time; no provider is called"
+    )]
+    pub(super) async fn open(path: &Path, index_bytes: usize) -> Result<Self> {
+        let folder = path.to_owned();
+        let canonical = blocking(move || {
+            std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).map_err(|error| {
+                Error::new(ErrorKind::StoreIo, format!("cannot open the folder `{}`", folder.display()))
+                    .with_hint("name a folder that can be made and written")
+                    .with_file(error.raw_os_error(), folder.display().to_string())
+                    .with_source(error)
+            })
+        })
+        .await?;
+        let slot = slot(&canonical);
+        let mut known = slot.lock().await;
+        let store = match known.upgrade().filter(|store| store.leases.load(Ordering::Acquire) > 0) {
+            Some(store) => store,
+            None => {
+                let folder = canonical.clone();
+                let ledger = blocking(move || SqliteLedger::open(&folder)).await?;
+                Arc::new(Store::new(ledger, index_bytes, Some(canonical)))
+            }
+        };
+        *known = Arc::downgrade(&store);
+        Ok(Self::on(store))
+    }
+
+    /// A store that only this lease knows.
+    pub(super) async fn in_memory(index_bytes: usize) -> Result<Self> {
+        let ledger = blocking(SqliteLedger::in_memory).await?;
+        Ok(Self::on(Arc::new(Store::new(ledger, index_bytes, None))))
+    }
+
+    fn on(store: Arc<Store>) -> Self {
+        store.leases.fetch_add(1, Ordering::AcqRel);
+        Self { store, closed: AtomicBool::new(false), process: std::process::id() }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Lets go of the store; the last lease closes it.
+    #[expect(
+        clippy::await_holding_invalid_type,
+        reason = "one folder is opened or closed by one task at a time; no provider is called"
+    )]
+    pub(super) async fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let slot = self.store.path.as_deref().map(slot);
+        let _alone = match &slot {
+            Some(slot) => Some(slot.lock().await),
+            None => None,
+        };
+        if self.store.leases.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        self.store.index.clear();
+        self.store.ledger.close().await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_closed() && self.process == std::process::id() {
+            self.store.leases.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Store {
+    fn new(ledger: SqliteLedger, index_bytes: usize, path: Option<PathBuf>) -> Self {
+        Self {
+            ledger: Arc::new(ledger),
+            index: Arc::new(RamIndex::new(index_bytes)),
+            path,
+            leases: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// Runs blocking work off the I/O workers.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("a blocking task did not end").with_source(error))?
+}
