@@ -40,7 +40,7 @@ pub use self::{
     recall::Recall,
     remember::Remember,
     request::{RememberRequest, Turn},
-    results::{Recalled, RecallResults, RememberResult, StepFailure, Usage},
+    results::{RecallResults, Recalled, RememberResult, StepFailure, Usage},
     tokens::estimate_tokens,
     working::MemoryWorking,
 };

@@ -20,14 +20,31 @@ pub(crate) fn push_attribute(out: &mut String, name: &str, value: &str) {
     out.push('"');
 }
 
-/// Whether a byte may begin something that must be written in another way.
-const fn is_suspicious<const ATTRIBUTE: bool>(byte: u8) -> bool {
+/// What a byte is written as where it cannot stand for itself; empty where it can.
+const fn replacement<const ATTRIBUTE: bool>(byte: u8) -> &'static str {
     match byte {
-        b'\n' | b'\t' | b'"' => ATTRIBUTE,
-        // 0xEF begins U+FFFE and U+FFFF, which XML forbids
-        0..0x20 | b'&' | b'<' | b'>' | 0xEF => true,
-        _ => false,
+        b'&' => "&amp;",
+        b'<' => "&lt;",
+        b'>' => "&gt;",
+        b'"' if ATTRIBUTE => "&quot;",
+        b'\n' if ATTRIBUTE => "&#10;",
+        b'\t' if ATTRIBUTE => "&#9;",
+        b'"' | b'\n' | b'\t' => "",
+        b'\r' => "&#13;",
+        0..0x20 => FORBIDDEN,
+        _ => "",
     }
+}
+
+const FORBIDDEN: &str = "\u{FFFD}";
+
+/// Whether a chunk holds a byte to replace, or one that may begin U+FFFE or U+FFFF. `following` begins one byte later.
+///
+/// Neither pass ends early, so that the compiler uses vector instructions.
+fn is_suspicious<const ATTRIBUTE: bool>(chunk: &[u8], following: &[u8]) -> bool {
+    let replaced = chunk.iter().fold(false, |any, &byte| any | !replacement::<ATTRIBUTE>(byte).is_empty());
+    let noncharacter = chunk.iter().zip(following).fold(false, |any, pair| any | matches!(pair, (0xEF, 0xBF)));
+    replaced | noncharacter
 }
 
 fn escape<const ATTRIBUTE: bool>(out: &mut String, text: &str) {
@@ -35,25 +52,14 @@ fn escape<const ATTRIBUTE: bool>(out: &mut String, text: &str) {
     let mut copied = 0;
     let mut start = 0;
     for chunk in bytes.chunks(CHUNK) {
-        // no early exit, so that the compiler compares a chunk with vector instructions
-        let suspicious = chunk.iter().fold(false, |any, &byte| any | is_suspicious::<ATTRIBUTE>(byte));
-        if suspicious {
-            for (offset, &byte) in chunk.iter().enumerate() {
-                if !is_suspicious::<ATTRIBUTE>(byte) {
-                    continue;
-                }
-                let at = start + offset;
-                let (replacement, length) = match byte {
-                    b'&' => ("&amp;", 1),
-                    b'<' => ("&lt;", 1),
-                    b'>' => ("&gt;", 1),
-                    b'"' => ("&quot;", 1),
-                    b'\r' => ("&#13;", 1),
-                    b'\n' => ("&#10;", 1),
-                    b'\t' => ("&#9;", 1),
-                    0xEF if matches!(bytes.get(at + 1..at + 3), Some([0xBF, 0xBE | 0xBF])) => ("\u{FFFD}", 3),
-                    0xEF => continue,
-                    _ => ("\u{FFFD}", 1),
+        if is_suspicious::<ATTRIBUTE>(chunk, &bytes[start + 1..]) {
+            for (at, &byte) in (start..).zip(chunk) {
+                let (replacement, length) = match replacement::<ATTRIBUTE>(byte) {
+                    "" if byte == 0xEF && matches!(bytes.get(at + 1..at + 3), Some([0xBF, 0xBE | 0xBF])) => {
+                        (FORBIDDEN, 3)
+                    }
+                    "" => continue,
+                    other => (other, 1),
                 };
                 out.push_str(&text[copied..at]);
                 out.push_str(replacement);
@@ -189,7 +195,7 @@ pub(crate) mod tests {
             push_text(&mut out, &text);
             out.push_str("</a>");
             let element = parse(&out);
-            prop_assert_eq!(element.text.clone(), as_parsed(&text));
+            prop_assert_eq!(&element.text, &as_parsed(&text));
             prop_assert_eq!(element.attribute("b").map(str::to_owned), Some(as_parsed(&value)));
             prop_assert!(element.children.is_empty());
         }

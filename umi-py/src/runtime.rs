@@ -132,14 +132,20 @@ impl Operation {
     /// Begins on the worker threads and gives an awaitable of the running event loop. Cancelling it drops the call.
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let work = self.take()?;
+        handle(py)?;
         generic::future_into_py::<Workers, _, Py<PyAny>>(py, async move {
             let outcome = settled(AssertUnwindSafe(work).catch_unwind().await);
             Python::attach(|py| outcome.py()?(py))
         })
     }
 
+    /// The iterator of `start()`, for `await operation`.
+    fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.start(py)?.call_method0(pyo3::intern!(py, "__await__"))
+    }
+
     /// Blocks until it is done, without holding the interpreter.
-    fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let work = self.take()?;
         block_on(py, work)?(py)
     }

@@ -1,7 +1,7 @@
 //! `ManualClock` and `uuid7`.
 
 use pyo3::prelude::*;
-use umi_core::{self as core, Clock};
+use umi_core::{self as core, Clock, SystemClock};
 
 use crate::{
     convert::{Delta, Time},
@@ -46,7 +46,7 @@ impl ManualClock {
 /// A new UUID of version 7, as text: ids made later sort later.
 #[pyfunction]
 pub(crate) fn uuid7() -> String {
-    core::new_id().to_string()
+    core::new_id(SystemClock.now()).to_string()
 }
 
 /// Draws a new seed for ids, in a forked child.

@@ -2,10 +2,18 @@
 use super::*;
 #[derive(Debug)]
 pub(crate) struct RamIndex;
-impl RamIndex { pub(crate) fn new(_: usize) -> Self { Self } }
+impl RamIndex {
+    pub(crate) fn new(_: usize) -> Self {
+        Self
+    }
+}
 #[async_trait]
 impl Index for RamIndex {
-    async fn search(&self, _: &dyn Ledger, _: &SearchQuery) -> Result<Vec<Hit>> { todo!() }
-    fn stats(&self) -> IndexStats { todo!() }
+    async fn search(&self, _: &dyn Ledger, _: &SearchQuery) -> Result<Vec<Hit>> {
+        todo!()
+    }
+    fn stats(&self) -> IndexStats {
+        todo!()
+    }
     fn clear(&self) {}
 }

@@ -83,13 +83,39 @@ impl MemoryConfig {
     /// `InvalidInput` outside of that range.
     pub fn with_working_memory_bytes(self, bytes: usize) -> Result<Self> {
         check_range("working_memory_bytes", bytes, 1_024, WORKING_BYTES)?;
-        Ok(Self { working: WorkingLimits { max_bytes: bytes, ..self.working }, ..self })
+        self.with_working(|working| working.max_bytes = bytes)
+    }
+
+    /// Entries of working memory (1 to 10,000,000; default 10,000).
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of that range.
+    pub fn with_working_memory_entries(self, entries: usize) -> Result<Self> {
+        check_range("working_memory_entries", entries, 1, 10_000_000)?;
+        self.with_working(|working| working.max_entries = entries)
+    }
+
+    /// Bytes of one working value (1 to 1 GiB; default 64 KiB).
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of that range.
+    pub fn with_working_value_bytes(self, bytes: usize) -> Result<Self> {
+        check_range("working_value_bytes", bytes, 1, WORKING_BYTES)?;
+        self.with_working(|working| working.value_bytes = bytes)
     }
 
     /// How long a working value lives that is given no time to live (default: an hour).
-    #[must_use]
-    pub fn with_working_memory_ttl(self, ttl: TimeToLive) -> Self {
-        Self { working: WorkingLimits { default_ttl: ttl, ..self.working }, ..self }
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is not above zero, or over 7 days and not for ever.
+    pub fn with_working_memory_ttl(self, ttl: TimeToLive) -> Result<Self> {
+        self.with_working(|working| working.default_ttl = ttl)
+    }
+
+    fn with_working(mut self, change: impl FnOnce(&mut WorkingLimits)) -> Result<Self> {
+        change(&mut self.working);
+        self.working = self.working.validated()?;
+        Ok(self)
     }
 
     /// How many results a recall gives that names no limit (1 to 1,000; default 10).

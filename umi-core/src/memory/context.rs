@@ -2,14 +2,7 @@
 
 use std::{future::IntoFuture, pin::Pin};
 
-use super::{
-    Memory,
-    options::RecallOptions,
-    prompt::Prompt,
-    recall::Row,
-    store::blocking,
-    tokens::estimate_tokens,
-};
+use super::{Memory, options::RecallOptions, prompt::Prompt, recall::Row, store::blocking, tokens::estimate_tokens};
 use crate::{
     error::Result,
     ledger::{EpisodePage, FactFilter},

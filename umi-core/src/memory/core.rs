@@ -35,10 +35,7 @@ impl MemoryCore {
         self.memory.check_open()?;
         let limits = self.memory.parts.config.core_limits();
         let now = self.memory.now();
-        self.memory
-            .ledger()
-            .set_block(self.memory.scope(), limits, block_type, content, label, importance, now)
-            .await
+        self.memory.ledger().set_block(self.memory.scope(), limits, block_type, content, label, importance, now).await
     }
 
     /// A block.

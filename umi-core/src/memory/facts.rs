@@ -2,7 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Memory, config::check_limit, parse_id, results::{RememberResult, StepFailure}, store::blocking};
+use super::{
+    Memory,
+    config::check_limit,
+    parse_id,
+    results::{RememberResult, StepFailure},
+    store::blocking,
+};
 use crate::{
     embed::embed_checked,
     entity::{Entity, EntityType, EvolutionRelation},
@@ -92,10 +98,9 @@ impl Memory {
     /// What the index needs of a fact; without a vector where the embedder runs behind the first transaction.
     async fn fact_piece(&self, entity: &Entity) -> Result<Piece> {
         let fact = entity.clone();
-        let analysed = blocking(move || {
-            Ok(analyse_fact(&fact.name, fact.attribute.as_deref(), &fact.content, fact.valid_from))
-        })
-        .await?;
+        let analysed =
+            blocking(move || Ok(analyse_fact(&fact.name, fact.attribute.as_deref(), &fact.content, fact.valid_from)))
+                .await?;
         let mut piece = Piece { ordinal: analysed.ordinal, lexical: analysed.lexical, vector: None };
         if self.parts.embedder.is_in_process() {
             match embed_checked(self.parts.embedder.as_ref(), &[analysed.text_to_embed]).await {
@@ -103,7 +108,9 @@ impl Memory {
                     let dimensions = self.parts.embedder.space().dimensions;
                     piece.vector = Some(vector::encode(vectors.pop().flatten().as_deref(), dimensions));
                 }
-                Err(error) => tracing::warn!(%error, "the in-process embedder failed; the fact is stored and a job is left"),
+                Err(error) => {
+                    tracing::warn!(%error, "the in-process embedder failed; the fact is stored and a job is left")
+                }
             }
         }
         Ok(piece)

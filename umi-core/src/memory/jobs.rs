@@ -107,10 +107,9 @@ impl Memory {
     /// The vectors of every piece of some owners, composed as they were when they were remembered.
     pub(super) async fn embed_owners(&self, owners: Vec<OwnerText>) -> Result<Vec<OwnerVectors>> {
         let dimensions = self.parts.embedder.space().dimensions;
-        let analysed: Vec<_> = super::store::blocking(move || {
-            Ok(owners.iter().map(|text| (text.owner(), analysed(text))).collect())
-        })
-        .await?;
+        let analysed: Vec<_> =
+            super::store::blocking(move || Ok(owners.iter().map(|text| (text.owner(), analysed(text))).collect()))
+                .await?;
         let texts: Vec<String> =
             analysed.iter().flat_map(|(_, pieces)| pieces.iter().map(|piece| piece.text_to_embed.clone())).collect();
         let mut vectors = embed_checked(self.parts.embedder.as_ref(), &texts).await?.into_iter();

@@ -163,7 +163,9 @@ impl RecallOptions {
     /// `InvalidInput` when neither is left.
     pub fn with_search(self, vector: bool, text: bool) -> Result<Self> {
         if !vector && !text {
-            return Err(Error::invalid_input("use_vector_search and use_text_search are both false, nothing can be found"));
+            return Err(Error::invalid_input(
+                "use_vector_search and use_text_search are both false, nothing can be found",
+            ));
         }
         Ok(Self { use_vector_search: vector, use_text_search: text, ..self })
     }

@@ -99,7 +99,9 @@ impl Prompt<'_> {
 fn sections(working: &[String], recalled: &[(Item<'_>, String)]) -> String {
     let mut episodes: Vec<(Timestamp, Uuid, &str)> = Vec::new();
     let mut out = String::from("<working_memory>\n");
-    working.iter().for_each(|line| out.push_str(line));
+    for line in working {
+        out.push_str(line);
+    }
     out.push_str("</working_memory>\n<recalled>\n");
     for (item, line) in recalled {
         match item {
@@ -108,7 +110,9 @@ fn sections(working: &[String], recalled: &[(Item<'_>, String)]) -> String {
         }
     }
     episodes.sort_unstable();
-    episodes.iter().for_each(|(.., line)| out.push_str(line));
+    for (.., line) in episodes {
+        out.push_str(line);
+    }
     out.push_str("</recalled>\n");
     out
 }

@@ -231,11 +231,7 @@ impl From<Found> for Recalled {
     }
 }
 
-fn lexical_only(
-    error: Error,
-    options: &RecallOptions,
-    warnings: &mut Vec<StepFailure>,
-) -> Result<Option<Vec<f32>>> {
+fn lexical_only(error: Error, options: &RecallOptions, warnings: &mut Vec<StepFailure>) -> Result<Option<Vec<f32>>> {
     if !options.use_text_search() {
         return Err(error);
     }

@@ -257,12 +257,9 @@ impl Memory {
         if text.len() <= limit {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::TextTooLong,
-            format!("{what} has {} bytes, at most {limit} are allowed", text.len()),
-        )
-        .with_sizes(limit, text.len())
-        .with_hint("cut it into several, or raise MemoryConfig(text_bytes=…)"))
+        Err(Error::new(ErrorKind::TextTooLong, format!("{what} has {} bytes, at most {limit} are allowed", text.len()))
+            .with_sizes(limit, text.len())
+            .with_hint("cut it into several, or raise MemoryConfig(text_bytes=…)"))
     }
 
     /// The vectors of an in-process embedder, before anything is written; a remote one runs behind the first
@@ -305,8 +302,7 @@ impl Memory {
                 .map(|piece| Piece {
                     ordinal: piece.ordinal,
                     lexical: piece.lexical,
-                    vector: embeds_now
-                        .then(|| vector::encode(vectors.next().flatten().as_deref(), dimensions)),
+                    vector: embeds_now.then(|| vector::encode(vectors.next().flatten().as_deref(), dimensions)),
                 })
                 .collect();
             let embed_job = (turn.wants_vectors && !has_vectors).then(|| self.next_id(turn.episode.recorded_at));

@@ -21,14 +21,12 @@ pub fn estimate_tokens(text: &str) -> usize {
 
 fn parts_of(c: char) -> usize {
     match c {
-        'a'..='z' | 'A'..='Z' => 3,
-        '0'..='9' => 4,
-        c if c.is_ascii_whitespace() => 3,
-        '\0'..='\u{7F}' => 6,
-        // Latin, Greek, Cyrillic, Armenian; Georgian; more Latin and Greek
-        '\u{C0}'..='\u{58F}' | '\u{10A0}'..='\u{10FF}' | '\u{1E00}'..='\u{1FFF}' => 4,
-        // Hebrew to Myanmar; Ethiopic to Mongolian and the small alphabets behind it; general punctuation
-        '\u{80}'..='\u{BF}' | '\u{590}'..='\u{109F}' | '\u{1200}'..='\u{1DFF}' | '\u{2000}'..='\u{206F}' => 6,
+        'a'..='z' | 'A'..='Z' | ' ' | '\t' | '\n' | '\r' => 3,
+        // digits; Latin, Greek, Cyrillic, Armenian; Georgian; more Latin and Greek
+        '0'..='9' | '\u{C0}'..='\u{58F}' | '\u{10A0}'..='\u{10FF}' | '\u{1E00}'..='\u{1FFF}' => 4,
+        // what is left of ASCII and Latin 1; Hebrew to Myanmar; Ethiopic to Mongolian and the small alphabets behind
+        // it; general punctuation
+        '\0'..='\u{BF}' | '\u{590}'..='\u{109F}' | '\u{1200}'..='\u{1DFF}' | '\u{2000}'..='\u{206F}' => 6,
         // Hangul letters, symbols, kana, Han and Hangul syllables up to the plane's end; Han of the planes 2 and 3
         '\u{1100}'..='\u{FFFF}' | '\u{20000}'..='\u{3FFFF}' => 12,
         _ => 24,

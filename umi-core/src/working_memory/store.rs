@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, binary_heap::PeekMut},
     sync::Arc,
     time::Duration,
 };
@@ -38,8 +38,8 @@ pub struct WorkingMemory {
     entries: HashMap<Arc<str>, Entry>,
     /// Keys and values of `entries`, in bytes.
     bytes: usize,
-    /// The deadlines of `entries`, earliest first, among some of values that were replaced since. A heap, because
-    /// deadlines come in mostly rising order, where a push costs the same at any size.
+    /// For every entry that expires a time that is not after its deadline, earliest first, among some outdated ones.
+    /// A deadline that moves back is queued again when its earlier time comes, so that a rewrite costs nothing here.
     deadlines: BinaryHeap<Reverse<Deadline>>,
     last_stamp: u64,
 }
@@ -50,7 +50,14 @@ struct Entry {
     value: Vec<u8>,
     ttl: TimeToLive,
     expires_at: Option<Timestamp>,
-    /// Tells this deadline of the key from earlier ones.
+    /// Its place in the queue.
+    queued: Option<Queued>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    at: Timestamp,
+    /// Tells it from outdated places of the same key.
     stamp: u64,
 }
 
@@ -61,6 +68,19 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         self.key.len() + self.value.len()
+    }
+
+    fn is_queued_as(&self, stamp: u64) -> bool {
+        self.queued.is_some_and(|queued| queued.stamp == stamp)
+    }
+
+    /// Takes a place in the queue, unless it has one that is early enough.
+    fn queue(&mut self, stamp: u64, deadlines: &mut BinaryHeap<Reverse<Deadline>>) {
+        let Some(at) = self.expires_at else { return };
+        if self.queued.is_none_or(|queued| at < queued.at) {
+            self.queued = Some(Queued { at, stamp });
+            deadlines.push(Reverse(Deadline { at, stamp, key: Arc::clone(&self.key) }));
+        }
     }
 }
 
@@ -180,18 +200,23 @@ impl WorkingMemory {
     /// Drops what has expired and gives how many keys that were. Writes do it too.
     pub fn cleanup_expired(&mut self, now: Timestamp) -> usize {
         let mut dropped = 0;
-        while let Some(Reverse(deadline)) = self.deadlines.peek() {
-            if deadline.at > now {
-                break;
-            }
-            let outdated = self.entries.get(&deadline.key).is_none_or(|entry| entry.stamp != deadline.stamp);
-            if !outdated && let Some(entry) = self.entries.remove(&deadline.key) {
+        while let Some(Deadline { stamp, key, .. }) = self.pop_due(now) {
+            let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.is_queued_as(stamp)) else { continue };
+            entry.queued = None;
+            if entry.is_live(now) {
+                self.last_stamp += 1;
+                entry.queue(self.last_stamp, &mut self.deadlines);
+            } else if let Some(entry) = self.entries.remove(&key) {
                 self.bytes -= entry.bytes();
                 dropped += 1;
             }
-            self.deadlines.pop();
         }
         dropped
+    }
+
+    fn pop_due(&mut self, now: Timestamp) -> Option<Deadline> {
+        let earliest = self.deadlines.peek_mut().filter(|earliest| earliest.0.at <= now)?;
+        Some(PeekMut::pop(earliest).0)
     }
 
     /// Deletes every key.
@@ -243,24 +268,21 @@ impl WorkingMemory {
 
     /// Writes an admitted value. A time to live of none keeps a live key's deadline.
     fn write(&mut self, key: &str, value: Vec<u8>, ttl: Option<TimeToLive>, now: Timestamp) {
-        self.last_stamp += 1;
-        let stamp = self.last_stamp;
         if let Some(entry) = self.entries.get_mut(key) {
             self.bytes = self.bytes - entry.value.len() + value.len();
             entry.value = value;
-            let Some(ttl) = ttl else { return };
-            (entry.ttl, entry.expires_at, entry.stamp) = (ttl, ttl.expires_at(now), stamp);
-            if let Some(at) = entry.expires_at {
-                self.deadlines.push(Reverse(Deadline { at, stamp, key: Arc::clone(&entry.key) }));
+            if let Some(ttl) = ttl {
+                (entry.ttl, entry.expires_at) = (ttl, ttl.expires_at(now));
+                self.last_stamp += 1;
+                entry.queue(self.last_stamp, &mut self.deadlines);
             }
             self.drop_outdated_deadlines();
         } else {
             let ttl = ttl.unwrap_or(self.limits.default_ttl);
-            let entry = Entry { key: key.into(), value, ttl, expires_at: ttl.expires_at(now), stamp };
+            let mut entry = Entry { key: key.into(), value, ttl, expires_at: ttl.expires_at(now), queued: None };
             self.bytes += entry.bytes();
-            if let Some(at) = entry.expires_at {
-                self.deadlines.push(Reverse(Deadline { at, stamp, key: Arc::clone(&entry.key) }));
-            }
+            self.last_stamp += 1;
+            entry.queue(self.last_stamp, &mut self.deadlines);
             self.entries.insert(Arc::clone(&entry.key), entry);
         }
     }
@@ -270,7 +292,7 @@ impl WorkingMemory {
         if self.deadlines.len() > 2 * self.entries.len() + SPARE_DEADLINES {
             let entries = &self.entries;
             self.deadlines.retain(|Reverse(deadline)| {
-                entries.get(&deadline.key).is_some_and(|entry| entry.stamp == deadline.stamp)
+                entries.get(&deadline.key).is_some_and(|entry| entry.is_queued_as(deadline.stamp))
             });
         }
     }

@@ -175,6 +175,7 @@ fn expired_keys_never_make_a_write_fail_and_take_no_room() {
             working.delete(&format!("key {second}"), at(second));
         }
         working.set("same", b"v", secs(600_000), at(second)).unwrap();
+        working.set("same", b"v", secs(600_000 - second * 100), at(second)).unwrap();
         assert!(working.deadline_count() <= 2 * 101 + 65, "{}", working.deadline_count());
     }
     assert_eq!(working.entry_count(at(4_999)), 51);

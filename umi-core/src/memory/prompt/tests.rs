@@ -203,7 +203,7 @@ proptest! {
             (fact, score)
         }).collect();
         let episodes: Vec<(Episode, f64)> = episodes.into_iter().enumerate().map(|(index, (role, name, text, score))| {
-            let mut episode = episode(100 + index as u128, index as i64, &text);
+            let mut episode = episode(100 + index as u128, 0, &text);
             (episode.role, episode.name, episode.session) = (role, Some(name.clone()), Some(name));
             (episode, score)
         }).collect();
@@ -230,12 +230,11 @@ proptest! {
         }
         for item in &root.children[2].children {
             let id = Uuid::parse_str(item.attribute("id").unwrap()).unwrap();
-            let (attribute, expected, text) = match facts.iter().find(|(fact, _)| fact.id == id) {
-                Some((fact, _)) => ("subject", fact.name.as_str(), &fact.content),
-                None => {
-                    let (episode, _) = episodes.iter().find(|(episode, _)| episode.id == id).unwrap();
-                    ("role", episode.role.as_str(), &episode.text)
-                }
+            let (attribute, expected, text) = if let Some((fact, _)) = facts.iter().find(|(fact, _)| fact.id == id) {
+                ("subject", fact.name.as_str(), &fact.content)
+            } else {
+                let (episode, _) = episodes.iter().find(|(episode, _)| episode.id == id).unwrap();
+                ("role", episode.role.as_str(), &episode.text)
             };
             prop_assert_eq!(item.attribute(attribute).map(str::to_owned), Some(as_parsed(expected)));
             let text = as_parsed(text);

@@ -1,0 +1,10 @@
+//! The engine from outside: one binary, one module a theme.
+
+mod context;
+mod embedding;
+mod recall;
+mod remember;
+mod scopes;
+mod store;
+mod support;
+mod time;

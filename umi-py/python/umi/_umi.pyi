@@ -1,0 +1,1 @@
+../../../stubs/umi/_umi.pyi
