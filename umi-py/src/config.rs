@@ -87,7 +87,7 @@ impl MemoryConfig {
             .py()?
             .with_deep_search(deep_search);
         if let Some(ttl) = working_memory_ttl {
-            inner = inner.with_working_memory_ttl(ttl.0);
+            inner = inner.with_working_memory_ttl(ttl.0).py()?;
         }
         if let Some(function) = &token_counter {
             if !function.is_callable() {
