@@ -47,6 +47,24 @@ pub struct Episode {
 }
 
 impl Episode {
+    /// An episode of a text, of no scope, recorded when it was said.
+    pub fn new(id: Uuid, text: impl Into<String>, role: impl Into<String>, at: Timestamp) -> Self {
+        Self {
+            id,
+            text: text.into(),
+            role: role.into(),
+            name: None,
+            at,
+            recorded_at: at,
+            user: None,
+            agent: None,
+            session: None,
+            source: None,
+            metadata: Metadata::default(),
+            importance: 0.5,
+        }
+    }
+
     /// The episode as an entity of type `note` named `Note: …`, its text whole in the content.
     pub fn to_note(&self) -> Entity {
         Entity {
