@@ -7,7 +7,16 @@ use crate::ledger::CheckReport;
 
 /// Every table, with what a finding calls it.
 const TABLES: [&str; 11] = [
-    "spaces", "episodes", "slots", "versions", "sightings", "evolutions", "pieces", "vectors", "jobs", "deletions",
+    "spaces",
+    "episodes",
+    "slots",
+    "versions",
+    "sightings",
+    "evolutions",
+    "pieces",
+    "vectors",
+    "jobs",
+    "deletions",
     "blocks",
 ];
 
@@ -29,8 +38,8 @@ const QUERIES: [&str; 8] = [
     "SELECT 'deletions: ' || id || ' is there' FROM deletions \
      WHERE id IN (SELECT id FROM episodes) OR id IN (SELECT id FROM versions)",
     "SELECT 'evolutions: ' || evolutions.id || ' leads to another tenant' FROM evolutions \
-     JOIN versions AS older ON older.version = source JOIN versions AS newer ON newer.version = target \
-     WHERE older.user <> newer.user OR older.user <> evolutions.user",
+     JOIN versions AS first ON first.version = older JOIN versions AS second ON second.version = newer \
+     WHERE first.user <> second.user OR first.user <> evolutions.user",
 ];
 
 /// Looks at everything.
@@ -78,9 +87,7 @@ fn check_chains(connection: &Connection, report: &mut CheckReport) -> Stored<()>
                 None => report.problems.push(format!("versions: {id} is missing")),
             }
         }
-        report
-            .problems
-            .extend(stored.keys().map(|&id| format!("versions: {} has no sightings", rows::text(id))));
+        report.problems.extend(stored.keys().map(|&id| format!("versions: {} has no sightings", rows::text(id))));
     }
     Ok(())
 }

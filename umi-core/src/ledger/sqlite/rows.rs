@@ -66,8 +66,7 @@ pub(super) fn metadata(row: &Row<'_>, column: &str) -> Read<Metadata> {
     if json == "{}" {
         return Ok(Metadata::default());
     }
-    Metadata::parse(json)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error)))
+    Metadata::parse(json).map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error)))
 }
 
 /// Reads a user, agent or session.
@@ -142,8 +141,8 @@ pub(super) fn sighting(row: &Row<'_>) -> Read<Entity> {
     version(row)
 }
 
-/// The columns that [`evolution`] reads, of `evolutions` joined with its two versions.
-pub(super) const EVOLUTION: &str = "evolutions.id, older.id AS source_id, newer.id AS target_id, evolutions.type, \
+/// The columns that [`evolution`] reads, of `evolutions` joined with its two versions as `first` and `second`.
+pub(super) const EVOLUTION: &str = "evolutions.id, first.id AS source_id, second.id AS target_id, evolutions.type, \
      evolutions.reason, evolutions.confidence, evolutions.created_at";
 
 /// Reads a relation.
