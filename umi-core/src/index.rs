@@ -11,7 +11,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{entity::EntityType, episode::Kind, error::Result, ledger::Ledger, scope::Scope};
+use crate::{
+    entity::EntityType,
+    episode::Kind,
+    error::Result,
+    ledger::Ledger,
+    scope::Scope,
+};
 
 /// A question to an index. Its scope is resolved: no part stands for a handle's value any more.
 #[derive(Clone, Debug)]

@@ -17,9 +17,7 @@ mod xml;
 pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::{Embedder, EmbeddingSpace},
-    entity::{
-        Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit, fold,
-    },
+    entity::{Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit, fold},
     episode::{Episode, Kind},
     error::{Details, Error, ErrorKind, Result},
     metadata::Metadata,
