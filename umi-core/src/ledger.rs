@@ -3,6 +3,8 @@
 //! Every change of a row takes a new `seq` from one counter inside its transaction, so the order of commits is the
 //! order of `seq`, and every deletion leaves a nameless row in the same feed.
 
+#[cfg(test)]
+mod contract;
 pub(crate) mod sqlite;
 
 use std::{fmt, path::Path};

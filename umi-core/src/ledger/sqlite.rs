@@ -16,6 +16,8 @@ mod open;
 mod readers;
 mod rows;
 mod spaces;
+#[cfg(test)]
+mod tests;
 mod whole;
 mod working;
 mod writer;
