@@ -17,8 +17,8 @@ use crate::{
 
 /// Limits and defaults of a memory. An immutable value; the `with_…` methods give checked copies.
 ///
-/// Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half of
-/// it; `working_memory_bytes` keys and values; `working_memory_ttl` a timedelta up to 7 days, or `math.inf`;
+/// Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half
+/// of it; `working_memory_bytes` keys and values; `working_memory_ttl` a timedelta up to 7 days, or `math.inf`;
 /// `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB; `index_memory_bytes` the bound of the index in memory;
 /// `deep_search` is used by a language model; `token_counter` is a function from text to its number of tokens.
 #[pyclass(frozen, module = "umi")]
@@ -31,9 +31,10 @@ pub(crate) struct MemoryConfig {
 fn counter(function: Py<PyAny>) -> core::TokenCounter {
     Arc::new(move |text: &str| {
         Python::attach(|py| {
-            let count = function.bind(py).call1((text,)).and_then(|count| count.extract::<Whole>()).map_err(|error| {
-                Error::invalid_input("the token_counter failed").with_source(PythonError::new(error))
-            })?;
+            let count =
+                function.bind(py).call1((text,)).and_then(|count| count.extract::<Whole>()).map_err(|error| {
+                    Error::invalid_input("the token_counter failed").with_source(PythonError::new(error))
+                })?;
             usize::try_from(count.0)
                 .map_err(|_| Error::invalid_input(format!("the token_counter gave {}, which is negative", count.0)))
         })

@@ -54,7 +54,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Str<'a> {
     type Error = PyErr;
 
     fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        value.extract::<&'a str>().map(Self).or_else(|_| Err(value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value))))
+        value
+            .extract::<&'a str>()
+            .map(Self)
+            .or_else(|_| Err(value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value))))
     }
 }
 
@@ -257,10 +260,7 @@ impl<'py> FromPyObject<'_, 'py> for Meta {
         let dumped = json(py)?.call_method(intern!(py, "dumps"), (value,), Some(&options)).map_err(|cause| {
             if cause.is_instance_of::<PyValueError>(py) || cause.is_instance_of::<PyRecursionError>(py) {
                 let message = format!("metadata is not JSON: {}", cause.value(py));
-                return crate::error::to_py(
-                    py,
-                    &Error::invalid_input(message).with_source(PythonError::new(cause)),
-                );
+                return crate::error::to_py(py, &Error::invalid_input(message).with_source(PythonError::new(cause)));
             }
             cause
         })?;

@@ -144,7 +144,10 @@ impl CoreMemory {
 #[pymethods]
 impl CoreMemory {
     #[new]
-    #[pyo3(signature = (max_size_bytes=Whole(32 * 1024), *, block_bytes=None))]
+    #[pyo3(
+        signature = (max_size_bytes=Whole(32 * 1024), *, block_bytes=None),
+        text_signature = "(max_size_bytes=32768, *, block_bytes=None)"
+    )]
     fn new(max_size_bytes: Whole, block_bytes: Option<Whole>) -> PyResult<Self> {
         let block_bytes = block_bytes.map(|bytes| bytes.size("block_bytes")).transpose()?;
         let limits = CoreLimits::new(max_size_bytes.size("max_size_bytes")?, block_bytes).py()?;
@@ -270,8 +273,9 @@ impl CoreMemory {
         let filled = core::CoreMemory::from_blocks(empty.limits, blocks);
         if filled.used_bytes() > filled.max_bytes() {
             let message = format!("the blocks have {} bytes, at most {} fit", filled.used_bytes(), filled.max_bytes());
-            return Err(Error::new(core::ErrorKind::Capacity, message)
-                .with_sizes(filled.max_bytes(), filled.used_bytes()))
+            return Err(
+                Error::new(core::ErrorKind::Capacity, message).with_sizes(filled.max_bytes(), filled.used_bytes())
+            )
             .py();
         }
         Ok(Self { inner: Mutex::new(filled), limits: empty.limits })
@@ -299,7 +303,12 @@ impl CoreMemory {
     fn __repr__(&self) -> String {
         let inner = self.inner.lock();
         let kinds: Vec<&str> = inner.blocks().iter().map(|block| block.block_type.as_str()).collect();
-        format!("CoreMemory(blocks=[{}], used_bytes={}, max_bytes={})", kinds.join(", "), inner.used_bytes(), inner.max_bytes())
+        format!(
+            "CoreMemory(blocks=[{}], used_bytes={}, max_bytes={})",
+            kinds.join(", "),
+            inner.used_bytes(),
+            inner.max_bytes()
+        )
     }
 }
 

@@ -88,9 +88,14 @@ impl Entity {
     pub(crate) fn from_fields(fields: &Fields<'_>) -> PyResult<core::Entity> {
         let kind = fields.text("entity_type")?.parse::<EntityType>().py()?;
         let recorded_at = fields.time("created_at")?;
-        let mut entity =
-            core::Entity::new(id(&fields.text("id")?)?, recorded_at, kind, &fields.text("name")?, &fields.text("content")?)
-                .py()?;
+        let mut entity = core::Entity::new(
+            id(&fields.text("id")?)?,
+            recorded_at,
+            kind,
+            &fields.text("name")?,
+            &fields.text("content")?,
+        )
+        .py()?;
         entity.attribute = fields.optional_text("attribute")?;
         entity.metadata = fields.get("metadata")?.extract::<Meta>()?.0;
         entity.confidence = fields.get("confidence")?.extract::<Real>()?.0;
@@ -117,7 +122,8 @@ impl Entity {
     #[pyo3(signature = (
         entity_type, name, content, *, attribute=None, metadata=None, confidence=Real(1.0), importance=Real(0.5),
         event_time=None, document_time=None, source=None
-    ))]
+    ), text_signature = "(entity_type, name, content, *, attribute=None, metadata=None, confidence=1.0, \
+        importance=0.5, event_time=None, document_time=None, source=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         entity_type: Str<'_>,
@@ -378,7 +384,10 @@ pub(crate) struct EvolutionRelation {
 #[pymethods]
 impl EvolutionRelation {
     #[new]
-    #[pyo3(signature = (source_id, target_id, evolution_type, reason=Str(""), confidence=Real(0.5)))]
+    #[pyo3(
+        signature = (source_id, target_id, evolution_type, reason=Str(""), confidence=Real(0.5)),
+        text_signature = "(source_id, target_id, evolution_type, reason='', confidence=0.5)"
+    )]
     fn new(
         source_id: Str<'_>,
         target_id: Str<'_>,
@@ -390,8 +399,7 @@ impl EvolutionRelation {
             let now = SystemClock.now();
             let kind = evolution_type.0.parse::<EvolutionType>()?;
             let id = core::new_id(now);
-            let inner =
-                core::EvolutionRelation::new(id, now, source_id.0, target_id.0, kind, reason.0, confidence.0)?;
+            let inner = core::EvolutionRelation::new(id, now, source_id.0, target_id.0, kind, reason.0, confidence.0)?;
             Ok(Self { inner })
         })
     }

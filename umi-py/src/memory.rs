@@ -189,6 +189,7 @@ impl Engine {
         Ok(self.memory()?.path().map(|path| path.to_string_lossy().into_owned()))
     }
 
+    /// Remembers a text or a conversation.
     #[expect(clippy::too_many_arguments, reason = "the Python layer gives them their names")]
     fn remember(
         &self,
@@ -203,8 +204,7 @@ impl Engine {
         scope: ScopeArgs,
     ) -> PyResult<Operation> {
         let common = Common { role: text(role), name: text(name), at, metadata, source: text(source) };
-        let mut request =
-            core::RememberRequest::conversation(request::turns(content, &common)?).with_scope(scope.0);
+        let mut request = core::RememberRequest::conversation(request::turns(content, &common)?).with_scope(scope.0);
         if let Some(options) = options {
             request = request.with_options(options.inner.clone());
         }
@@ -217,6 +217,7 @@ impl Engine {
         )
     }
 
+    /// Remembers items in one transaction.
     fn remember_batch(
         &self,
         items: &Bound<'_, PyList>,
@@ -239,6 +240,7 @@ impl Engine {
         )
     }
 
+    /// Stores a fact.
     fn add_entity(&self, entity: &Bound<'_, Entity>, scope: ScopeArgs) -> PyResult<Operation> {
         let entity = entity.get().to_core();
         self.call(
@@ -247,12 +249,8 @@ impl Engine {
         )
     }
 
-    fn recall(
-        &self,
-        query: Text,
-        options: Option<PyRef<'_, RecallOptions>>,
-        scope: ScopeArgs,
-    ) -> PyResult<Operation> {
+    /// Finds what is relevant to a query.
+    fn recall(&self, query: Text, options: Option<PyRef<'_, RecallOptions>>, scope: ScopeArgs) -> PyResult<Operation> {
         let options = options.map(|options| options.inner.clone()).unwrap_or_default();
         self.call(
             |memory| async move { memory.recall_with(&query.0, &options, &scope.0).await },
@@ -260,6 +258,7 @@ impl Engine {
         )
     }
 
+    /// Renders the XML document of a prompt.
     fn context(
         &self,
         query: Option<Text>,
@@ -276,6 +275,7 @@ impl Engine {
         )
     }
 
+    /// An entity by its id.
     fn get(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(
             |memory| async move { memory.get(&id.0, &scope.0).await },
@@ -283,10 +283,12 @@ impl Engine {
         )
     }
 
+    /// The chain of versions of an entity.
     fn history(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(|memory| async move { memory.history(&id.0, &scope.0).await }, entities)
     }
 
+    /// The relations of an entity.
     fn evolutions(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(
             |memory| async move { memory.evolutions(&id.0, &scope.0).await },
@@ -294,6 +296,7 @@ impl Engine {
         )
     }
 
+    /// Lists facts.
     fn list(
         &self,
         entity_type: Option<Text>,
@@ -313,6 +316,7 @@ impl Engine {
         self.call(|memory| async move { memory.list(&options, &scope.0).await }, entities)
     }
 
+    /// Lists episodes.
     fn episodes(&self, limit: Whole, offset: Whole, scope: ScopeArgs) -> PyResult<Operation> {
         let (limit, offset) = (self::limit(limit)?, offset.size("offset")?);
         self.call(
@@ -321,6 +325,7 @@ impl Engine {
         )
     }
 
+    /// Makes a new version of a fact.
     fn update(
         &self,
         id: Text,
@@ -339,15 +344,18 @@ impl Engine {
         self.call(|memory| async move { memory.update(&id.0, change, &scope.0).await }, entity)
     }
 
+    /// Forgets a version, a chain or an episode.
     fn forget(&self, id: Text, chain: bool, scope: ScopeArgs) -> PyResult<Operation> {
         let reach = if chain { ForgetReach::Chain } else { ForgetReach::Version };
         self.call(|memory| async move { memory.forget(&id.0, reach, &scope.0).await }, plain)
     }
 
+    /// Forgets everything of a scope.
     fn forget_scope(&self, confirm: bool, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(|memory| async move { memory.forget_scope(confirm, &scope.0).await }, plain)
     }
 
+    /// Lists jobs.
     fn pending(&self, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(
             |memory| async move { memory.pending(&scope.0).await },
@@ -355,10 +363,12 @@ impl Engine {
         )
     }
 
+    /// Runs the jobs.
     fn retry_pending(&self) -> PyResult<Operation> {
         self.call(|memory| async move { memory.retry_pending().await }, plain)
     }
 
+    /// Moves the vectors to this embedder.
     fn reembed(&self, progress: Option<Py<PyAny>>) -> PyResult<Operation> {
         self.call(
             |memory| async move {
@@ -372,22 +382,27 @@ impl Engine {
                 let done = memory.reembed(Some(&report)).await?;
                 match failure.into_inner() {
                     None => Ok(done),
-                    Some(error) => Err(Error::invalid_input("the vectors are renewed, but the progress function failed")
-                        .with_source(PythonError::new(error))),
+                    Some(error) => {
+                        Err(Error::invalid_input("the vectors are renewed, but the progress function failed")
+                            .with_source(PythonError::new(error)))
+                    }
                 }
             },
             plain,
         )
     }
 
+    /// Rewrites the store without what was forgotten.
     fn purge(&self) -> PyResult<Operation> {
         self.call(|memory| async move { memory.purge().await }, plain)
     }
 
+    /// Counts current facts and episodes.
     fn count(&self, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(|memory| async move { memory.count(&scope.0).await }, plain)
     }
 
+    /// Figures of the store.
     fn stats(&self) -> PyResult<Operation> {
         self.call(
             |memory| async move { memory.stats().await },
@@ -395,10 +410,12 @@ impl Engine {
         )
     }
 
+    /// Copies the store.
     fn backup(&self, path: PathBuf) -> PyResult<Operation> {
         self.call(|memory| async move { memory.backup(&path).await }, plain)
     }
 
+    /// Checks the store.
     fn check(&self) -> PyResult<Operation> {
         self.call(
             |memory| async move { memory.check().await },
@@ -406,16 +423,19 @@ impl Engine {
         )
     }
 
+    /// Waits for the background.
     fn flush(&self) -> PyResult<Operation> {
         self.call(|memory| async move { memory.flush().await }, plain)
     }
 
+    /// Closes the handle.
     fn close(&self) -> PyResult<Operation> {
         self.call(|memory| async move { memory.close().await }, plain)
     }
 
     // ---- durable core memory ---------------------------------------------------------------------------------
 
+    /// Replaces a block.
     fn core_set_block(
         &self,
         r#type: Text,
@@ -431,6 +451,7 @@ impl Engine {
         )
     }
 
+    /// The content of a block.
     fn core_get_block(&self, r#type: Text) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
         self.call_core(
@@ -439,28 +460,33 @@ impl Engine {
         )
     }
 
+    /// Removes a block.
     fn core_remove_block(&self, r#type: Text) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
         self.call_core(|core| async move { core.remove(kind).await }, plain)
     }
 
+    /// Removes every block.
     fn core_clear(&self) -> PyResult<Operation> {
         self.call_core(|core| async move { core.clear().await }, plain)
     }
 
+    /// The blocks.
     fn core_blocks(&self) -> PyResult<Operation> {
         self.call_core(|core| async move { Ok(core.snapshot().await?.blocks().to_vec()) }, blocks)
     }
 
+    /// The blocks as XML.
     fn core_render(&self) -> PyResult<Operation> {
         self.call_core(|core| async move { Ok(core.snapshot().await?.render()) }, plain)
     }
 
+    /// The blocks as Markdown.
     fn core_render_markdown(&self) -> PyResult<Operation> {
         self.call_core(|core| async move { Ok(core.snapshot().await?.render_markdown()) }, plain)
     }
 
-    /// (`used_bytes`, `max_bytes`)
+    /// The pair (`used_bytes`, `max_bytes`).
     fn core_usage(&self) -> PyResult<Operation> {
         self.call_core(
             |core| async move {
@@ -471,11 +497,13 @@ impl Engine {
         )
     }
 
+    /// The versions of a block.
     fn core_versions(&self, r#type: Text) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
         self.call_core(|core| async move { core.versions(kind).await }, blocks)
     }
 
+    /// Restores a version.
     fn core_restore(&self, r#type: Text, version: Whole) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
         let version = version.size("version")? as u64;
@@ -484,11 +512,13 @@ impl Engine {
 
     // ---- durable working memory ------------------------------------------------------------------------------
 
+    /// Writes a value.
     fn working_set(&self, key: Text, value: Vec<u8>, ttl: Option<Real>) -> PyResult<Operation> {
         let ttl = ttl_secs(ttl)?;
         self.call_working(|working| async move { working.set(&key.0, value, ttl).await }, plain)
     }
 
+    /// The value of a key.
     fn working_get(&self, key: Text) -> PyResult<Operation> {
         self.call_working(
             |working| async move { working.get(&key.0).await },
@@ -496,47 +526,53 @@ impl Engine {
         )
     }
 
+    /// Deletes a key.
     fn working_delete(&self, key: Text) -> PyResult<Operation> {
         self.call_working(|working| async move { working.delete(&key.0).await }, plain)
     }
 
+    /// Whether a key is live.
     fn working_exists(&self, key: Text) -> PyResult<Operation> {
         self.call_working(|working| async move { working.exists(&key.0).await }, plain)
     }
 
+    /// The live keys.
     fn working_keys(&self) -> PyResult<Operation> {
         self.call_working(|working| async move { working.keys().await }, plain)
     }
 
+    /// The seconds that a key still lives.
     fn working_ttl(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(
-            |working| async move { working.ttl(&key.0).await },
-            |py, ttl| plain(py, ttl.map(ttl_seconds)),
-        )
+        self.call_working(|working| async move { working.ttl(&key.0).await }, |py, ttl| plain(py, ttl.map(ttl_seconds)))
     }
 
+    /// Adds to a number.
     fn working_incr(&self, key: Text, delta: Whole) -> PyResult<Operation> {
         self.call_working(|working| async move { working.incr(&key.0, delta.0).await }, plain)
     }
 
+    /// Puts bytes behind a value.
     fn working_append(&self, key: Text, value: Vec<u8>) -> PyResult<Operation> {
         self.call_working(|working| async move { working.append(&key.0, value).await }, plain)
     }
 
+    /// Lets a time to live begin anew.
     fn working_touch(&self, key: Text, ttl: Option<Real>) -> PyResult<Operation> {
         let ttl = ttl_secs(ttl)?;
         self.call_working(|working| async move { working.touch(&key.0, ttl).await }, plain)
     }
 
+    /// Drops what has expired.
     fn working_cleanup_expired(&self) -> PyResult<Operation> {
         self.call_working(|working| async move { working.cleanup_expired().await }, plain)
     }
 
+    /// Deletes every key.
     fn working_clear(&self) -> PyResult<Operation> {
         self.call_working(|working| async move { working.clear().await }, plain)
     }
 
-    /// (`used_bytes`, `entry_count`, `max_bytes`)
+    /// The triple (`used_bytes`, `entry_count`, `max_bytes`).
     fn working_usage(&self) -> PyResult<Operation> {
         self.call_working(
             |working| async move {

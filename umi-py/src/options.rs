@@ -46,7 +46,8 @@ impl RememberOptions {
     #[pyo3(signature = (
         extract_entities=true, generate_embeddings=true, detect_evolutions=None, importance=Real(0.5),
         wait=Str("extracted"), *, track_evolution=None
-    ))]
+    ), text_signature = "(extract_entities=True, generate_embeddings=True, detect_evolutions=None, importance=0.5, \
+        wait='extracted', *, track_evolution=None)")]
     fn new(
         extract_entities: bool,
         generate_embeddings: bool,
@@ -254,10 +255,7 @@ fn plural(kind: Kind) -> &'static str {
 }
 
 impl RecallOptions {
-    fn with(
-        &self,
-        change: impl FnOnce(core::RecallOptions) -> core::Result<core::RecallOptions>,
-    ) -> PyResult<Self> {
+    fn with(&self, change: impl FnOnce(core::RecallOptions) -> core::Result<core::RecallOptions>) -> PyResult<Self> {
         Ok(Self { inner: change(self.inner.clone()).py()? })
     }
 }

@@ -12,9 +12,7 @@ use pyo3::{
     types::{PyCFunction, PyDict, PyList, PyTuple},
 };
 use tokio::sync::oneshot;
-use umi_core::{
-    Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend,
-};
+use umi_core::{Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend};
 
 use crate::{
     convert::{Real, Text, Whole, shown, words},
@@ -48,10 +46,9 @@ impl EmbeddingProvider {
     /// Turns texts into vectors, in order. To be awaited.
     fn embed(&self, texts: &Bound<'_, PyAny>) -> PyResult<Operation> {
         let (embedder, texts) = (Arc::clone(&self.inner), words(texts)?);
-        Ok(Operation::new(
-            async move { embedder.embed(&texts).await },
-            |py, vectors: Vec<Vec<f32>>| Ok(PyList::new(py, vectors)?.into_any().unbind()),
-        ))
+        Ok(Operation::new(async move { embedder.embed(&texts).await }, |py, vectors: Vec<Vec<f32>>| {
+            Ok(PyList::new(py, vectors)?.into_any().unbind())
+        }))
     }
 
     /// Turns texts into vectors, in order, and blocks meanwhile.
@@ -65,7 +62,7 @@ impl EmbeddingProvider {
     }
 }
 
-/// The default: a table of word vectors that ships with the package. English first, no network, no model download.
+/// The default: a table of word vectors that ships with the package. English first; no network, no download.
 #[pyclass(frozen, extends = EmbeddingProvider, module = "umi")]
 pub(crate) struct StaticEmbeddingProvider;
 
@@ -85,7 +82,7 @@ pub(crate) struct SimEmbeddingProvider;
 #[pymethods]
 impl SimEmbeddingProvider {
     #[new]
-    #[pyo3(signature = (seed=Whole(0)))]
+    #[pyo3(signature = (seed=Whole(0)), text_signature = "(seed=0)")]
     fn new(seed: Whole) -> PyResult<PyClassInitializer<Self>> {
         let seed = seed.size("seed")? as u64;
         let inner: Arc<dyn Embedder> = Arc::new(SimEmbedder::new(seed));
@@ -151,8 +148,7 @@ impl fmt::Debug for CallableEmbedder {
 
 impl CallableEmbedder {
     async fn answer(&self, texts: &[String]) -> PyResult<Vec<Vec<f32>>> {
-        let (function, event_loop) =
-            Python::attach(|py| (self.function.clone_ref(py), awaiting_loop(py)));
+        let (function, event_loop) = Python::attach(|py| (self.function.clone_ref(py), awaiting_loop(py)));
         let answer = if self.is_async {
             Python::attach(|py| function.call1(py, (PyList::new(py, texts)?,)))
         } else {
@@ -246,7 +242,7 @@ pub(crate) struct SqliteStorageBackend {
 impl SqliteStorageBackend {
     /// Names the folder of a store.
     #[staticmethod]
-    #[pyo3(signature = (path="./umi_memory".into()))]
+    #[pyo3(signature = (path="./umi_memory".into()), text_signature = "(path='./umi_memory')")]
     fn connect(path: PathBuf) -> Self {
         Self { folder: path.to_string_lossy().into_owned(), inner: StorageBackend::sqlite(path) }
     }

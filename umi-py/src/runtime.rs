@@ -116,9 +116,8 @@ impl Operation {
         F: Future<Output = umi_core::Result<T>> + Send + 'static,
         C: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     {
-        let work = future.map(|outcome| {
-            outcome.map(|value| Box::new(move |py: Python<'_>| convert(py, value)) as Convert)
-        });
+        let work =
+            future.map(|outcome| outcome.map(|value| Box::new(move |py: Python<'_>| convert(py, value)) as Convert));
         Self { work: Mutex::new(Some(Box::pin(work))) }
     }
 
@@ -129,7 +128,7 @@ impl Operation {
 
 #[pymethods]
 impl Operation {
-    /// Begins on the worker threads and gives an awaitable of the running event loop. Cancelling it drops the call.
+    /// Begins on the worker threads and gives a future of the running event loop; cancelling it drops the call.
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let work = self.take()?;
         handle(py)?;

@@ -57,7 +57,10 @@ impl WorkingMemory {
 #[pymethods]
 impl WorkingMemory {
     #[new]
-    #[pyo3(signature = (max_bytes=Whole(1024 * 1024), default_ttl=None, clock=None))]
+    #[pyo3(
+        signature = (max_bytes=Whole(1024 * 1024), default_ttl=None, clock=None),
+        text_signature = "(max_bytes=1048576, default_ttl=None, clock=None)"
+    )]
     fn new(max_bytes: Whole, default_ttl: Option<Ttl>, clock: Option<Py<ManualClock>>) -> PyResult<Self> {
         let standard = WorkingLimits::default();
         let limits = WorkingLimits {
@@ -103,14 +106,17 @@ impl WorkingMemory {
         self.inner.lock().keys(now)
     }
 
-    /// The seconds that a key still lives, `math.inf` for one that never expires, None for one that is not there.
+    /// The seconds that a key still lives, `math.inf` for ever, None for one that is not there.
     fn ttl(&self, key: Str<'_>) -> Option<f64> {
         let now = self.now();
         self.inner.lock().ttl(key.0, now).map(ttl_seconds)
     }
 
     /// Adds to a decimal number and gives the sum; a missing key counts as 0. Keeps the key's own time to live.
-    #[pyo3(signature = (key, delta=Whole(1), *, ttl_secs=None))]
+    #[pyo3(
+        signature = (key, delta=Whole(1), *, ttl_secs=None),
+        text_signature = "($self, key, delta=1, *, ttl_secs=None)"
+    )]
     fn incr(&self, key: Str<'_>, delta: Whole, ttl_secs: Option<Real>) -> PyResult<i64> {
         let ttl = self::ttl_secs(ttl_secs)?;
         self.edit(|memory, now| memory.incr(key.0, delta.0, ttl, now))
@@ -192,7 +198,7 @@ impl WorkingMemory {
         ))
     }
 
-    /// Makes a working memory, on the system's clock, from what `to_dict()` gave. Times to live count from now on.
+    /// Makes a working memory, on the system's clock, from what `to_dict()` gave; times to live count anew.
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {

@@ -45,7 +45,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 def stop() -> None:
     """Ends the private loop and its thread, at the end of the interpreter."""
-    global _private  # noqa: PLW0603 - one thread per process
+    global _private
     with _lock:
         private, _private = _private, None
     if private is not None and private[0] == os.getpid():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sized
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
@@ -53,6 +54,7 @@ class Memory:
     """
 
     __slots__ = ("__weakref__", "_engine")
+    _engine: Engine
 
     def __init__(self) -> None:
         raise TypeError("open a memory with Memory.open(), Memory.in_memory() or MemoryBuilder().build()")
@@ -60,7 +62,7 @@ class Memory:
     @classmethod
     def _of(cls, engine: Engine) -> Memory:
         memory = object.__new__(cls)
-        memory._engine = engine  # noqa: SLF001 - its own
+        memory._engine = engine
         return memory
 
     @staticmethod
@@ -632,7 +634,7 @@ class Memory:
         """As `close()`, blocking."""
         self._engine.close().wait()
 
-    async def __aenter__(self) -> Memory:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -642,7 +644,7 @@ class Memory:
         with contextlib.suppress(ForkedError):
             await self.close()
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -654,12 +656,12 @@ class Memory:
     def __repr__(self) -> str:
         try:
             state = "closed, " if self.is_closed else ""
-            return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
         except ForkedError:
             return "Memory(inherited by a forked child)"
+        return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
 
 
-def _open(
+def _open(  # noqa: PLR0917 - called by three constructors and the builder, in this order
     storage: SqliteStorageBackend | InMemoryStorageBackend | None,
     seed: int | None,
     llm: None,
@@ -688,11 +690,11 @@ def _batches(
 ) -> Iterator[tuple[list[str | Mapping[str, Any]], int | None]]:
     if isinstance(items, (str, bytes, dict)):
         raise TypeError(f"expected an iterable of items, got {type(items).__name__}")
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+    if type(batch_size) is not int:
         raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
     if batch_size < 1:
         raise InvalidInputError(f"batch_size is {batch_size}, it must be at least 1")
-    total = len(items) if hasattr(items, "__len__") else None
+    total = len(items) if isinstance(items, Sized) else None
     iterator = iter(items)
     while batch := list(islice(iterator, batch_size)):
         yield batch, total

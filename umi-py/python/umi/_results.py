@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-import umi.exceptions as exceptions
+from umi import exceptions
 from umi._umi import Entity, EvolutionRelation, Recalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from umi._umi import RecalledParts, RememberedParts
+    from umi._umi import _RecalledParts, _RememberedParts
 
 __all__ = ["RecallResults", "RememberResult", "StepFailure", "Usage"]
 
@@ -271,13 +271,13 @@ def _failures(parts: list[tuple[str, exceptions.UmiError, str | None]]) -> list[
     return [StepFailure(*part) for part in parts]
 
 
-def remembered(parts: RememberedParts) -> RememberResult:
+def remembered(parts: _RememberedParts) -> RememberResult:
     """Makes the result of the parts that the engine gives."""
     episode_ids, entities, evolutions, warnings, usage = parts
     return RememberResult(episode_ids, entities, evolutions, _failures(warnings), Usage(*usage))
 
 
-def recalled(parts: RecalledParts) -> RecallResults:
+def recalled(parts: _RecalledParts) -> RecallResults:
     """Makes the results of the parts that the engine gives."""
     items, warnings, usage = parts
     return RecallResults(items, _failures(warnings), Usage(*usage))
