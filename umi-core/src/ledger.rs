@@ -149,7 +149,7 @@ pub struct Job {
     pub episode_id: Option<Uuid>,
     /// The row that it is about: an episode, or a saying of a fact.
     pub owner: Owner,
-    /// How often it was tried.
+    /// How often it has failed.
     pub attempts: u32,
     /// Why the last try failed.
     pub last_error: Option<String>,
