@@ -20,6 +20,9 @@ The asset, little endian:
     u8, ...   the vocabulary: per row its length in bytes and its UTF-8
 """
 
+# The texts are odd characters on purpose; the chance is seeded and guards no secret.
+# ruff: noqa: RUF001, S311
+
 import json
 import random
 import struct
@@ -30,10 +33,11 @@ import numpy as np
 import xxhash
 from tokenizers import Tokenizer
 
+FULL = "Ada moved to Lisbon in March 2021 and works at a bakery."  # the text whose whole vector is compared
 TEXTS = [
     "",
     "   \n\t ",
-    "Ada moved to Lisbon in March 2021 and works at a bakery.",
+    FULL,
     "Don't forget: my sister's birthday is on 3 May, at 6:30 pm!",
     "Élodie mange une crème brûlée à l'hôtel; naïve coöperation, Ångström, İstanbul",
     "Tomorrow 我们 meet at 東京駅, then カフェ and 한국어 lessons",
@@ -59,7 +63,7 @@ def random_texts(count: int) -> list[str]:
     ranges += [(0xE000, 0xFFFF), (0x10000, 0x1FFFF), (0x20000, 0x323AF), (0xE0000, 0x10FFFF)]
 
     def text() -> str:
-        mixed = chance.sample(ranges, chance.randint(1, 3)) + [(32, 32)]
+        mixed = [*chance.sample(ranges, chance.randint(1, 3)), (32, 32)]
         return "".join(chr(chance.randint(*chance.choice(mixed))) for _ in range(chance.randint(1, 40)))
 
     return [text() for _ in range(count)]
@@ -95,13 +99,13 @@ def main(folder: Path) -> None:
         vector = vector / length if length > 0 else vector
         return {"text": text, "ids": ids, "vector": [round(float(value), 8) for value in vector[:dimensions]]}
 
-    fixtures = [fixture(text, rows.shape[1] if index == 2 else 8) for index, text in enumerate(TEXTS)]
+    fixtures = [fixture(text, rows.shape[1] if text == FULL else 8) for text in TEXTS]
     fixtures += [fixture(text, 4) for text in random_texts(100)]
     lines = ",\n".join(json.dumps(fixture) for fixture in fixtures)
     (here / "static_table_fixtures.json").write_text(f"[\n{lines}\n]\n", encoding="ascii")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if not sys.argv[1:]:
         sys.exit(__doc__)
     main(Path(sys.argv[1]))

@@ -73,23 +73,23 @@ pub(crate) async fn embed_checked(embedder: &dyn Embedder, texts: &[String]) -> 
     let space = embedder.space();
     let vectors = embedder.embed(texts).await?;
     if vectors.len() != texts.len() {
-        return Err(bad_answer(space, format!("{} vectors for {} texts", vectors.len(), texts.len()))
+        return Err(bad_answer(space, &format!("{} vectors for {} texts", vectors.len(), texts.len()))
             .with_sizes(texts.len(), vectors.len()));
     }
     let check = |(index, mut vector): (usize, Vec<f32>)| {
         if vector.len() != space.dimensions {
             let problem = format!("{} dimensions instead of {} for text {index}", vector.len(), space.dimensions);
-            return Err(bad_answer(space, problem).with_sizes(space.dimensions, vector.len()));
+            return Err(bad_answer(space, &problem).with_sizes(space.dimensions, vector.len()));
         }
         if let Some(place) = vector.iter().position(|value| !value.is_finite()) {
-            return Err(bad_answer(space, format!("`{}` at dimension {place} of text {index}", vector[place])));
+            return Err(bad_answer(space, &format!("`{}` at dimension {place} of text {index}", vector[place])));
         }
         Ok(normalise(&mut vector).then_some(vector))
     };
     vectors.into_iter().enumerate().map(check).collect()
 }
 
-fn bad_answer(space: &EmbeddingSpace, problem: String) -> Error {
+fn bad_answer(space: &EmbeddingSpace, problem: &str) -> Error {
     let model: String = space.model.chars().take(64).collect();
     Error::new(ErrorKind::Embedding, format!("embedder `{model}` gave {problem}"))
         .with_hint("an embedder gives one vector of finite numbers a text, in order, of its space's dimensions")

@@ -176,6 +176,7 @@ impl Embedder for StaticEmbedder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde::Deserialize;
     use xxhash_rust::xxh3::xxh3_64;
 
@@ -240,5 +241,29 @@ mod tests {
         assert!(StaticTable::parse(b"").is_none());
         assert!(StaticTable::parse(&ASSET[1..]).is_none(), "no magic");
         assert!(StaticTable::parse(&ASSET[..ASSET.len() - 1]).is_none(), "cut off");
+    }
+
+    #[tokio::test]
+    async fn the_embedder_names_its_asset_and_embeds_in_order() {
+        let embedder = StaticEmbedder::new();
+        let table = StaticTable::shared();
+        let space = EmbeddingSpace::new("static-minilm-wordnet-256", 256, format!("{:016x}", table.digest));
+        assert_eq!(embedder.space(), &space);
+        let texts = ["a dog".to_owned(), String::new(), "a cat".to_owned()];
+        let expected = texts.each_ref().map(|text| table.embed(&table.tokens(text)));
+        assert_eq!(embedder.embed(&texts).await.unwrap(), expected);
+        assert_eq!(expected[1], [0.0; 256]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_text_has_tokens_of_the_table_and_white_space_parts_them(a in ".*", b in "(?s).*") {
+            let table = StaticTable::shared();
+            let both = table.tokens(&format!("{a} {b}"));
+            prop_assert!(both.iter().all(|&token| table.unit_row(token).is_some()));
+            prop_assert_eq!(both, [table.tokens(&a), table.tokens(&b)].concat());
+        }
     }
 }
