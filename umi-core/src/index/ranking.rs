@@ -209,9 +209,12 @@ pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>) -> f32 {
     let mut count = 0;
     for mut value in values {
         count += 1;
-        for place in &mut best {
-            if value > *place {
-                std::mem::swap(place, &mut value);
+        // Most are below the three best so far.
+        if value > best[SESSION_BEST - 1] {
+            for place in &mut best {
+                if value > *place {
+                    std::mem::swap(place, &mut value);
+                }
             }
         }
     }

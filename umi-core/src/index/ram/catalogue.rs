@@ -91,7 +91,7 @@ pub(super) struct Catalogue {
     pub(super) features: Vec<Features>,
     by_id: HashMap<Uuid, u32>,
     more_origins: HashMap<u32, Vec<(u32, u32)>>,
-    /// The episodes of each session in the order of (`at`, id), which is that of their making.
+    /// The episodes of each session in the order of (`at`, id), which is that of their making; dead ones too.
     pub(super) sessions: Vec<Vec<(i64, u32)>>,
     session_members: usize,
     agents: Interner,
@@ -208,9 +208,6 @@ impl Catalogue {
         self.more_origins.remove(&slot);
         if item.kind == Kind::Fact {
             self.facts -= 1;
-        } else if item.session != 0 {
-            self.sessions[item.session as usize].retain(|&(_, member)| member != slot);
-            self.session_members -= 1;
         }
         Some(slot)
     }
@@ -226,9 +223,10 @@ impl Catalogue {
             .into_iter()
             .filter_map(|(slot, more)| Some((moved(slot)?, more)))
             .collect();
-        for (_, slot) in self.sessions.iter_mut().flatten() {
-            *slot = moved(*slot).unwrap_or(*slot);
+        for members in &mut self.sessions {
+            members.retain_mut(|(_, slot)| moved(*slot).map(|new| *slot = new).is_some());
         }
+        self.session_members = self.sessions.iter().map(Vec::len).sum();
         self.by_id = self.items.iter().zip(0..).map(|(item, slot)| (item.id, slot)).collect();
         self.dead = 0;
     }
