@@ -48,16 +48,14 @@ impl<'py> FromPyObject<'_, 'py> for Text {
 }
 
 /// A borrowed [`Text`], for what is called most often.
+#[derive(Clone, Copy)]
 pub(crate) struct Str<'a>(pub(crate) &'a str);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Str<'a> {
     type Error = PyErr;
 
     fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        value
-            .extract::<&'a str>()
-            .map(Self)
-            .or_else(|_| Err(value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value))))
+        value.extract::<&'a str>().map(Self).map_err(|_| value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value)))
     }
 }
 

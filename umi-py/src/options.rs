@@ -456,7 +456,7 @@ impl RecallOptions {
         let fields = Fields::new("recall options", fields);
         let time_range = match fields.optional("time_range")? {
             Some(range) => {
-                let (start, end) = range.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+                let (start, end) = (range.get_item(0)?, range.get_item(1)?);
                 let ends = Fields::new("time range", &dict_of!(py, "start" => start, "end" => end));
                 Some((Time(ends.time("start")?), Time(ends.time("end")?)))
             }
