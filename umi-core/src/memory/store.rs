@@ -15,9 +15,12 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     index::{Index, ram::RamIndex},
-    ledger::{Ledger, sqlite::SqliteLedger},
+    ledger::{
+        Ledger,
+        sqlite::{self, SqliteLedger},
+    },
 };
 
 /// One ledger and the index over it.
@@ -64,15 +67,7 @@ impl Lease {
     )]
     pub(super) async fn open(path: &Path, index_bytes: usize) -> Result<Self> {
         let folder = path.to_owned();
-        let canonical = blocking(move || {
-            std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).map_err(|error| {
-                Error::new(ErrorKind::StoreIo, format!("cannot open the folder `{}`", folder.display()))
-                    .with_hint("name a folder that can be made and written")
-                    .with_file(error.raw_os_error(), folder.display().to_string())
-                    .with_source(error)
-            })
-        })
-        .await?;
+        let canonical = blocking(move || sqlite::make_folder(&folder)).await?;
         let slot = slot(&canonical);
         let mut known = slot.lock().await;
         let store = match known.upgrade().filter(|store| store.leases.load(Ordering::Acquire) > 0) {
