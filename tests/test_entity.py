@@ -166,9 +166,15 @@ def test_relations() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("", "b", "update"), ("a", "", "update"), ("a", "a", "update"), ("a", "b", "replace"), ("a", "b", "update", "", 2.0),
-     ("a", "b", "update", "", float("nan"))],
-)  # fmt: skip
+    [
+        ("", "b", "update"),
+        ("a", "", "update"),
+        ("a", "a", "update"),
+        ("a", "b", "replace"),
+        ("a", "b", "update", "", 2.0),
+        ("a", "b", "update", "", float("nan")),
+    ],
+)
 def test_bad_relations(arguments: tuple[str, str, str]) -> None:
     with pytest.raises(InvalidInputError):
         EvolutionRelation(*arguments)

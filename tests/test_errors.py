@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import pickle
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import umi
 from umi import _umi, exceptions
 from umi.exceptions import UmiError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BUILTIN = {
     "InvalidInput": ValueError,

@@ -55,7 +55,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Str<'a> {
     type Error = PyErr;
 
     fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        value.extract::<&'a str>().map(Self).map_err(|_| value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value)))
+        value
+            .extract::<&'a str>()
+            .map(Self)
+            .map_err(|_| value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value)))
     }
 }
 
