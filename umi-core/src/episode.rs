@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// The longest role, in bytes.
-pub const ROLE_BYTES: usize = 64;
+pub(crate) const ROLE_BYTES: usize = 64;
 /// The longest idempotency key, in bytes.
-pub const KEY_BYTES: usize = 256;
+pub(crate) const KEY_BYTES: usize = 256;
 /// How much of a text the name of its note form shows, in bytes.
 const NOTE_NAME_BYTES: usize = 80;
 

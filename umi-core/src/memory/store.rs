@@ -70,13 +70,13 @@ impl Lease {
         let canonical = blocking(move || sqlite::make_folder(&folder)).await?;
         let slot = slot(&canonical);
         let mut known = slot.lock().await;
-        let store = match known.upgrade().filter(|store| store.leases.load(Ordering::Acquire) > 0) {
-            Some(store) => store,
-            None => {
-                let folder = canonical.clone();
-                let ledger = blocking(move || SqliteLedger::open(&folder)).await?;
-                Arc::new(Store::new(ledger, index_bytes, Some(canonical)))
-            }
+        let open_store = known.upgrade().filter(|store| store.leases.load(Ordering::Acquire) > 0);
+        let store = if let Some(store) = open_store {
+            store
+        } else {
+            let folder = canonical.clone();
+            let ledger = blocking(move || SqliteLedger::open(&folder)).await?;
+            Arc::new(Store::new(ledger, index_bytes, Some(canonical)))
         };
         *known = Arc::downgrade(&store);
         Ok(Self::on(store))
@@ -98,10 +98,6 @@ impl Lease {
     }
 
     /// Lets go of the store; the last lease closes it.
-    #[expect(
-        clippy::await_holding_invalid_type,
-        reason = "one folder is opened or closed by one task at a time; no provider is called"
-    )]
     pub(super) async fn close(&self) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
