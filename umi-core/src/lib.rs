@@ -43,7 +43,7 @@ pub use self::{
     },
     episode::{Episode, Kind},
     error::{Details, Error, ErrorKind, Result},
-    index::{IndexStats, ValidAt},
+    index::IndexStats,
     ledger::{CheckReport, ForgetReach, Job, JobKind, LedgerStats, Owner},
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
