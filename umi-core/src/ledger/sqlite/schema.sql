@@ -83,7 +83,7 @@ CREATE TABLE versions ( -- facts: computed from the sightings of a slot, in orde
 ) STRICT;
 CREATE INDEX versions_feed ON versions (user, seq);
 CREATE INDEX versions_time ON versions (user, valid_from, seq);
-CREATE INDEX versions_slot ON versions (slot);
+CREATE INDEX versions_slot ON versions (slot, valid_from, said_seq);
 CREATE UNIQUE INDEX versions_current ON versions (user, type, name_folded, attribute_folded)
     WHERE valid_to IS NULL AND attribute_folded IS NOT NULL;
 
@@ -110,7 +110,7 @@ CREATE TABLE sightings ( -- every saying of a fact
     recorded_at    INTEGER NOT NULL,
     episode_id     TEXT REFERENCES episodes (id)
 ) STRICT;
-CREATE INDEX sightings_slot ON sightings (slot);
+CREATE INDEX sightings_slot ON sightings (slot, version);
 CREATE INDEX sightings_version ON sightings (version);
 CREATE INDEX sightings_episode ON sightings (episode_id) WHERE episode_id IS NOT NULL;
 CREATE INDEX sightings_scope ON sightings (user, session);
