@@ -203,12 +203,13 @@ CREATE TABLE working ( -- working memory: bytes with a time to live
 
 -- For people. Nothing in the engine reads these.
 
+-- julianday, because unixepoch('subsec') is null in the sqlite3 shells of before 2023.
 CREATE VIEW facts_now AS
     SELECT user, type, name, attribute, content, confidence,
            strftime('%Y-%m-%d %H:%M:%S', valid_from / 1000000, 'unixepoch') AS since, id
     FROM versions
-    WHERE valid_from <= unixepoch('subsec') * 1000000
-      AND (valid_to IS NULL OR valid_to > unixepoch('subsec') * 1000000)
+    WHERE valid_from <= CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)
+      AND (valid_to IS NULL OR valid_to > CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
     ORDER BY user, type, name, attribute, valid_from, seq;
 
 CREATE VIEW facts_history AS
