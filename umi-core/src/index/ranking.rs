@@ -220,13 +220,10 @@ pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>) -> f32 {
     let mut count = 0;
     for mut value in values {
         count += 1;
-        // Most are below the three best so far.
-        if value > best[SESSION_BEST - 1] {
-            for place in &mut best {
-                if value > *place {
-                    std::mem::swap(place, &mut value);
-                }
-            }
+        // Both ways are computed, because which one it is cannot be foreseen.
+        for place in &mut best {
+            let is_better = value > *place;
+            (*place, value) = (if is_better { value } else { *place }, if is_better { *place } else { value });
         }
     }
     let taken = count.min(SESSION_BEST);
