@@ -1,178 +1,447 @@
-//! The ledger in one SQLite file.
-use super::*;
-#[derive(Debug)]
-pub(crate) struct SqliteLedger;
-impl SqliteLedger {
-    pub(crate) fn open(_: &Path) -> Result<Self> {
-        Ok(Self)
-    }
-    pub(crate) fn in_memory() -> Result<Self> {
-        Ok(Self)
+//! The ledger in one SQLite file: `umi.db` in the store's folder, beside the two lock files of its writers.
+
+mod chains;
+mod check;
+mod core;
+mod episodes;
+mod errors;
+mod facts;
+mod feed;
+mod forget;
+mod jobs;
+mod lock;
+mod lookup;
+mod migrations;
+mod open;
+mod readers;
+mod rows;
+mod spaces;
+mod whole;
+mod working;
+mod writer;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use self::{
+    core::{CoreCache, Edit},
+    errors::Stored,
+    lock::WriterLock,
+    readers::Readers,
+    working::Change,
+    writer::{Store, Write, Writer},
+};
+use super::{
+    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, Ledger, LedgerStats,
+    NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
+};
+use crate::{
+    core_memory::{Block, BlockType, CoreLimits, CoreMemory},
+    embed::EmbeddingSpace,
+    entity::{Entity, EvolutionRelation},
+    episode::Episode,
+    error::{Error, Result},
+    scope::Scope,
+    working_memory::{TimeToLive, WorkingLimits},
+};
+
+/// How long a write waits for those of other processes.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
+/// What a row takes beside its texts, about.
+const ROW_BYTES: usize = 512;
+
+/// A ledger in a SQLite file, or in memory.
+///
+/// One process opens a folder once at a time and shares the handle: a second handle would drop the first one's record
+/// locks when it closes.
+pub(crate) struct SqliteLedger {
+    folder: Option<PathBuf>,
+    /// The process that opened it: what a forked child inherits must not be used or closed there.
+    process: u32,
+    closed: AtomicBool,
+    /// None only while it is dropped.
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    writer: Writer,
+    readers: Readers,
+    core: CoreCache,
+}
+
+impl fmt::Debug for SqliteLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteLedger").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
+
+impl SqliteLedger {
+    /// Opens the store in `folder`, and makes both where they are missing, readable by their owner alone. Blocks.
+    ///
+    /// # Errors
+    /// `StoreVersion` for a store of a newer version or a file of another program, `CorruptStore` for a file that is
+    /// no database or is cut, before anything is written; `StoreIo` where the operating system refuses;
+    /// `StoreLocked` when another process writes for longer than 30 seconds.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        Self::open_with(folder, LOCK_DEADLINE)
+    }
+
+    fn open_with(folder: &Path, deadline: Duration) -> Result<Self> {
+        open::make_folder(folder)?;
+        let database = folder.join(open::DATABASE);
+        open::inspect(&database)?;
+        let lock = WriterLock::open(folder, deadline)?;
+        let connection = open::writer(&database, &lock)?;
+        let readers = Readers::of_file(database.clone())?;
+        let store = Store { connection: Arc::new(Mutex::new(connection)), lock: Some(lock), database: Some(database) };
+        Self::start(Some(folder.to_owned()), readers, store)
+    }
+
+    /// A store in memory, gone with this handle.
+    ///
+    /// # Errors
+    /// `Storage` where the thread that writes cannot be started.
+    pub(crate) fn in_memory() -> Result<Self> {
+        let connection = Arc::new(Mutex::new(errors::outward(open::memory(), None)?));
+        let readers = Readers::of_memory(Arc::clone(&connection));
+        Self::start(None, readers, Store { connection, lock: None, database: None })
+    }
+
+    fn start(folder: Option<PathBuf>, readers: Readers, store: Store) -> Result<Self> {
+        let parts = Parts { writer: Writer::start(store)?, readers, core: CoreCache::default() };
+        Ok(Self { folder, process: std::process::id(), closed: AtomicBool::new(false), parts: Some(parts) })
+    }
+
+    fn parts(&self) -> Result<&Parts> {
+        if self.process != std::process::id() {
+            return Err(errors::forked());
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(errors::closed());
+        }
+        self.parts.as_ref().ok_or_else(errors::closed)
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Stored<T> + Send + 'static,
+    {
+        self.parts()?.readers.read(work).await
+    }
+
+    async fn write<T, F>(&self, bytes: usize, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Write<'_>) -> Stored<T> + Send + 'static,
+    {
+        self.parts()?.writer.write(bytes, work).await
+    }
+}
+
+impl Drop for SqliteLedger {
+    fn drop(&mut self) {
+        let Some(parts) = self.parts.take() else { return };
+        if self.process != std::process::id() {
+            // In a forked child the thread does not exist, and closing would disturb the parent's locks and WAL.
+            std::mem::forget(parts);
+            return;
+        }
+        if let Some(thread) = parts.writer.abandon()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes panicked");
+        }
+    }
+}
+
+fn episode_bytes(new: &NewEpisode) -> usize {
+    let pieces: usize = new.pieces.iter().map(piece_bytes).sum();
+    ROW_BYTES + new.episode.text.len() + new.episode.metadata.as_str().len() + pieces
+}
+
+fn piece_bytes(piece: &super::Piece) -> usize {
+    piece.lexical.len() + piece.vector.as_ref().map_or(0, Vec::len)
+}
+
 #[async_trait]
 impl Ledger for SqliteLedger {
     fn path(&self) -> Option<&Path> {
-        todo!()
+        self.folder.as_deref()
     }
+
     async fn active_space(&self) -> Result<Option<EmbeddingSpace>> {
-        todo!()
+        self.read(|connection| Ok(spaces::active(connection)?.map(|(_, space)| space))).await
     }
-    async fn claim_space(&self, _space: &EmbeddingSpace) -> Result<()> {
-        todo!()
+
+    async fn claim_space(&self, space: &EmbeddingSpace) -> Result<()> {
+        let space = space.clone();
+        self.write(ROW_BYTES, move |write| spaces::claim(write, &space).map(drop)).await
     }
-    async fn owners_without_vectors(&self, _space: &EmbeddingSpace, _limit: usize) -> Result<Vec<OwnerText>> {
-        todo!()
+
+    async fn owners_without_vectors(&self, space: &EmbeddingSpace, limit: usize) -> Result<Vec<OwnerText>> {
+        let space = space.clone();
+        self.read(move |connection| spaces::without_vectors(connection, &space, limit)).await
     }
-    async fn count_without_vectors(&self, _space: &EmbeddingSpace) -> Result<u64> {
-        todo!()
+
+    async fn count_without_vectors(&self, space: &EmbeddingSpace) -> Result<u64> {
+        let space = space.clone();
+        self.read(move |connection| spaces::count_without_vectors(connection, &space)).await
     }
-    async fn put_vectors(&self, _space: &EmbeddingSpace, _vectors: Vec<OwnerVectors>) -> Result<()> {
-        todo!()
+
+    async fn put_vectors(&self, space: &EmbeddingSpace, vectors: Vec<OwnerVectors>) -> Result<()> {
+        let space = space.clone();
+        let bytes = vectors.iter().flat_map(|owner| &owner.vectors).map(|(_, vector)| vector.len()).sum();
+        self.write(bytes, move |write| spaces::put(write, &space, &vectors)).await
     }
-    async fn activate_space(&self, _space: &EmbeddingSpace) -> Result<bool> {
-        todo!()
+
+    async fn activate_space(&self, space: &EmbeddingSpace) -> Result<bool> {
+        let space = space.clone();
+        self.write(ROW_BYTES, move |write| spaces::activate(write, &space)).await
     }
-    async fn append(&self, _space: &EmbeddingSpace, _episodes: Vec<NewEpisode>) -> Result<Vec<Appended>> {
-        todo!()
+
+    async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>> {
+        let space = space.clone();
+        let bytes = episodes.iter().map(episode_bytes).sum();
+        self.write(bytes, move |write| episodes::append(write, &space, &episodes)).await
     }
-    async fn record(&self, _space: &EmbeddingSpace, _facts: Vec<NewFact>) -> Result<Vec<Recorded>> {
-        todo!()
+
+    async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>> {
+        let space = space.clone();
+        let bytes =
+            facts.iter().map(|fact| ROW_BYTES + 2 * fact.entity.content.len() + piece_bytes(&fact.piece)).sum();
+        self.write(bytes, move |write| facts::record(write, &space, &facts)).await
     }
-    async fn update(&self, _space: &EmbeddingSpace, _scope: &Scope, _update: FactUpdate) -> Result<Recorded> {
-        todo!()
+
+    async fn update(&self, space: &EmbeddingSpace, scope: &Scope, update: FactUpdate) -> Result<Recorded> {
+        let (space, scope) = (space.clone(), scope.clone());
+        let bytes = ROW_BYTES + piece_bytes(&update.piece);
+        self.write(bytes, move |write| facts::update(write, &space, &scope, update)).await
     }
-    async fn forget(&self, _scope: &Scope, _id: Uuid, _reach: ForgetReach, _now: Timestamp) -> Result<bool> {
-        todo!()
+
+    async fn forget(&self, scope: &Scope, id: Uuid, reach: ForgetReach, now: Timestamp) -> Result<bool> {
+        let scope = scope.clone();
+        self.write(ROW_BYTES, move |write| forget::forget(write, &scope, id, reach, now)).await
     }
-    async fn forget_scope(&self, _scope: &Scope, _now: Timestamp) -> Result<u64> {
-        todo!()
+
+    async fn forget_scope(&self, scope: &Scope, now: Timestamp) -> Result<u64> {
+        let scope = scope.clone();
+        self.write(ROW_BYTES, move |write| forget::forget_scope(write, &scope, now)).await
     }
+
     async fn purge(&self) -> Result<()> {
-        todo!()
+        let database = self.folder.as_ref().map(|folder| folder.join(open::DATABASE));
+        self.parts()?.writer.alone(move |write| whole::purge(write, database.as_deref())).await
     }
-    async fn fact(&self, _scope: &Scope, _id: Uuid) -> Result<Option<Entity>> {
-        todo!()
+
+    async fn fact(&self, scope: &Scope, id: Uuid) -> Result<Option<Entity>> {
+        let scope = scope.clone();
+        self.read(move |connection| lookup::get(connection, &scope, id)).await
     }
-    async fn episode(&self, _scope: &Scope, _id: Uuid) -> Result<Option<Episode>> {
-        todo!()
+
+    async fn episode(&self, scope: &Scope, id: Uuid) -> Result<Option<Episode>> {
+        let scope = scope.clone();
+        self.read(move |connection| episodes::get(connection, &scope, id)).await
     }
-    async fn facts_by_id(&self, _scope: &Scope, _ids: &[Uuid]) -> Result<Vec<Entity>> {
-        todo!()
+
+    async fn facts_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Entity>> {
+        let (scope, ids) = (scope.clone(), ids.to_vec());
+        self.read(move |connection| lookup::many(connection, &scope, &ids)).await
     }
-    async fn episodes_by_id(&self, _scope: &Scope, _ids: &[Uuid]) -> Result<Vec<Episode>> {
-        todo!()
+
+    async fn episodes_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Episode>> {
+        let (scope, ids) = (scope.clone(), ids.to_vec());
+        self.read(move |connection| episodes::many(connection, &scope, &ids)).await
     }
-    async fn history(&self, _scope: &Scope, _id: Uuid) -> Result<Vec<Entity>> {
-        todo!()
+
+    async fn history(&self, scope: &Scope, id: Uuid) -> Result<Vec<Entity>> {
+        let scope = scope.clone();
+        self.read(move |connection| lookup::history(connection, &scope, id)).await
     }
-    async fn evolutions(&self, _scope: &Scope, _id: Uuid) -> Result<Vec<EvolutionRelation>> {
-        todo!()
+
+    async fn evolutions(&self, scope: &Scope, id: Uuid) -> Result<Vec<EvolutionRelation>> {
+        let scope = scope.clone();
+        self.read(move |connection| lookup::evolutions(connection, &scope, id)).await
     }
-    async fn facts(&self, _scope: &Scope, _filter: &FactFilter) -> Result<Vec<Entity>> {
-        todo!()
+
+    async fn facts(&self, scope: &Scope, filter: &FactFilter) -> Result<Vec<Entity>> {
+        let (scope, filter) = (scope.clone(), filter.clone());
+        self.read(move |connection| lookup::list(connection, &scope, &filter)).await
     }
-    async fn episodes(&self, _scope: &Scope, _page: EpisodePage) -> Result<Vec<Episode>> {
-        todo!()
+
+    async fn episodes(&self, scope: &Scope, page: EpisodePage) -> Result<Vec<Episode>> {
+        let scope = scope.clone();
+        self.read(move |connection| episodes::page(connection, &scope, page)).await
     }
-    async fn count(&self, _scope: &Scope, _now: Timestamp) -> Result<u64> {
-        todo!()
+
+    async fn count(&self, scope: &Scope, now: Timestamp) -> Result<u64> {
+        let scope = scope.clone();
+        self.read(move |connection| lookup::count(connection, &scope, now)).await
     }
+
     async fn has_jobs(&self) -> Result<bool> {
-        todo!()
+        self.read(jobs::any).await
     }
-    async fn pending(&self, _scope: &Scope) -> Result<Vec<Job>> {
-        todo!()
+
+    async fn pending(&self, scope: &Scope) -> Result<Vec<Job>> {
+        let scope = scope.clone();
+        self.read(move |connection| jobs::pending(connection, &scope)).await
     }
-    async fn lease_jobs(&self, _limit: usize, _now: Timestamp, _until: Timestamp) -> Result<Vec<(Job, OwnerText)>> {
-        todo!()
+
+    async fn lease_jobs(&self, limit: usize, now: Timestamp, until: Timestamp) -> Result<Vec<(Job, OwnerText)>> {
+        self.write(ROW_BYTES, move |write| jobs::lease(write, limit, now, until)).await
     }
-    async fn finish_embed_job(&self, _space: &EmbeddingSpace, _job: Uuid, _vectors: OwnerVectors) -> Result<()> {
-        todo!()
+
+    async fn finish_embed_job(&self, space: &EmbeddingSpace, job: Uuid, vectors: OwnerVectors) -> Result<()> {
+        let space = space.clone();
+        self.write(ROW_BYTES, move |write| jobs::finish(write, &space, job, &vectors)).await
     }
-    async fn fail_job(&self, _job: Uuid, _error: &Error) -> Result<()> {
-        todo!()
+
+    async fn fail_job(&self, job: Uuid, error: &Error) -> Result<()> {
+        let error = error.clone();
+        self.write(ROW_BYTES, move |write| jobs::fail(write, job, &error)).await
     }
+
     fn head(&self) -> Result<i64> {
-        todo!()
+        self.parts()?.readers.micro(feed::head)
     }
-    async fn changes(&self, _scope: &Scope, _after: i64, _limit: usize) -> Result<Changes> {
-        todo!()
+
+    async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes> {
+        let scope = scope.clone();
+        self.read(move |connection| feed::changes(connection, &scope, after, limit)).await
     }
-    async fn core(&self, _scope: &Scope, _limits: CoreLimits) -> Result<CoreMemory> {
-        todo!()
+
+    async fn core(&self, scope: &Scope, limits: CoreLimits) -> Result<CoreMemory> {
+        let parts = self.parts()?;
+        parts.readers.micro(|connection| parts.core.get(connection, scope, limits))
     }
-    #[allow(clippy::too_many_arguments)]
+
     async fn set_block(
         &self,
-        _scope: &Scope,
-        _limits: CoreLimits,
-        _block_type: BlockType,
-        _content: &str,
-        _label: Option<&str>,
-        _importance: Option<f64>,
-        _now: Timestamp,
+        scope: &Scope,
+        limits: CoreLimits,
+        block_type: BlockType,
+        content: &str,
+        label: Option<&str>,
+        importance: Option<f64>,
+        now: Timestamp,
     ) -> Result<Block> {
-        todo!()
+        let scope = scope.clone();
+        let edit =
+            Edit { block_type, content: content.to_owned(), label: label.map(str::to_owned), importance, now };
+        self.write(ROW_BYTES + content.len(), move |write| core::set(write, &scope, limits, &edit)).await
     }
-    async fn remove_block(&self, _scope: &Scope, _block_type: BlockType, _now: Timestamp) -> Result<bool> {
-        todo!()
+
+    async fn remove_block(&self, scope: &Scope, block_type: BlockType, now: Timestamp) -> Result<bool> {
+        let scope = scope.clone();
+        self.write(ROW_BYTES, move |write| core::remove(write, &scope, block_type, now)).await
     }
-    async fn clear_core(&self, _scope: &Scope, _now: Timestamp) -> Result<()> {
-        todo!()
+
+    async fn clear_core(&self, scope: &Scope, now: Timestamp) -> Result<()> {
+        let scope = scope.clone();
+        self.write(ROW_BYTES, move |write| core::clear(write, &scope, now)).await
     }
-    async fn block_versions(&self, _scope: &Scope, _block_type: BlockType) -> Result<Vec<Block>> {
-        todo!()
+
+    async fn block_versions(&self, scope: &Scope, block_type: BlockType) -> Result<Vec<Block>> {
+        let scope = scope.clone();
+        self.read(move |connection| core::versions(connection, &scope, block_type)).await
     }
+
     async fn restore_block(
         &self,
-        _scope: &Scope,
-        _limits: CoreLimits,
-        _block_type: BlockType,
-        _version: u64,
-        _now: Timestamp,
+        scope: &Scope,
+        limits: CoreLimits,
+        block_type: BlockType,
+        version: u64,
+        now: Timestamp,
     ) -> Result<Block> {
-        todo!()
+        let scope = scope.clone();
+        self.write(ROW_BYTES, move |write| core::restore(write, &scope, limits, block_type, version, now)).await
     }
-    async fn working_get(&self, _scope: &Scope, _key: &str, _now: Timestamp) -> Result<Option<WorkingEntry>> {
-        todo!()
+
+    async fn working_get(&self, scope: &Scope, key: &str, now: Timestamp) -> Result<Option<WorkingEntry>> {
+        self.parts()?.readers.micro(|connection| working::get(connection, scope, key, now))
     }
-    async fn working_entries(&self, _scope: &Scope, _now: Timestamp) -> Result<Vec<WorkingEntry>> {
-        todo!()
+
+    async fn working_entries(&self, scope: &Scope, now: Timestamp) -> Result<Vec<WorkingEntry>> {
+        let scope = scope.clone();
+        self.read(move |connection| working::entries(connection, &scope, now)).await
     }
-    async fn working_usage(&self, _scope: &Scope, _now: Timestamp) -> Result<(usize, usize)> {
-        todo!()
+
+    async fn working_usage(&self, scope: &Scope, now: Timestamp) -> Result<(usize, usize)> {
+        let scope = scope.clone();
+        self.read(move |connection| working::usage(connection, &scope, now)).await
     }
+
     async fn working_change(
         &self,
-        _scope: &Scope,
-        _limits: WorkingLimits,
-        _key: &str,
-        _change: WorkingChange,
-        _ttl: Option<crate::working_memory::TimeToLive>,
-        _now: Timestamp,
+        scope: &Scope,
+        limits: WorkingLimits,
+        key: &str,
+        change: WorkingChange,
+        ttl: Option<TimeToLive>,
+        now: Timestamp,
     ) -> Result<Worked> {
-        todo!()
+        let scope = scope.clone();
+        let change = Change { key: key.to_owned(), change, ttl, now };
+        self.write(ROW_BYTES, move |write| working::change(write, &scope, &limits, change)).await
     }
-    async fn working_delete(&self, _scope: &Scope, _key: &str, _now: Timestamp) -> Result<bool> {
-        todo!()
+
+    async fn working_delete(&self, scope: &Scope, key: &str, now: Timestamp) -> Result<bool> {
+        let (scope, key) = (scope.clone(), key.to_owned());
+        self.write(ROW_BYTES, move |write| working::delete(write, &scope, &key, now)).await
     }
-    async fn working_cleanup(&self, _scope: &Scope, _now: Timestamp) -> Result<usize> {
-        todo!()
+
+    async fn working_cleanup(&self, scope: &Scope, now: Timestamp) -> Result<usize> {
+        let scope = scope.clone();
+        self.write(ROW_BYTES, move |write| working::cleanup(write, &scope, now)).await
     }
-    async fn working_clear(&self, _scope: &Scope) -> Result<()> {
-        todo!()
+
+    async fn working_clear(&self, scope: &Scope) -> Result<()> {
+        let scope = scope.clone();
+        self.write(ROW_BYTES, move |write| working::clear(write, &scope)).await
     }
+
     async fn stats(&self) -> Result<LedgerStats> {
-        todo!()
+        let folder = self.folder.clone();
+        self.read(move |connection| whole::stats(connection, folder.as_deref())).await
     }
-    async fn backup(&self, _to: &Path) -> Result<()> {
-        todo!()
+
+    async fn backup(&self, to: &Path) -> Result<()> {
+        let to = to.to_owned();
+        self.read(move |connection| whole::backup(connection, &to)).await
     }
+
     async fn check(&self) -> Result<CheckReport> {
-        todo!()
+        self.read(check::check).await
     }
+
     async fn close(&self) -> Result<()> {
-        todo!()
+        if self.process != std::process::id() {
+            return Err(errors::forked());
+        }
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let Some(parts) = &self.parts else { return Ok(()) };
+        parts.readers.close().await;
+        let Some(thread) = parts.writer.finish() else { return Ok(()) };
+        tokio::task::spawn_blocking(move || thread.join())
+            .await
+            .map_err(|error| Error::internal("closing the store panicked").with_source(error))?
+            .map_err(|_| Error::internal("the thread that writes panicked"))
     }
 }

@@ -1,0 +1,375 @@
+//! Chains: the versions of a slot, computed from its sightings by [`chain`] and kept as rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, named_params};
+use uuid::Uuid;
+
+use super::{
+    errors::Stored,
+    rows::{self, micros},
+    writer::Write,
+};
+use crate::{
+    entity::{Entity, Sighting, Span, chain, fold},
+    metadata::Metadata,
+    scope::stored,
+};
+
+/// How much of each content the reason of an evolution shows, in bytes.
+const REASON_CONTENT_BYTES: usize = 320;
+/// The namespace of the ids of evolutions, which follow from their two ends.
+const EVOLUTION_NAMESPACE: Uuid = Uuid::from_u128(0x3c55_9f5a_57f0_4b27_9d7f_8a0e_2b6b_51d4);
+
+/// What a new computation of a chain changed.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// The ids of evolutions that came into being.
+    pub(super) evolutions: Vec<Uuid>,
+    /// How many versions are gone.
+    pub(super) removed: u64,
+}
+
+/// A sighting as it is stored.
+#[derive(Debug)]
+pub(super) struct StoredSighting {
+    key: i64,
+    version: Option<i64>,
+    seq: i64,
+    starts_version: bool,
+    entity: Entity,
+}
+
+/// A version as it should be.
+#[derive(Debug)]
+pub(super) struct Computed {
+    /// Its values; `updated_at` is that of its latest recording.
+    pub(super) entity: Entity,
+    /// The seq of its first sighting.
+    pub(super) said_seq: i64,
+    /// The internal keys of its sightings, each with the version that it belonged to before.
+    pub(super) sightings: Vec<(i64, Option<i64>)>,
+}
+
+/// A version as it is.
+#[derive(Debug)]
+pub(super) struct Existing {
+    key: i64,
+    pub(super) said_seq: i64,
+    pub(super) entity: Entity,
+}
+
+/// Reads the sightings of a slot.
+fn sightings(connection: &Connection, slot: i64) -> Stored<Vec<StoredSighting>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {}, sightings.sighting, sightings.version, sightings.seq, sightings.starts_version \
+         FROM sightings JOIN slots USING (slot) WHERE slot = ?1 ORDER BY sightings.seq",
+        rows::SIGHTING
+    ))?;
+    let read = |row: &Row<'_>| {
+        Ok(StoredSighting {
+            key: row.get("sighting")?,
+            version: row.get("version")?,
+            seq: row.get("seq")?,
+            starts_version: row.get("starts_version")?,
+            entity: rows::sighting(row)?,
+        })
+    };
+    Ok(statement.query_map((slot,), read)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Reads the versions of a slot.
+pub(super) fn existing(connection: &Connection, slot: i64) -> Stored<BTreeMap<Uuid, Existing>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {}, versions.version, versions.said_seq FROM versions WHERE slot = ?1",
+        rows::VERSION
+    ))?;
+    let read = |row: &Row<'_>| {
+        let entity = rows::version(row)?;
+        let existing =
+            Existing { key: row.get("version")?, said_seq: row.get("said_seq")?, entity };
+        Ok((existing.entity.id, existing))
+    };
+    Ok(statement.query_map((slot,), read)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The versions that the sightings of a slot amount to, oldest first.
+pub(super) fn compute(connection: &Connection, slot: i64) -> Stored<Vec<Computed>> {
+    let sightings = sightings(connection, slot)?;
+    let said: Vec<Sighting> = sightings
+        .iter()
+        .map(|sighting| Sighting {
+            id: sighting.entity.id,
+            seq: sighting.seq,
+            content: sighting.entity.content.clone(),
+            valid_from: sighting.entity.valid_from,
+            starts_version: sighting.starts_version,
+        })
+        .collect();
+    Ok(chain(&said).iter().filter_map(|span| merge(span, &sightings)).collect())
+}
+
+/// The values of a version from its run of sightings, in the order of time.
+fn merge(span: &Span, sightings: &[StoredSighting]) -> Option<Computed> {
+    let members: Vec<&StoredSighting> = span.members.iter().map(|&index| &sightings[index]).collect();
+    let (first, rest) = members.split_first()?;
+    let mut entity = first.entity.clone();
+    for StoredSighting { entity: later, .. } in rest {
+        entity.metadata = merged(&entity.metadata, &later.metadata);
+        if !first.starts_version {
+            entity.confidence = entity.confidence.max(later.confidence);
+            entity.importance = entity.importance.max(later.importance);
+        }
+        entity.recorded_at = entity.recorded_at.min(later.recorded_at);
+        entity.updated_at = entity.updated_at.max(later.recorded_at);
+    }
+    entity.id = span.id;
+    entity.valid_from = span.valid_from;
+    entity.valid_to = span.valid_to;
+    entity.last_seen = span.last_seen;
+    Some(Computed {
+        entity,
+        said_seq: first.seq,
+        sightings: members.iter().map(|member| (member.key, member.version)).collect(),
+    })
+}
+
+/// Both objects as one; where that is over the limit of metadata, what was said later stands alone.
+fn merged(older: &Metadata, newer: &Metadata) -> Metadata {
+    if newer.is_empty() {
+        return older.clone();
+    }
+    older.merged(newer).unwrap_or_else(|_| newer.clone())
+}
+
+/// Computes the chain of a slot again and writes what differs, at the time `now`.
+///
+/// `touched` names versions that lost a sighting, which is no longer there to tell. An empty slot is removed.
+pub(super) fn recompute(
+    write: &mut Write<'_>,
+    slot: i64,
+    touched: &BTreeSet<i64>,
+    now: Timestamp,
+) -> Stored<Changed> {
+    let computed = compute(write.connection, slot)?;
+    let mut before = existing(write.connection, slot)?;
+    let mut changed = Changed::default();
+    // A sighting that moved from one version to another changes both.
+    let mut touched = touched.clone();
+    for version in &computed {
+        let own = before.get(&version.entity.id).map(|existing| existing.key);
+        touched.extend(version.sightings.iter().filter(|(_, was)| *was != own).filter_map(|(_, was)| *was));
+    }
+    let mut keys = Vec::with_capacity(computed.len());
+    let mut kept: BTreeMap<Uuid, Existing> = BTreeMap::new();
+    for version in &computed {
+        if let Some(existing) = before.remove(&version.entity.id) {
+            kept.insert(version.entity.id, existing);
+        }
+    }
+    // Those that are versions no more are closed first, so that never two of a slot are current.
+    for gone in before.values() {
+        write
+            .connection
+            .prepare_cached("UPDATE versions SET valid_to = valid_from WHERE version = ?1")?
+            .execute((gone.key,))?;
+    }
+    for version in &computed {
+        let key = match kept.get(&version.entity.id) {
+            Some(existing) => {
+                let joined = version.sightings.iter().any(|(_, was)| *was != Some(existing.key));
+                if joined || touched.contains(&existing.key) || !is_same(version, existing) {
+                    store(write, Some(existing.key), slot, version, now)?;
+                }
+                existing.key
+            }
+            None => store(write, None, slot, version, now)?,
+        };
+        for (sighting, _) in version.sightings.iter().filter(|(_, was)| *was != Some(key)) {
+            write
+                .connection
+                .prepare_cached("UPDATE sightings SET version = ?1 WHERE sighting = ?2")?
+                .execute((key, sighting))?;
+        }
+        keys.push(key);
+    }
+    for gone in before.values() {
+        remove_version(write, gone)?;
+        changed.removed += 1;
+    }
+    relate(write, slot, &keys, &computed, &mut changed)?;
+    if computed.is_empty() {
+        write.connection.prepare_cached("DELETE FROM slots WHERE slot = ?1")?.execute((slot,))?;
+    }
+    Ok(changed)
+}
+
+/// Whether a row says what it should; when it was last changed does not count.
+pub(super) fn is_same(computed: &Computed, existing: &Existing) -> bool {
+    let expected = Entity { updated_at: existing.entity.updated_at, ..computed.entity.clone() };
+    expected == existing.entity && computed.said_seq == existing.said_seq
+}
+
+fn store(write: &mut Write<'_>, key: Option<i64>, slot: i64, version: &Computed, now: Timestamp) -> Stored<i64> {
+    let entity = &version.entity;
+    let seq = write.next_seq();
+    if key.is_none() {
+        // An id that was a version once, and is one again, is deleted no more.
+        write.connection.prepare_cached("DELETE FROM deletions WHERE id = ?1")?.execute((rows::text(entity.id),))?;
+    }
+    write
+        .connection
+        .prepare_cached(
+            "INSERT INTO versions (version, id, seq, slot, said_seq, user, agent, session, type, name, name_folded, \
+             attribute, attribute_folded, content, metadata, confidence, importance, event_time, document_time, \
+             source, valid_from, valid_to, last_seen, recorded_at, updated_at, episode_id) \
+             VALUES (:version, :id, :seq, :slot, :said_seq, :user, :agent, :session, :type, :name, :name_folded, \
+             :attribute, :attribute_folded, :content, :metadata, :confidence, :importance, :event_time, \
+             :document_time, :source, :valid_from, :valid_to, :last_seen, :recorded_at, :updated_at, :episode_id) \
+             ON CONFLICT (version) DO UPDATE SET seq = excluded.seq, said_seq = excluded.said_seq, \
+             agent = excluded.agent, session = excluded.session, name = excluded.name, \
+             attribute = excluded.attribute, metadata = excluded.metadata, confidence = excluded.confidence, \
+             importance = excluded.importance, event_time = excluded.event_time, \
+             document_time = excluded.document_time, source = excluded.source, valid_from = excluded.valid_from, \
+             valid_to = excluded.valid_to, last_seen = excluded.last_seen, recorded_at = excluded.recorded_at, \
+             updated_at = excluded.updated_at, episode_id = excluded.episode_id",
+        )?
+        .execute(named_params! {
+            ":version": key, ":id": rows::text(entity.id), ":seq": seq, ":slot": slot,
+            ":said_seq": version.said_seq, ":user": stored(entity.user.as_deref()),
+            ":agent": stored(entity.agent.as_deref()), ":session": stored(entity.session.as_deref()),
+            ":type": entity.entity_type.as_str(), ":name": entity.name, ":name_folded": fold(&entity.name),
+            ":attribute": entity.attribute, ":attribute_folded": entity.attribute.as_deref().map(fold),
+            ":content": entity.content, ":metadata": entity.metadata.as_str(),
+            ":confidence": entity.confidence, ":importance": entity.importance,
+            ":event_time": entity.event_time.map(micros), ":document_time": entity.document_time.map(micros),
+            ":source": entity.source, ":valid_from": micros(entity.valid_from),
+            ":valid_to": entity.valid_to.map(micros), ":last_seen": micros(entity.last_seen),
+            ":recorded_at": micros(entity.recorded_at), ":updated_at": micros(now),
+            ":episode_id": entity.episode_id.map(rows::text),
+        })?;
+    Ok(key.unwrap_or_else(|| write.connection.last_insert_rowid()))
+}
+
+fn remove_version(write: &mut Write<'_>, gone: &Existing) -> Stored<()> {
+    write
+        .connection
+        .prepare_cached("DELETE FROM evolutions WHERE source = ?1 OR target = ?1")?
+        .execute((gone.key,))?;
+    write.connection.prepare_cached("DELETE FROM versions WHERE version = ?1")?.execute((gone.key,))?;
+    let entity = &gone.entity;
+    note_deletion(
+        write,
+        &rows::text(entity.id),
+        "fact",
+        [&entity.user, &entity.agent, &entity.session].map(|name| stored(name.as_deref())),
+    )
+}
+
+/// Leaves the nameless row of a deletion in the feed.
+pub(super) fn note_deletion(write: &mut Write<'_>, id: &str, kind: &str, scope: [&str; 3]) -> Stored<()> {
+    let seq = write.next_seq();
+    let [user, agent, session] = scope;
+    write
+        .connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO deletions (id, kind, user, agent, session, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute((id, kind, user, agent, session, seq))?;
+    Ok(())
+}
+
+/// An `update` between two versions, as it is stored.
+#[derive(Debug)]
+struct Related {
+    evolution: i64,
+    reason: String,
+    confidence: f64,
+}
+
+/// The updates between versions of a slot, by their two ends. Other relations are a model's decision.
+fn related(connection: &Connection, slot: i64) -> Stored<BTreeMap<(i64, i64), Related>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT source, target, evolution, reason, evolutions.confidence FROM versions AS older \
+         JOIN evolutions ON source = older.version AND evolutions.type = 'update' \
+         JOIN versions AS newer ON newer.version = target AND newer.slot = older.slot \
+         WHERE older.slot = ?1",
+    )?;
+    let read = |row: &Row<'_>| {
+        let related = Related { evolution: row.get(2)?, reason: row.get(3)?, confidence: row.get(4)? };
+        Ok(((row.get(0)?, row.get(1)?), related))
+    };
+    Ok(statement.query_map((slot,), read)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Keeps one `update` between each two versions that follow one another.
+fn relate(
+    write: &mut Write<'_>,
+    slot: i64,
+    keys: &[i64],
+    computed: &[Computed],
+    changed: &mut Changed,
+) -> Stored<()> {
+    let mut before = related(write.connection, slot)?;
+    for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
+        let ([source, target], [older, newer]) = (keys, pair) else { continue };
+        let reason = reason(&older.entity, &newer.entity);
+        let confidence = newer.entity.confidence;
+        let found = before.remove(&(*source, *target));
+        if found.as_ref().is_some_and(|found| {
+            found.reason == reason && found.confidence.to_bits() == confidence.to_bits()
+        }) {
+            continue;
+        }
+        let id = evolution_id(older.entity.id, newer.entity.id);
+        if found.is_none() {
+            changed.evolutions.push(id);
+        }
+        let seq = write.next_seq();
+        write
+            .connection
+            .prepare_cached(
+                "INSERT INTO evolutions (id, seq, user, source, target, type, reason, confidence, created_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'update', ?6, ?7, ?8) \
+                 ON CONFLICT (source, target, type) DO UPDATE SET seq = excluded.seq, reason = excluded.reason, \
+                 confidence = excluded.confidence",
+            )?
+            .execute((
+                rows::text(id),
+                seq,
+                stored(newer.entity.user.as_deref()),
+                source,
+                target,
+                reason,
+                confidence,
+                micros(older.entity.recorded_at.max(newer.entity.recorded_at)),
+            ))?;
+    }
+    for gone in before.values() {
+        write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
+    }
+    Ok(())
+}
+
+/// The id of the `update` between two versions: the same whenever the two follow one another.
+fn evolution_id(older: Uuid, newer: Uuid) -> Uuid {
+    let mut ends = [0; 32];
+    ends[..16].copy_from_slice(older.as_bytes());
+    ends[16..].copy_from_slice(newer.as_bytes());
+    Uuid::new_v5(&EVOLUTION_NAMESPACE, &ends)
+}
+
+fn reason(older: &Entity, newer: &Entity) -> String {
+    let cut = |text: &str| {
+        let short = &text[..text.floor_char_boundary(REASON_CONTENT_BYTES)];
+        if short.len() < text.len() { format!("{short}…") } else { short.to_owned() }
+    };
+    let what = newer.attribute.as_deref().unwrap_or("what was said");
+    // With an attribute at its limit this stays below the limit of a reason.
+    if older.content == newer.content {
+        format!("{what} was updated: “{}”", cut(&newer.content))
+    } else {
+        format!("{what} changed from “{}” to “{}”", cut(&older.content), cut(&newer.content))
+    }
+}

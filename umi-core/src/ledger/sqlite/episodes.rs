@@ -1,0 +1,129 @@
+//! Appending and reading episodes.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension, named_params};
+use uuid::Uuid;
+
+use super::{
+    errors::Stored,
+    rows::{self, micros},
+    spaces::{self, NewJob, OwnerKey, SpaceKey},
+    writer::Write,
+};
+use crate::{
+    embed::EmbeddingSpace,
+    episode::Episode,
+    error::Error,
+    ledger::{Appended, EpisodePage, NewEpisode},
+    scope::{SCOPE_PREDICATE, Scope, stored},
+};
+
+/// Appends episodes, each once a key.
+pub(super) fn append(write: &mut Write<'_>, space: &EmbeddingSpace, episodes: &[NewEpisode]) -> Stored<Vec<Appended>> {
+    let space = spaces::claim(write, space)?;
+    episodes.iter().map(|new| append_one(write, space, new)).collect()
+}
+
+fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Stored<Appended> {
+    let episode = &new.episode;
+    let user = stored(episode.user.as_deref());
+    if let Some(key) = &new.key
+        && let Some((id, text)) = by_key(write.connection, user, key)?
+    {
+        if text == episode.text {
+            return Ok(Appended { id, is_new: false });
+        }
+        let shown: String = key.chars().take(64).collect();
+        return Err(Error::invalid_input(format!("the key `{shown}` belongs to another text"))
+            .with_hint("use one key for one text")
+            .into());
+    }
+    let (agent, session) = (stored(episode.agent.as_deref()), stored(episode.session.as_deref()));
+    let seq = write.next_seq();
+    write
+        .connection
+        .prepare_cached(
+            "INSERT INTO episodes (id, seq, user, agent, session, role, name, text, at, recorded_at, source, \
+             metadata, importance, key) VALUES (:id, :seq, :user, :agent, :session, :role, :name, :text, :at, \
+             :recorded_at, :source, :metadata, :importance, :key)",
+        )?
+        .execute(named_params! {
+            ":id": rows::text(episode.id), ":seq": seq, ":user": user, ":agent": agent, ":session": session,
+            ":role": episode.role, ":name": episode.name, ":text": episode.text, ":at": micros(episode.at),
+            ":recorded_at": micros(episode.recorded_at), ":source": episode.source,
+            ":metadata": episode.metadata.as_str(), ":importance": episode.importance, ":key": new.key,
+        })?;
+    let owner = OwnerKey::Episode(write.connection.last_insert_rowid());
+    spaces::insert_pieces(write, space, owner, &new.pieces)?;
+    if let Some(id) = new.embed_job {
+        NewJob { id, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
+    }
+    Ok(Appended { id: episode.id, is_new: true })
+}
+
+fn by_key(connection: &Connection, user: &str, key: &str) -> Stored<Option<(Uuid, String)>> {
+    Ok(connection
+        .prepare_cached("SELECT id, text FROM episodes WHERE user = ?1 AND key = ?2")?
+        .query_row((user, key), |row| Ok((rows::parsed(row, "id")?, row.get("text")?)))
+        .optional()?)
+}
+
+/// One episode.
+pub(super) fn get(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Option<Episode>> {
+    let (user, agent, session) = scope.bound();
+    Ok(connection
+        .prepare_cached(&format!("SELECT {} FROM episodes WHERE id = :id AND {SCOPE_PREDICATE}", rows::EPISODE))?
+        .query_row(
+            named_params! { ":id": rows::text(id), ":user": user, ":agent": agent, ":session": session },
+            rows::episode,
+        )
+        .optional()?)
+}
+
+/// The internal key of an episode.
+pub(super) fn key(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Option<i64>> {
+    let (user, agent, session) = scope.bound();
+    Ok(connection
+        .prepare_cached(&format!("SELECT episode FROM episodes WHERE id = :id AND {SCOPE_PREDICATE}"))?
+        .query_row(
+            named_params! { ":id": rows::text(id), ":user": user, ":agent": agent, ":session": session },
+            |row| row.get(0),
+        )
+        .optional()?)
+}
+
+/// The episodes that exist among `ids`.
+pub(super) fn many(connection: &Connection, scope: &Scope, ids: &[Uuid]) -> Stored<Vec<Episode>> {
+    let mut seen = HashSet::with_capacity(ids.len());
+    let mut found = Vec::with_capacity(ids.len());
+    for &id in ids {
+        if seen.insert(id) {
+            found.extend(get(connection, scope, id)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A page of episodes, in (`at`, `seq`) order.
+pub(super) fn page(connection: &Connection, scope: &Scope, page: EpisodePage) -> Stored<Vec<Episode>> {
+    let (user, agent, session) = scope.bound();
+    let order = if page.newest_first { "at DESC, seq DESC" } else { "at, seq" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM episodes WHERE {SCOPE_PREDICATE} ORDER BY {order} LIMIT :limit OFFSET :offset",
+        rows::EPISODE
+    ))?;
+    let mut found: Vec<Episode> = statement
+        .query_map(
+            named_params! {
+                ":user": user, ":agent": agent, ":session": session,
+                ":limit": rows::number(page.limit), ":offset": rows::number(page.offset),
+            },
+            rows::episode,
+        )?
+        .collect::<rusqlite::Result<_>>()?;
+    if page.newest_first {
+        found.reverse();
+    }
+    Ok(found)
+}

@@ -1,0 +1,202 @@
+//! Recording facts: each saying finds its slot, and the slot's chain is computed again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, named_params};
+use uuid::Uuid;
+
+use super::{
+    chains::{self, Changed},
+    errors::Stored,
+    lookup,
+    rows::{self, micros},
+    spaces::{self, NewJob, OwnerKey, SpaceKey},
+    writer::Write,
+};
+use crate::{
+    embed::EmbeddingSpace,
+    entity::{Entity, fold},
+    episode::Kind,
+    error::Error,
+    ledger::{FactUpdate, NewFact, Piece, Recorded},
+    scope::{Scope, stored},
+};
+
+/// Records facts. Each answer tells the version that its saying is part of once all of them are recorded.
+pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[NewFact]) -> Stored<Vec<Recorded>> {
+    let space = spaces::claim(write, space)?;
+    let mut evolutions = BTreeMap::new();
+    for fact in facts {
+        fact.entity.check()?;
+        check_episode(write.connection, &fact.entity)?;
+        let slot = slot_for(write.connection, &fact.entity)?;
+        insert_sighting(write, space, slot, &fact.entity, false, &fact.piece, fact.embed_job)?;
+        let changed = chains::recompute(write, slot, &BTreeSet::new(), fact.entity.recorded_at)?;
+        evolutions.insert(fact.entity.id, changed);
+    }
+    facts.iter().map(|fact| recorded(write.connection, fact.entity.id, evolutions.get(&fact.entity.id))).collect()
+}
+
+fn recorded(connection: &Connection, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
+    let version = lookup::version_of_saying(connection, saying)?
+        .ok_or_else(|| Error::internal(format!("the saying `{saying}` has no version")))?;
+    let entity = lookup::by_key(connection, version)?;
+    let mut evolutions = Vec::new();
+    for &evolution in changed.iter().flat_map(|changed| &changed.evolutions) {
+        // A later fact of the same call may have come between the two.
+        evolutions.extend(lookup::evolution(connection, evolution)?);
+    }
+    Ok(Recorded { entity, evolutions })
+}
+
+/// A fact can be said only by an episode that is still there, in its own tenant.
+fn check_episode(connection: &Connection, entity: &Entity) -> Stored<()> {
+    let Some(episode) = entity.episode_id else { return Ok(()) };
+    let found = connection
+        .prepare_cached("SELECT 1 FROM episodes WHERE id = ?1 AND user = ?2")?
+        .exists((rows::text(episode), stored(entity.user.as_deref())))?;
+    if found {
+        return Ok(());
+    }
+    Err(Error::not_found(format!("no episode `{episode}`")).with_hint("it may have been forgotten").into())
+}
+
+fn slot_for(connection: &Connection, entity: &Entity) -> Stored<i64> {
+    let user = stored(entity.user.as_deref());
+    let (name, kind) = (fold(&entity.name), entity.entity_type.as_str());
+    let attribute = entity.attribute.as_deref().map(fold);
+    let found: Option<i64> = match &attribute {
+        Some(attribute) => connection
+            .prepare_cached(
+                "SELECT slot FROM slots WHERE user = ?1 AND type = ?2 AND name_folded = ?3 AND attribute_folded = ?4",
+            )?
+            .query_row((user, kind, &name, attribute), |row| row.get(0))
+            .optional()?,
+        // The span of the same content that the time falls into, else one whose beginning it moves back: the first
+        // version of its slot, because an earlier one has ended where another began.
+        None => connection
+            .prepare_cached(
+                "SELECT slot FROM versions \
+                 WHERE user = :user AND type = :type AND name_folded = :name AND attribute_folded IS NULL \
+                 AND content = :content AND (valid_to IS NULL OR :time < valid_to) \
+                 AND (valid_from <= :time OR NOT EXISTS (SELECT 1 FROM versions AS older \
+                     WHERE older.slot = versions.slot AND older.said_seq <> versions.said_seq \
+                     AND (older.valid_from, older.said_seq) < (versions.valid_from, versions.said_seq))) \
+                 ORDER BY valid_from > :time, slot LIMIT 1",
+            )?
+            .query_row(
+                named_params! {
+                    ":user": user, ":type": kind, ":name": name, ":content": entity.content,
+                    ":time": micros(entity.valid_from),
+                },
+                |row| row.get(0),
+            )
+            .optional()?,
+    };
+    if let Some(slot) = found {
+        return Ok(slot);
+    }
+    connection
+        .prepare_cached("INSERT INTO slots (user, type, name_folded, attribute_folded) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((user, kind, &name, &attribute))?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn insert_sighting(
+    write: &mut Write<'_>,
+    space: SpaceKey,
+    slot: i64,
+    entity: &Entity,
+    starts_version: bool,
+    piece: &Piece,
+    embed_job: Option<Uuid>,
+) -> Stored<()> {
+    let user = stored(entity.user.as_deref());
+    let (agent, session) = (stored(entity.agent.as_deref()), stored(entity.session.as_deref()));
+    let seq = write.next_seq();
+    write
+        .connection
+        .prepare_cached(
+            "INSERT INTO sightings (id, seq, slot, user, agent, session, name, attribute, content, metadata, \
+             confidence, importance, event_time, document_time, source, valid_from, starts_version, recorded_at, \
+             episode_id) VALUES (:id, :seq, :slot, :user, :agent, :session, :name, :attribute, :content, :metadata, \
+             :confidence, :importance, :event_time, :document_time, :source, :valid_from, :starts_version, \
+             :recorded_at, :episode_id)",
+        )?
+        .execute(named_params! {
+            ":id": rows::text(entity.id), ":seq": seq, ":slot": slot, ":user": user, ":agent": agent,
+            ":session": session, ":name": entity.name, ":attribute": entity.attribute, ":content": entity.content,
+            ":metadata": entity.metadata.as_str(), ":confidence": entity.confidence,
+            ":importance": entity.importance, ":event_time": entity.event_time.map(micros),
+            ":document_time": entity.document_time.map(micros), ":source": entity.source,
+            ":valid_from": micros(entity.valid_from), ":starts_version": starts_version,
+            ":recorded_at": micros(entity.recorded_at), ":episode_id": entity.episode_id.map(rows::text),
+        })?;
+    let owner = OwnerKey::Sighting(write.connection.last_insert_rowid());
+    spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece))?;
+    if let Some(id) = embed_job {
+        NewJob { id, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
+    }
+    Ok(())
+}
+
+/// Records a new version behind the one that holds.
+pub(super) fn update(
+    write: &mut Write<'_>,
+    space: &EmbeddingSpace,
+    scope: &Scope,
+    update: FactUpdate,
+) -> Stored<Recorded> {
+    let space = spaces::claim(write, space)?;
+    let connection = write.connection;
+    let Some(version) = lookup::key(connection, scope, update.id)? else {
+        return Err(not_updatable(connection, scope, update.id)?.into());
+    };
+    let old = lookup::by_key(connection, version)?;
+    let (slot, last) = last_of_slot(connection, version)?;
+    let metadata = match &update.metadata {
+        Some(metadata) => old.metadata.merged(metadata)?,
+        None => old.metadata.clone(),
+    };
+    let own = |narrowed: Option<&str>, of_old: Option<String>| narrowed.map(str::to_owned).or(of_old);
+    let entity = Entity {
+        id: update.new_id,
+        content: update.content.unwrap_or(old.content),
+        metadata,
+        confidence: update.confidence.unwrap_or(old.confidence),
+        importance: update.importance.unwrap_or(old.importance),
+        event_time: None,
+        valid_from: update.now.max(last),
+        valid_to: None,
+        last_seen: update.now.max(last),
+        recorded_at: update.now,
+        updated_at: update.now,
+        episode_id: None,
+        agent: own(scope.agent(), old.agent),
+        session: own(scope.session(), old.session),
+        ..old
+    };
+    entity.check()?;
+    insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
+    let changed = chains::recompute(write, slot, &BTreeSet::new(), update.now)?;
+    recorded(write.connection, entity.id, Some(&changed))
+}
+
+fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Error> {
+    if super::episodes::key(connection, scope, id)?.is_some() {
+        return Ok(Error::invalid_input(format!("`{id}` is an {}, which is never rewritten", Kind::Episode.as_str()))
+            .with_hint("remember the new text, or forget the episode"));
+    }
+    Ok(Error::not_found(format!("no fact `{id}`")))
+}
+
+/// The slot of a version, and from when on its last version holds.
+fn last_of_slot(connection: &Connection, version: i64) -> Stored<(i64, Timestamp)> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT slot, max(valid_from) AS valid_from FROM versions \
+             WHERE slot = (SELECT slot FROM versions WHERE version = ?1)",
+        )?
+        .query_row((version,), |row| Ok((row.get("slot")?, rows::time(row, "valid_from")?)))?)
+}

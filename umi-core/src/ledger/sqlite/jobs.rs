@@ -1,0 +1,117 @@
+//! Jobs: work that was left for later, each under a lease while somebody does it.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use uuid::Uuid;
+
+use super::{
+    errors::Stored,
+    rows::{self, micros},
+    spaces::{self, OwnerKey},
+    writer::Write,
+};
+use crate::{
+    embed::EmbeddingSpace,
+    episode::Kind,
+    error::Error,
+    ledger::{Job, JobKind, Owner, OwnerText, OwnerVectors},
+    scope::{SCOPE_PREDICATE, Scope},
+};
+
+/// The longest reason of a failure that is kept, in bytes.
+const LAST_ERROR_BYTES: usize = 1_024;
+
+/// The columns that [`read`] reads. The scope's columns are those of `jobs`.
+const JOB: &str = "SELECT jobs.job, jobs.id, jobs.episode, jobs.sighting, jobs.attempts, jobs.last_error, \
+     jobs.created_at, coalesce((SELECT id FROM episodes WHERE episodes.episode = jobs.episode), \
+     (SELECT id FROM sightings WHERE sightings.sighting = jobs.sighting)) AS owner_id, \
+     coalesce((SELECT id FROM episodes WHERE episodes.episode = jobs.episode), \
+     (SELECT episode_id FROM sightings WHERE sightings.sighting = jobs.sighting)) AS episode_id FROM jobs";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<(i64, OwnerKey, Job)> {
+    let owner = match row.get::<_, Option<i64>>("episode")? {
+        Some(episode) => OwnerKey::Episode(episode),
+        None => OwnerKey::Sighting(row.get("sighting")?),
+    };
+    let kind = match owner {
+        OwnerKey::Episode(_) => Kind::Episode,
+        OwnerKey::Sighting(_) => Kind::Fact,
+    };
+    let job = Job {
+        id: rows::parsed(row, "id")?,
+        kind: JobKind::Embed,
+        episode_id: rows::maybe_id(row, "episode_id")?,
+        owner: Owner { kind, id: rows::parsed(row, "owner_id")? },
+        attempts: row.get("attempts")?,
+        last_error: row.get("last_error")?,
+        created_at: rows::time(row, "created_at")?,
+    };
+    Ok((row.get("job")?, owner, job))
+}
+
+/// Whether there is a job.
+pub(super) fn any(connection: &Connection) -> Stored<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM jobs LIMIT 1")?.exists(())?)
+}
+
+/// Jobs that wait, oldest first.
+pub(super) fn pending(connection: &Connection, scope: &Scope) -> Stored<Vec<Job>> {
+    let (user, agent, session) = scope.bound();
+    let mut statement = connection.prepare_cached(&format!("{JOB} WHERE {SCOPE_PREDICATE} ORDER BY job"))?;
+    let found = statement
+        .query_map(named_params! { ":user": user, ":agent": agent, ":session": session }, |row| Ok(read(row)?.2))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Takes jobs that nobody holds.
+pub(super) fn lease(
+    write: &Write<'_>,
+    limit: usize,
+    now: Timestamp,
+    until: Timestamp,
+) -> Stored<Vec<(Job, OwnerText)>> {
+    let free: Vec<(i64, OwnerKey, Job)> = write
+        .connection
+        .prepare_cached(&format!(
+            "{JOB} WHERE lease_until IS NULL OR lease_until <= ?1 ORDER BY job LIMIT ?2"
+        ))?
+        .query_map((micros(now), rows::number(limit)), read)?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut leased = Vec::with_capacity(free.len());
+    for (key, owner, mut job) in free {
+        write
+            .connection
+            .prepare_cached("UPDATE jobs SET lease_until = ?1, attempts = attempts + 1 WHERE job = ?2")?
+            .execute((micros(until), key))?;
+        job.attempts = job.attempts.saturating_add(1);
+        let text = spaces::owner_text(write.connection, owner)?
+            .ok_or_else(|| Error::internal(format!("the job `{}` has no owner", job.id)))?;
+        leased.push((job, text));
+    }
+    Ok(leased)
+}
+
+/// Stores a job's vectors and removes it. A job that is gone does nothing.
+pub(super) fn finish(write: &mut Write<'_>, space: &EmbeddingSpace, job: Uuid, vectors: &OwnerVectors) -> Stored<()> {
+    let found: Option<i64> = write
+        .connection
+        .prepare_cached("SELECT job FROM jobs WHERE id = ?1")?
+        .query_row((rows::text(job),), |row| row.get(0))
+        .optional()?;
+    let Some(key) = found else { return Ok(()) };
+    let space = spaces::claim(write, space)?;
+    spaces::put_owner(write, space, vectors)?;
+    write.connection.prepare_cached("DELETE FROM jobs WHERE job = ?1")?.execute((key,))?;
+    Ok(())
+}
+
+/// Notes that a job failed and lets go of it.
+pub(super) fn fail(write: &Write<'_>, job: Uuid, error: &Error) -> Stored<()> {
+    let shown = error.to_string();
+    let shown = &shown[..shown.floor_char_boundary(LAST_ERROR_BYTES)];
+    write
+        .connection
+        .prepare_cached("UPDATE jobs SET lease_until = NULL, last_error = ?1 WHERE id = ?2")?
+        .execute((shown, rows::text(job)))?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Opening: the folder, the look at the file before SQLite sees it, and a connection's settings.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    path::Path,
+    sync::atomic::AtomicBool,
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{
+    errors::{self, Stored},
+    lock::{self, WriterLock},
+    migrations,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The database's name in a store's folder.
+pub(super) const DATABASE: &str = "umi.db";
+/// How long SQLite itself waits for a lock: the second line behind the lock of writers.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The WAL is cut to this when a checkpoint has emptied it.
+const WAL_BYTES: i64 = 16 * 1024 * 1024;
+/// How many prepared statements a connection keeps; more than there are queries.
+const STATEMENTS: usize = 160;
+/// The size of the header of a SQLite file.
+const HEADER_BYTES: usize = 100;
+
+/// Makes a folder for its owner alone, where it is missing.
+pub(super) fn make_folder(folder: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| errors::from_io(error, "make the folder", folder))
+}
+
+/// Looks at the bytes of a database before anything is opened for writing: a newer version, a foreign file and a
+/// damaged one are refused with nothing touched.
+///
+/// A process must not call it while it has the store open, because closing the file drops SQLite's locks on it.
+pub(super) fn inspect(database: &Path) -> Result<()> {
+    let mut file = match File::open(database) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(errors::from_io(error, "open", database)),
+    };
+    let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
+    if length == 0 {
+        return Ok(());
+    }
+    let shown = database.display().to_string();
+    let mut header = [0; HEADER_BYTES];
+    match file.read_exact(&mut header) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(errors::corrupt(&shown, &format!("it has only {length} bytes")));
+        }
+        Err(error) => return Err(errors::from_io(error, "read", database)),
+    }
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(errors::corrupt(&shown, "it is not a SQLite file"));
+    }
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    check_version(number(68).cast_signed(), number(60).cast_signed(), database)?;
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    let expected = page * u64::from(number(28));
+    // A WAL may still hold the pages that the file lacks.
+    let wal = database.with_extension("db-wal");
+    let has_wal = std::fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0);
+    if length < expected && !has_wal {
+        return Err(errors::corrupt(&shown, &format!("it has {length} of {expected} bytes")));
+    }
+    Ok(())
+}
+
+fn check_version(application: i32, version: i32, database: &Path) -> Result<()> {
+    let shown = database.display();
+    if application != migrations::APPLICATION_ID {
+        return Err(Error::new(ErrorKind::StoreVersion, format!("`{shown}` is a SQLite file of another program"))
+            .with_hint("name another folder"));
+    }
+    if version > migrations::VERSION {
+        return Err(Error::new(
+            ErrorKind::StoreVersion,
+            format!("`{shown}` has schema version {version}, this build reads up to {}", migrations::VERSION),
+        )
+        .with_hint("update the package that opens it"));
+    }
+    Ok(())
+}
+
+/// Makes the database where it is missing, migrates it, and gives the connection of the writer.
+pub(super) fn writer(database: &Path, lock: &WriterLock) -> Result<Connection> {
+    let held = lock.acquire(&AtomicBool::new(false))?;
+    // SQLite gives its side files the mode of the database, so that this alone keeps all of them private.
+    lock::private(OpenOptions::new().write(true).create(true).truncate(false))
+        .open(database)
+        .map_err(|error| errors::from_io(error, "make", database))?;
+    let opened = connect_writer(database);
+    drop(held);
+    let connection = errors::outward(opened, Some(database))?;
+    Ok(connection)
+}
+
+fn connect_writer(database: &Path) -> Stored<Connection> {
+    let connection = Connection::open_with_flags(database, flags())?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let found = migrations::version(&connection)?;
+    if found > 0 {
+        let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        check_version(application, found, database)?;
+    }
+    configure(&connection)?;
+    // The schema is written before the WAL exists, so that the file's own header always tells what it is.
+    migrations::migrate(&connection)?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Error::storage(format!("`{}` cannot have a write-ahead log", database.display()))
+            .with_hint("put the store on a local file system")
+            .into());
+    }
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    Ok(connection)
+}
+
+/// A connection that reads.
+pub(super) fn reader(database: &Path) -> Stored<Connection> {
+    let connection = Connection::open_with_flags(database, flags())?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    configure(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// A store that lives as long as its connection.
+pub(super) fn memory() -> Stored<Connection> {
+    let connection = Connection::open_in_memory()?;
+    configure(&connection)?;
+    migrations::migrate(&connection)?;
+    Ok(connection)
+}
+
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn configure(connection: &Connection) -> Stored<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! A small pool of connections that read, and the one for reads that are too short to leave the caller's thread.
+
+use std::{path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::{
+    errors::{self, Stored},
+    open,
+};
+use crate::error::{Error, Result};
+
+/// How many reads run at once; others wait their turn.
+const READERS: u32 = 4;
+
+/// Where reads come from.
+#[derive(Debug, Clone)]
+pub(super) struct Readers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    turns: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+    micro: Mutex<Option<Connection>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    /// Reads and writes share the one connection that the store lives in.
+    Memory(Arc<Mutex<Connection>>),
+}
+
+impl Readers {
+    /// Readers of a file.
+    pub(super) fn of_file(database: PathBuf) -> Result<Self> {
+        let micro = errors::outward(open::reader(&database), Some(&database))?;
+        Ok(Self::new(Source::File(database), Some(micro)))
+    }
+
+    /// Readers of a store in memory.
+    pub(super) fn of_memory(connection: Arc<Mutex<Connection>>) -> Self {
+        Self::new(Source::Memory(connection), None)
+    }
+
+    fn new(source: Source, micro: Option<Connection>) -> Self {
+        let shared = Shared {
+            source,
+            turns: Arc::new(Semaphore::new(READERS as usize)),
+            idle: Mutex::new(Vec::new()),
+            micro: Mutex::new(micro),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Reads in one snapshot on a blocking thread.
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Stored<T> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.shared.turns).acquire_owned().await.map_err(|_| errors::closed())?;
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            let result = shared.read(work);
+            drop(turn);
+            result
+        })
+        .await
+        .map_err(|error| Error::internal("a read panicked").with_source(error))?
+    }
+
+    /// Reads at once, for a few microseconds.
+    pub(super) fn micro<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
+        match &self.shared.source {
+            Source::Memory(connection) => errors::outward(work(&connection.lock()), None),
+            Source::File(database) => {
+                let micro = self.shared.micro.lock();
+                errors::outward(work(micro.as_ref().ok_or_else(errors::closed)?), Some(database))
+            }
+        }
+    }
+
+    /// Waits for the reads that run, refuses new ones and closes every connection.
+    pub(super) async fn close(&self) {
+        // An error means that another call has closed them.
+        if let Ok(turns) = self.shared.turns.acquire_many(READERS).await {
+            self.shared.turns.close();
+            drop(turns);
+        }
+        self.shared.idle.lock().clear();
+        drop(self.shared.micro.lock().take());
+    }
+}
+
+impl Shared {
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
+        match &self.source {
+            Source::Memory(connection) => errors::outward(in_snapshot(&connection.lock(), work), None),
+            Source::File(database) => {
+                let idle = self.idle.lock().pop();
+                let connection = match idle {
+                    Some(connection) => connection,
+                    None => errors::outward(open::reader(database), Some(database))?,
+                };
+                let result = in_snapshot(&connection, work);
+                if connection.is_autocommit() {
+                    self.idle.lock().push(connection);
+                }
+                errors::outward(result, Some(database))
+            }
+        }
+    }
+}
+
+/// All statements of one read see one state of the store.
+fn in_snapshot<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Stored<T>) -> Stored<T> {
+    let transaction = connection.unchecked_transaction()?;
+    let result = work(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
+}

@@ -1,0 +1,329 @@
+//! The one thread that writes: it groups the requests that wait into one transaction, each in its own savepoint.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    errors::{self, Fault, Stored},
+    lock::WriterLock,
+};
+use crate::error::{Error, Result};
+
+/// The most requests of one transaction.
+const GROUP_REQUESTS: usize = 256;
+/// About the most bytes of one transaction.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// A transaction in progress: its connection and the counter of the feed.
+#[derive(Debug)]
+pub(super) struct Write<'c> {
+    /// The connection, inside the transaction.
+    pub(super) connection: &'c Connection,
+    seq: i64,
+    core: i64,
+}
+
+impl Write<'_> {
+    /// The next place in the feed.
+    pub(super) fn next_seq(&mut self) -> i64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    /// The last place that was given.
+    pub(super) fn seq(&self) -> i64 {
+        self.seq
+    }
+
+    /// Passes over the places up to `seq`, which a statement has given to many rows at once.
+    pub(super) fn advance_to(&mut self, seq: i64) {
+        self.seq = self.seq.max(seq);
+    }
+
+    /// Notes that core memory changed, so that every process reads it again.
+    pub(super) fn touch_core(&mut self) -> i64 {
+        self.core = self.next_seq();
+        self.core
+    }
+}
+
+/// A request, without the type of its answer.
+trait Request: Send {
+    fn is_abandoned(&self) -> bool;
+    fn bytes(&self) -> usize;
+    /// Whether it runs outside of any transaction.
+    fn is_alone(&self) -> bool;
+    /// Does the work and says whether it is to be kept.
+    fn run(&mut self, write: &mut Write<'_>, database: Option<&PathBuf>) -> bool;
+    /// Answers; with an error, what was done is undone.
+    fn answer(self: Box<Self>, failure: Option<Error>);
+}
+
+struct Typed<T, F> {
+    work: Option<F>,
+    bytes: usize,
+    alone: bool,
+    outcome: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Request for Typed<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Write<'_>) -> Stored<T> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    fn run(&mut self, write: &mut Write<'_>, database: Option<&PathBuf>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(write)))
+            .unwrap_or_else(|_| Err(Error::internal("a write panicked; nothing of it was kept").into()));
+        let outcome = errors::outward(outcome, database.map(PathBuf::as_path));
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn answer(self: Box<Self>, failure: Option<Error>) {
+        let Self { outcome, reply, .. } = *self;
+        let answer = match (outcome, failure) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Some(failure)) => Err(failure),
+            (Some(done), None) => done,
+            (None, None) => Err(Error::internal("a write was never run")),
+        };
+        // A caller that has gone asks for no answer.
+        drop(reply.send(answer));
+    }
+}
+
+/// The writer's end that callers hold.
+pub(super) struct Writer {
+    requests: Mutex<Option<Sender<Box<dyn Request>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What the thread owns: the connection (shared with the readers of an in-memory store), the lock, the file's name.
+pub(super) struct Store {
+    pub(super) connection: Arc<Mutex<Connection>>,
+    pub(super) lock: Option<WriterLock>,
+    pub(super) database: Option<PathBuf>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(store: Store) -> Result<Self> {
+        let (sender, receiver) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("umi-writer".to_owned())
+            .spawn(move || serve(&store, &receiver, &seen))
+            .map_err(|error| Error::storage("cannot start the thread that writes").with_source(error))?;
+        Ok(Self { requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), stop })
+    }
+
+    /// Hands work over and waits until it is durable. `bytes` is about what it will write.
+    pub(super) async fn write<T, F>(&self, bytes: usize, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Write<'_>) -> Stored<T> + Send + 'static,
+    {
+        self.ask(bytes, false, work).await
+    }
+
+    /// As [`Writer::write`], but outside of any transaction, under the lock of writers.
+    pub(super) async fn alone<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Write<'_>) -> Stored<T> + Send + 'static,
+    {
+        self.ask(0, true, work).await
+    }
+
+    async fn ask<T, F>(&self, bytes: usize, alone: bool, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Write<'_>) -> Stored<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let request = Box::new(Typed { work: Some(work), bytes, alone, outcome: None, reply });
+        self.requests
+            .lock()
+            .as_ref()
+            .ok_or_else(errors::closed)?
+            .send(request)
+            .map_err(|_| Error::internal("the thread that writes has ended"))?;
+        answer.await.map_err(|_| Error::internal("the thread that writes gave no answer"))?
+    }
+
+    /// Takes no more requests; the thread ends once it has done those that wait. Gives its handle, the first time.
+    pub(super) fn finish(&self) -> Option<JoinHandle<()>> {
+        drop(self.requests.lock().take());
+        self.thread.lock().take()
+    }
+
+    /// As [`Writer::finish`], and waits no longer for the lock of another process.
+    pub(super) fn abandon(&self) -> Option<JoinHandle<()>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+}
+
+fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool) {
+    while let Ok(first) = requests.recv() {
+        let held = match store.lock.as_ref().map(|lock| lock.acquire(stop)).transpose() {
+            Ok(held) => held,
+            Err(error) => {
+                first.answer(Some(error));
+                continue;
+            }
+        };
+        let mut next = Some(first);
+        while let Some(request) = next.take() {
+            if request.is_abandoned() {
+                next = requests.try_recv().ok();
+            } else if request.is_alone() {
+                run_alone(store, request);
+            } else {
+                next = run_group(store, requests, request);
+            }
+        }
+        drop(held);
+    }
+}
+
+fn run_alone(store: &Store, mut request: Box<dyn Request>) {
+    let connection = store.connection.lock();
+    let mut write = Write { connection: &connection, seq: 0, core: 0 };
+    request.run(&mut write, store.database.as_ref());
+    drop(connection);
+    request.answer(None);
+}
+
+/// One transaction. Gives back a request that it had to leave to the next one.
+fn run_group(
+    store: &Store,
+    requests: &Receiver<Box<dyn Request>>,
+    first: Box<dyn Request>,
+) -> Option<Box<dyn Request>> {
+    let connection = store.connection.lock();
+    let mut group: Vec<Box<dyn Request>> = Vec::new();
+    let mut left = None;
+    let outcome = fill(&connection, store, requests, first, &mut group, &mut left);
+    let outcome = match outcome {
+        Ok(true) => connection.execute_batch("COMMIT").map_err(Fault::from),
+        Ok(false) => Ok(()), // every caller had gone
+        Err(fault) => Err(fault),
+    };
+    let failure = outcome.err().map(|fault| {
+        if !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "cannot roll back a transaction that failed");
+        }
+        fault.into_error(store.database.as_deref())
+    });
+    drop(connection);
+    for request in group {
+        request.answer(failure.clone());
+    }
+    left
+}
+
+/// Begins a transaction and runs in it what waits. Gives whether there is anything to commit.
+fn fill(
+    connection: &Connection,
+    store: &Store,
+    requests: &Receiver<Box<dyn Request>>,
+    first: Box<dyn Request>,
+    group: &mut Vec<Box<dyn Request>>,
+    left: &mut Option<Box<dyn Request>>,
+) -> Stored<bool> {
+    let mut bytes = 0;
+    let mut next = Some(first);
+    let mut write: Option<Write<'_>> = None;
+    while let Some(request) = next.take() {
+        if request.is_alone() {
+            *left = Some(request);
+            break;
+        }
+        if !request.is_abandoned() {
+            bytes += request.bytes();
+            group.push(request);
+            let request = group.last_mut().ok_or_else(|| Error::internal("a group lost its request"))?;
+            if write.is_none() {
+                write = Some(begin(connection)?);
+            }
+            let Some(write) = write.as_mut() else { break };
+            run_in_savepoint(request.as_mut(), write, store.database.as_ref())?;
+        }
+        if group.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
+            next = requests.try_recv().ok();
+        }
+    }
+    if let Some(write) = &write {
+        finish(write)?;
+    }
+    Ok(write.is_some())
+}
+
+fn begin(connection: &Connection) -> Stored<Write<'_>> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+    let (seq, core) = connection
+        .prepare_cached("SELECT seq, core FROM counter")?
+        .query_row((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Write { connection, seq, core })
+}
+
+fn finish(write: &Write<'_>) -> Stored<()> {
+    write
+        .connection
+        .prepare_cached("UPDATE counter SET seq = ?1, core = ?2 WHERE seq <> ?1 OR core <> ?2")?
+        .execute((write.seq, write.core))?;
+    Ok(())
+}
+
+/// Runs a request so that its failure undoes it alone. An error means that the whole transaction is lost.
+fn run_in_savepoint(request: &mut dyn Request, write: &mut Write<'_>, database: Option<&PathBuf>) -> Stored<()> {
+    let connection = write.connection;
+    let before = (write.seq, write.core);
+    connection.prepare_cached("SAVEPOINT request")?.execute(())?;
+    if !request.run(write, database) {
+        (write.seq, write.core) = before;
+        if connection.is_autocommit() {
+            // SQLite ends the transaction by itself where a disk is full or fails.
+            return Err(Fault::Umi(
+                Error::storage("a write that shared its transaction failed, and took the transaction with it")
+                    .with_retryable(true)
+                    .with_hint("call again; nothing was written"),
+            ));
+        }
+        connection.prepare_cached("ROLLBACK TO request")?.execute(())?;
+    }
+    connection.prepare_cached("RELEASE request")?.execute(())?;
+    Ok(())
+}
