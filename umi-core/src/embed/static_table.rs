@@ -68,6 +68,12 @@ impl StaticTable {
         self.word_piece.tokens(text)
     }
 
+    /// The tokens as they are, or none where all are unknown: texts in scripts that the table does not know would
+    /// otherwise all point to where the unknown token points, and look alike.
+    fn known<'a>(&self, tokens: &'a [u16]) -> &'a [u16] {
+        if tokens.iter().all(|&token| token == self.word_piece.unknown()) { &[] } else { tokens }
+    }
+
     /// The unit vector of a text of these tokens; zeros when there are none, or when they cancel each other out.
     pub(crate) fn embed(&self, tokens: &[u16]) -> Vec<f32> {
         let mut vector = vec![0.0_f32; self.dimensions];
@@ -85,6 +91,15 @@ impl StaticTable {
     /// is the product of both factors and the integer dot product of the values. None for an unknown id.
     pub(crate) fn unit_row(&self, token: u16) -> Option<(&'static [i8], f32)> {
         self.values(token).zip(self.unit_scales.get(usize::from(token)).copied())
+    }
+
+    /// The length of a token's row; 0 for an unknown id.
+    pub(crate) fn row_length(&self, token: u16) -> f32 {
+        let index = usize::from(token);
+        match (self.scales.get(index), self.unit_scales.get(index)) {
+            (Some(scale), Some(unit)) if *unit > 0.0 => scale / unit,
+            _ => 0.0,
+        }
     }
 
     fn values(&self, token: u16) -> Option<&'static [i8]> {
@@ -161,7 +176,7 @@ impl Embedder for StaticEmbedder {
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        Ok(texts.iter().map(|text| self.table.embed(&self.table.tokens(text))).collect())
+        Ok(texts.iter().map(|text| self.table.embed(self.table.known(&self.table.tokens(text)))).collect())
     }
 }
 
@@ -244,6 +259,13 @@ mod tests {
         let expected = texts.each_ref().map(|text| table.embed(&table.tokens(text)));
         assert_eq!(embedder.embed(&texts).await.unwrap(), expected);
         assert_eq!(expected[1], [0.0; 256]);
+    }
+
+    #[tokio::test]
+    async fn a_text_of_unknown_words_has_no_direction() {
+        let vectors = StaticEmbedder::new().embed(&["ข้าวเหนียว".to_owned(), "ข้าวเหนียว rice".to_owned()]).await.unwrap();
+        assert_eq!(vectors[0], [0.0; 256]);
+        assert_ne!(vectors[1], [0.0; 256]);
     }
 
     proptest! {

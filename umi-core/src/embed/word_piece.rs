@@ -66,6 +66,11 @@ impl WordPiece {
         Some(Self { pieces, slots, unknown: unknown?, piece_bytes_max })
     }
 
+    /// The id of the piece that stands for what is unknown.
+    pub(crate) fn unknown(&self) -> u16 {
+        self.unknown
+    }
+
     /// The number of pieces; every id is below it.
     pub(crate) fn len(&self) -> usize {
         self.pieces.len()

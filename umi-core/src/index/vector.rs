@@ -84,6 +84,11 @@ pub(crate) fn encode(vector: Option<&[f32]>, dimensions: usize) -> Vec<u8> {
     }
 }
 
+/// The dimensions of an encoded vector, by its length.
+pub(crate) fn encoded_dimensions(bytes: &[u8]) -> usize {
+    bytes.len().saturating_sub(HEADER)
+}
+
 /// Vectors in one block of memory, in the order in which they came, for exact scans.
 #[derive(Clone, Debug)]
 pub(crate) struct QuantizedVectors {
@@ -115,9 +120,27 @@ impl QuantizedVectors {
         self.scales.push(0.0);
     }
 
-    /// Removes all rows and gives their memory back.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.dimensions);
+    /// The dimensions of the rows.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// Keeps the rows that `kept` says, in their order, in memory of their own size.
+    pub(crate) fn retain(&mut self, kept: impl Fn(usize) -> bool) {
+        let mut next = Self::new(self.dimensions);
+        for row in (0..self.len()).filter(|&row| kept(row)) {
+            let start = row * self.dimensions;
+            next.values.extend_from_slice(&self.values[start..start + self.dimensions]);
+            next.scales.push(self.scales[row]);
+        }
+        *self = next;
+        self.shrink();
+    }
+
+    /// Gives back the memory that growing took too much.
+    pub(crate) fn shrink(&mut self) {
+        self.values.shrink_to_fit();
+        self.scales.shrink_to_fit();
     }
 
     /// The number of rows.
@@ -130,18 +153,31 @@ impl QuantizedVectors {
         self.values.capacity() + self.scales.capacity() * size_of::<f32>()
     }
 
+    /// The cosine of a rounded query with one row; a query of other dimensions matches nothing.
+    pub(crate) fn cosine(&self, row: usize, query: &Quantized) -> f32 {
+        let start = row * self.dimensions;
+        cosine(&self.values[start..start + self.dimensions], self.scales[row], query)
+    }
+
     /// The cosine of `query` with every row, in their order, in place of what `out` held. The query is rounded like the
     /// rows; one of other dimensions matches nothing.
-    pub(crate) fn dot_all(&self, query: &[f32], out: &mut Vec<f32>) {
+    pub(crate) fn dot_all(&self, query: &Quantized, out: &mut Vec<f32>) {
         out.clear();
-        if query.len() != self.dimensions || query.is_empty() {
+        if query.values.len() != self.dimensions || query.values.is_empty() {
             out.resize(self.len(), 0.0);
             return;
         }
-        let query = Quantized::new(query);
         let values: Vec<i16> = query.values.iter().map(|&value| value.into()).collect();
         scan(&self.values, &self.scales, &values, query.scale, out);
     }
+}
+
+/// The cosine of an encoded vector and a rounded query; one of other dimensions matches nothing.
+pub(crate) fn cosine(values: &[i8], scale: f32, query: &Quantized) -> f32 {
+    if values.len() != query.values.len() {
+        return 0.0;
+    }
+    dot(values, &query.values) as f32 * scale * query.scale
 }
 
 /// The loops below are plain: the compiler turns them into the vector instructions of each target, and the best one that
@@ -174,12 +210,14 @@ mod tests {
         store.push_none();
         store.push(&Quantized::new(&[-0.1, 0.7, -12.0]).encode()).unwrap();
         let mut out = vec![9.0];
-        store.dot_all(&[0.1, -0.7, 12.0], &mut out);
+        store.dot_all(&Quantized::new(&[0.1, -0.7, 12.0]), &mut out);
         assert!((out[0] - 1.0).abs() < 1e-6 && out[1] == 0.0 && (out[2] + 1.0).abs() < 1e-6, "{out:?}");
         assert_eq!(store.len(), 3);
         assert!(store.heap_bytes() >= 3 * (3 + 4));
-        store.clear();
-        assert_eq!((store.len(), store.heap_bytes()), (0, 0));
+        let query = Quantized::new(&[0.1, -0.7, 12.0]);
+        store.retain(|row| row > 1);
+        assert_eq!((store.len(), store.heap_bytes()), (1, 3 + 4));
+        assert!((store.cosine(0, &query) + 1.0).abs() < 1e-6);
     }
 
     #[test]
@@ -188,7 +226,7 @@ mod tests {
         store.push(&Quantized::new(&[1.0, 0.0]).encode()).unwrap();
         let mut out = Vec::new();
         for query in [&[0.0, 0.0][..], &[1.0], &[]] {
-            store.dot_all(query, &mut out);
+            store.dot_all(&Quantized::new(query), &mut out);
             assert_eq!(out, [0.0]);
         }
     }
@@ -227,7 +265,7 @@ mod tests {
             let mut store = QuantizedVectors::new(a.len());
             store.push(&encoded).unwrap();
             let mut out = Vec::new();
-            store.dot_all(&b, &mut out);
+            store.dot_all(&Quantized::new(&b), &mut out);
             prop_assert!((out[0] - exact(&a, &b)).abs() < 0.02, "{} is not {}", out[0], exact(&a, &b));
         }
 

@@ -221,8 +221,7 @@ impl Ledger for SqliteLedger {
 
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>> {
         let space = space.clone();
-        let bytes =
-            facts.iter().map(|fact| ROW_BYTES + 2 * fact.entity.content.len() + piece_bytes(&fact.piece)).sum();
+        let bytes = facts.iter().map(|fact| ROW_BYTES + 2 * fact.entity.content.len() + piece_bytes(&fact.piece)).sum();
         self.write(bytes, move |write| facts::record(write, &space, &facts)).await
     }
 
@@ -340,8 +339,7 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Block> {
         let scope = scope.clone();
-        let edit =
-            Edit { block_type, content: content.to_owned(), label: label.map(str::to_owned), importance, now };
+        let edit = Edit { block_type, content: content.to_owned(), label: label.map(str::to_owned), importance, now };
         self.write(ROW_BYTES + content.len(), move |write| core::set(write, &scope, limits, &edit)).await
     }
 

@@ -15,7 +15,7 @@ use crate::{
     entity::Entity,
     episode::{Episode, Kind},
     error::{Error, ErrorKind, Result},
-    index::{Hit, SearchQuery, ValidAt},
+    index::{Hit, SearchQuery, ValidAt, analysis::query_text},
     scope::Scope,
 };
 
@@ -177,7 +177,7 @@ impl Memory {
             .with_hint("call reembed(); until it has ended, recall finds by words");
             return lexical_only(error, options, warnings);
         }
-        match embed_checked(self.parts.embedder.as_ref(), &[query.to_owned()]).await {
+        match embed_checked(self.parts.embedder.as_ref(), &[query_text(query).into_owned()]).await {
             Ok(mut vectors) => Ok(vectors.pop().flatten()),
             Err(error) => lexical_only(error, options, warnings),
         }

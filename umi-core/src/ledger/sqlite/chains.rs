@@ -87,8 +87,7 @@ pub(super) fn existing(connection: &Connection, slot: i64) -> Stored<BTreeMap<Uu
     ))?;
     let read = |row: &Row<'_>| {
         let entity = rows::version(row)?;
-        let existing =
-            Existing { key: row.get("version")?, said_seq: row.get("said_seq")?, entity };
+        let existing = Existing { key: row.get("version")?, said_seq: row.get("said_seq")?, entity };
         Ok((existing.entity.id, existing))
     };
     Ok(statement.query_map((slot,), read)?.collect::<rusqlite::Result<_>>()?)
@@ -146,12 +145,7 @@ fn merged(older: &Metadata, newer: &Metadata) -> Metadata {
 /// Computes the chain of a slot again and writes what differs, at the time `now`.
 ///
 /// `touched` names versions that lost a sighting, which is no longer there to tell. An empty slot is removed.
-pub(super) fn recompute(
-    write: &mut Write<'_>,
-    slot: i64,
-    touched: &BTreeSet<i64>,
-    now: Timestamp,
-) -> Stored<Changed> {
+pub(super) fn recompute(write: &mut Write<'_>, slot: i64, touched: &BTreeSet<i64>, now: Timestamp) -> Stored<Changed> {
     let computed = compute(write.connection, slot)?;
     let mut before = existing(write.connection, slot)?;
     let mut changed = Changed::default();
@@ -253,10 +247,7 @@ fn store(write: &mut Write<'_>, key: Option<i64>, slot: i64, version: &Computed,
 }
 
 fn remove_version(write: &mut Write<'_>, gone: &Existing) -> Stored<()> {
-    write
-        .connection
-        .prepare_cached("DELETE FROM evolutions WHERE source = ?1 OR target = ?1")?
-        .execute((gone.key,))?;
+    write.connection.prepare_cached("DELETE FROM evolutions WHERE source = ?1 OR target = ?1")?.execute((gone.key,))?;
     write.connection.prepare_cached("DELETE FROM versions WHERE version = ?1")?.execute((gone.key,))?;
     let entity = &gone.entity;
     note_deletion(
@@ -304,22 +295,17 @@ fn related(connection: &Connection, slot: i64) -> Stored<BTreeMap<(i64, i64), Re
 }
 
 /// Keeps one `update` between each two versions that follow one another.
-fn relate(
-    write: &mut Write<'_>,
-    slot: i64,
-    keys: &[i64],
-    computed: &[Computed],
-    changed: &mut Changed,
-) -> Stored<()> {
+fn relate(write: &mut Write<'_>, slot: i64, keys: &[i64], computed: &[Computed], changed: &mut Changed) -> Stored<()> {
     let mut before = related(write.connection, slot)?;
     for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
         let reason = reason(&older.entity, &newer.entity);
         let confidence = newer.entity.confidence;
         let found = before.remove(&(*source, *target));
-        if found.as_ref().is_some_and(|found| {
-            found.reason == reason && found.confidence.to_bits() == confidence.to_bits()
-        }) {
+        if found
+            .as_ref()
+            .is_some_and(|found| found.reason == reason && found.confidence.to_bits() == confidence.to_bits())
+        {
             continue;
         }
         let id = evolution_id(older.entity.id, newer.entity.id);

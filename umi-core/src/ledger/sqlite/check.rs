@@ -7,7 +7,16 @@ use crate::ledger::CheckReport;
 
 /// Every table, with what a finding calls it.
 const TABLES: [&str; 11] = [
-    "spaces", "episodes", "slots", "versions", "sightings", "evolutions", "pieces", "vectors", "jobs", "deletions",
+    "spaces",
+    "episodes",
+    "slots",
+    "versions",
+    "sightings",
+    "evolutions",
+    "pieces",
+    "vectors",
+    "jobs",
+    "deletions",
     "blocks",
 ];
 
@@ -78,9 +87,7 @@ fn check_chains(connection: &Connection, report: &mut CheckReport) -> Stored<()>
                 None => report.problems.push(format!("versions: {id} is missing")),
             }
         }
-        report
-            .problems
-            .extend(stored.keys().map(|&id| format!("versions: {} has no sightings", rows::text(id))));
+        report.problems.extend(stored.keys().map(|&id| format!("versions: {} has no sightings", rows::text(id))));
     }
     Ok(())
 }

@@ -30,8 +30,7 @@ impl CoreCache {
     /// The core memory of (user, agent): from the cache while no process has changed a block.
     pub(super) fn get(&self, connection: &Connection, scope: &Scope, limits: CoreLimits) -> Stored<CoreMemory> {
         let (user, agent) = owner(scope);
-        let changed: i64 =
-            connection.prepare_cached("SELECT core FROM counter")?.query_row((), |row| row.get(0))?;
+        let changed: i64 = connection.prepare_cached("SELECT core FROM counter")?.query_row((), |row| row.get(0))?;
         let key = (user.to_owned(), agent.to_owned());
         if let Some((seen, of, core)) = self.entries.lock().get(&key)
             && *seen == changed
@@ -88,8 +87,7 @@ pub(super) struct Edit {
 /// Replaces a block's content, within the limits.
 pub(super) fn set(write: &mut Write<'_>, scope: &Scope, limits: CoreLimits, edit: &Edit) -> Stored<Block> {
     let mut core = load(write.connection, scope, limits)?;
-    let mut block =
-        core.set_block(edit.block_type, &edit.content, edit.label.as_deref(), edit.importance, edit.now)?;
+    let mut block = core.set_block(edit.block_type, &edit.content, edit.label.as_deref(), edit.importance, edit.now)?;
     // A block that was removed goes on counting where it was.
     block.version = next_version(write.connection, scope, edit.block_type)?;
     insert(write, scope, &block, Some(&block.content))?;

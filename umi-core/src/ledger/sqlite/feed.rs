@@ -81,10 +81,7 @@ const SOURCES: [(&str, Read); 3] = [
          WHERE user = :user AND seq > :after ORDER BY seq LIMIT :limit",
         version,
     ),
-    (
-        "SELECT id, seq FROM deletions WHERE user = :user AND seq > :after ORDER BY seq LIMIT :limit",
-        deletion,
-    ),
+    ("SELECT id, seq FROM deletions WHERE user = :user AND seq > :after ORDER BY seq LIMIT :limit", deletion),
 ];
 
 fn episode(row: &Row<'_>) -> rusqlite::Result<Change> {

@@ -33,7 +33,9 @@ pub(super) fn forget(
     }
     let Some(version) = lookup::key(connection, scope, id)? else { return Ok(false) };
     let sayings = match reach {
-        ForgetReach::Version => sayings(connection, "SELECT sighting, slot, version FROM sightings WHERE version = ?1", &[&version])?,
+        ForgetReach::Version => {
+            sayings(connection, "SELECT sighting, slot, version FROM sightings WHERE version = ?1", &[&version])?
+        }
         ForgetReach::Chain => sayings(
             connection,
             "SELECT sighting, slot, version FROM sightings \
@@ -54,9 +56,8 @@ struct Saying {
 
 fn sayings(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Stored<Vec<Saying>> {
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_map(values, |row| {
-        Ok(Saying { key: row.get(0)?, slot: row.get(1)?, version: row.get(2)? })
-    })?;
+    let found =
+        statement.query_map(values, |row| Ok(Saying { key: row.get(0)?, slot: row.get(1)?, version: row.get(2)? }))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -90,11 +91,8 @@ fn forget_episode(write: &mut Write<'_>, episode: i64, now: Timestamp) -> Stored
         .connection
         .prepare_cached("SELECT id, user, agent, session FROM episodes WHERE episode = ?1")?
         .query_row((episode,), |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?])))?;
-    let said = sayings(
-        write.connection,
-        "SELECT sighting, slot, version FROM sightings WHERE episode_id = ?1",
-        &[&id],
-    )?;
+    let said =
+        sayings(write.connection, "SELECT sighting, slot, version FROM sightings WHERE episode_id = ?1", &[&id])?;
     let versions = remove_sayings(write, &said, now)?;
     remove_owned(write, OwnerKey::Episode(episode))?;
     write.connection.prepare_cached("DELETE FROM episodes WHERE episode = ?1")?.execute((episode,))?;

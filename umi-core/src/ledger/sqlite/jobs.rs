@@ -72,9 +72,7 @@ pub(super) fn lease(
 ) -> Stored<Vec<(Job, OwnerText)>> {
     let free: Vec<(i64, OwnerKey, Job)> = write
         .connection
-        .prepare_cached(&format!(
-            "{JOB} WHERE lease_until IS NULL OR lease_until <= ?1 ORDER BY job LIMIT ?2"
-        ))?
+        .prepare_cached(&format!("{JOB} WHERE lease_until IS NULL OR lease_until <= ?1 ORDER BY job LIMIT ?2"))?
         .query_map((micros(now), rows::number(limit)), read)?
         .collect::<rusqlite::Result<_>>()?;
     let mut leased = Vec::with_capacity(free.len());

@@ -66,8 +66,7 @@ pub(super) fn metadata(row: &Row<'_>, column: &str) -> Read<Metadata> {
     if json == "{}" {
         return Ok(Metadata::default());
     }
-    Metadata::parse(json)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error)))
+    Metadata::parse(json).map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error)))
 }
 
 /// Reads a user, agent or session.

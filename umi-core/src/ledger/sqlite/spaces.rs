@@ -3,11 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use uuid::Uuid;
 
-use super::{
-    errors::Stored,
-    rows,
-    writer::Write,
-};
+use super::{errors::Stored, rows, writer::Write};
 use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
@@ -137,9 +133,8 @@ pub(super) fn pieces(connection: &Connection, space: Option<SpaceKey>, owner: Ow
         ),
     };
     let mut statement = connection.prepare_cached(sql)?;
-    let pieces = statement.query_map((space, key), |row| {
-        Ok(Piece { ordinal: row.get(0)?, lexical: row.get(1)?, vector: row.get(2)? })
-    })?;
+    let pieces = statement
+        .query_map((space, key), |row| Ok(Piece { ordinal: row.get(0)?, lexical: row.get(1)?, vector: row.get(2)? }))?;
     Ok(pieces.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -283,9 +278,7 @@ pub(super) fn activate(write: &mut Write<'_>, space: &EmbeddingSpace) -> Stored<
 /// The owner of the pieces that stand for a version in the index: its first saying.
 pub(super) fn representative(connection: &Connection, version: i64) -> Stored<Option<OwnerKey>> {
     Ok(connection
-        .prepare_cached(
-            "SELECT sighting FROM sightings WHERE version = ?1 ORDER BY valid_from, seq LIMIT 1",
-        )?
+        .prepare_cached("SELECT sighting FROM sightings WHERE version = ?1 ORDER BY valid_from, seq LIMIT 1")?
         .query_row((version,), |row| row.get(0))
         .optional()?
         .map(OwnerKey::Sighting))

@@ -1,10 +1,6 @@
 //! What concerns the whole store: numbers, rewriting, copying.
 
-use std::{
-    fs::OpenOptions,
-    path::Path,
-    time::Duration,
-};
+use std::{fs::OpenOptions, path::Path, time::Duration};
 
 use rusqlite::{Connection, backup::Backup};
 

@@ -23,7 +23,11 @@ fn owner(scope: &Scope) -> [&str; 3] {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<WorkingEntry> {
-    Ok(WorkingEntry { key: row.get("key")?, value: row.get("value")?, expires_at: rows::maybe_time(row, "expires_at")? })
+    Ok(WorkingEntry {
+        key: row.get("key")?,
+        value: row.get("value")?,
+        expires_at: rows::maybe_time(row, "expires_at")?,
+    })
 }
 
 /// A live entry.
@@ -41,9 +45,8 @@ pub(super) fn get(connection: &Connection, scope: &Scope, key: &str, now: Timest
 /// Every live entry, by key.
 pub(super) fn entries(connection: &Connection, scope: &Scope, now: Timestamp) -> Stored<Vec<WorkingEntry>> {
     let [user, agent, session] = owner(scope);
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT key, value, expires_at FROM working WHERE {OWN} AND {LIVE} ORDER BY key"
-    ))?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT key, value, expires_at FROM working WHERE {OWN} AND {LIVE} ORDER BY key"))?;
     let values = named_params! { ":user": user, ":agent": agent, ":session": session, ":now": micros(now) };
     Ok(statement.query_map(values, read)?.collect::<rusqlite::Result<_>>()?)
 }
