@@ -49,9 +49,10 @@ def turns(sample: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def questions(sample: dict[str, Any]) -> Iterator[tuple[str, int, set[str]]]:
-    """Give (question, category, evidence) of every question that has evidence."""
+    """Give (question, category, evidence) of every question that has evidence among the turns."""
+    known = {dia_id for dia_id, _ in turns(sample)}
     for entry in sample["qa"]:
-        evidence = {dia_id for text in entry.get("evidence", []) for dia_id in EVIDENCE.findall(text)}
+        evidence = {dia_id for text in entry.get("evidence", []) for dia_id in EVIDENCE.findall(text)} & known
         if evidence:
             yield entry["question"], entry["category"], evidence
 

@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// The longest name of an entity, in bytes.
-pub const ENTITY_NAME_BYTES: usize = 256;
+pub(crate) const ENTITY_NAME_BYTES: usize = 256;
 /// The longest content of an entity, in bytes.
-pub const ENTITY_CONTENT_BYTES: usize = 1_000_000;
+pub(crate) const ENTITY_CONTENT_BYTES: usize = 1_000_000;
 /// The longest attribute of an entity, in bytes.
-pub const ENTITY_ATTRIBUTE_BYTES: usize = 256;
+pub(crate) const ENTITY_ATTRIBUTE_BYTES: usize = 256;
 /// The longest source of an entity or episode, in bytes.
-pub const SOURCE_BYTES: usize = 2_048;
+pub(crate) const SOURCE_BYTES: usize = 2_048;
 /// The namespace of subject ids.
 const SUBJECT_NAMESPACE: Uuid = Uuid::from_u128(0x6ba4_281c_4d9f_4f3a_8c7e_9d2b_5f1e_6a3c);
 

@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// The longest role, in bytes.
-pub const ROLE_BYTES: usize = 64;
+pub(crate) const ROLE_BYTES: usize = 64;
 /// The longest idempotency key, in bytes.
-pub const KEY_BYTES: usize = 256;
+pub(crate) const KEY_BYTES: usize = 256;
 /// How much of a text the name of its note form shows, in bytes.
 const NOTE_NAME_BYTES: usize = 80;
 
@@ -47,6 +47,24 @@ pub struct Episode {
 }
 
 impl Episode {
+    /// An episode of a text, of no scope, recorded when it was said.
+    pub fn new(id: Uuid, text: impl Into<String>, role: impl Into<String>, at: Timestamp) -> Self {
+        Self {
+            id,
+            text: text.into(),
+            role: role.into(),
+            name: None,
+            at,
+            recorded_at: at,
+            user: None,
+            agent: None,
+            session: None,
+            source: None,
+            metadata: Metadata::default(),
+            importance: 0.5,
+        }
+    }
+
     /// The episode as an entity of type `note` named `Note: …`, its text whole in the content.
     pub fn to_note(&self) -> Entity {
         Entity {

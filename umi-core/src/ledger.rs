@@ -3,6 +3,8 @@
 //! Every change of a row takes a new `seq` from one counter inside its transaction, so the order of commits is the
 //! order of `seq`, and every deletion leaves a nameless row in the same feed.
 
+#[cfg(test)]
+mod contract;
 pub(crate) mod sqlite;
 
 use std::{fmt, path::Path};
@@ -147,7 +149,7 @@ pub struct Job {
     pub episode_id: Option<Uuid>,
     /// The row that it is about: an episode, or a saying of a fact.
     pub owner: Owner,
-    /// How often it was tried.
+    /// How often it has failed.
     pub attempts: u32,
     /// Why the last try failed.
     pub last_error: Option<String>,

@@ -110,16 +110,16 @@ impl Scope {
 
 /// [`Scope::admits`] as a condition on the columns `user`, `agent` and `session`, in which a missing name is stored
 /// as `''`. It binds `:user`, `:agent` and `:session` from [`Scope::bound`].
-pub const SCOPE_PREDICATE: &str =
+pub(crate) const SCOPE_PREDICATE: &str =
     "user = :user AND (:agent IS NULL OR agent = :agent) AND (:session IS NULL OR session = :session)";
 
 /// How a missing name is stored: a name is never empty, so `""` is free.
-pub fn stored(name: Option<&str>) -> &str {
+pub(crate) fn stored(name: Option<&str>) -> &str {
     name.unwrap_or("")
 }
 
 /// The reverse of [`stored`].
-pub fn restored(name: String) -> Option<String> {
+pub(crate) fn restored(name: String) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 

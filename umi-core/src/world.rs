@@ -23,7 +23,7 @@ pub trait Ids: Send + Sync + fmt::Debug {
 }
 
 /// Cuts a time to the microseconds that the ledger keeps.
-pub fn to_microseconds(time: Timestamp) -> Timestamp {
+pub(crate) fn to_microseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 

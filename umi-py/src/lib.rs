@@ -1,1 +1,49 @@
-//! x
+//! The native module `umi._umi`: conversion, exceptions and the runtime of `umi-core` for Python. No logic.
+
+mod config;
+mod convert;
+mod core_memory;
+mod entity;
+mod error;
+mod memory;
+mod options;
+mod providers;
+mod request;
+mod results;
+mod runtime;
+mod scope;
+mod working_memory;
+mod world;
+
+use pyo3::prelude::*;
+
+/// The native part of umi. Import `umi` instead.
+#[pymodule(gil_used = false)]
+mod _umi {
+    use super::{PyModule, PyResult, error};
+    #[pymodule_export]
+    use super::{
+        config::MemoryConfig,
+        core_memory::{Block, CoreMemory},
+        entity::{Entity, EvolutionRelation},
+        error::{_error_kinds, _panic},
+        memory::Engine,
+        options::{RecallOptions, RememberOptions},
+        providers::{
+            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,
+            SqliteStorageBackend, StaticEmbeddingProvider,
+        },
+        results::{Episode, Job, Recalled},
+        runtime::{_shutdown, Operation},
+        scope::Scope,
+        working_memory::WorkingMemory,
+        world::{_reseed, ManualClock, uuid7},
+    };
+    use pyo3::{Bound, types::PyModuleMethods};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        error::load_classes(module.py())
+    }
+}

@@ -9,9 +9,9 @@ use super::check_unit;
 use crate::error::{Error, Result};
 
 /// The longest reason, in bytes; a longer one is cut at a character boundary.
-pub const EVOLUTION_REASON_BYTES: usize = 1_024;
+pub(crate) const EVOLUTION_REASON_BYTES: usize = 1_024;
 /// From this confidence on a relation counts as sure.
-pub const HIGH_CONFIDENCE: f64 = 0.8;
+pub(crate) const HIGH_CONFIDENCE: f64 = 0.8;
 
 /// The kind of relation from an older entity to a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,6 +16,8 @@ mod open;
 mod readers;
 mod rows;
 mod spaces;
+#[cfg(test)]
+mod tests;
 mod whole;
 mod working;
 mod writer;
@@ -62,6 +64,15 @@ use crate::{
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 /// What a row takes beside its texts, about.
 const ROW_BYTES: usize = 512;
+
+/// Makes a store's folder for its owner alone, where it is missing, and gives its canonical path. Blocks.
+///
+/// # Errors
+/// `StoreIo` where the operating system refuses.
+pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf> {
+    open::make_folder(folder)?;
+    folder.canonicalize().map_err(|error| errors::from_io(error, "open the folder", folder))
+}
 
 /// A ledger in a SQLite file, or in memory.
 ///

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long a job is held by who runs it, before another may.
-const LEASE: Duration = Duration::from_secs(300);
+const LEASE: Duration = Duration::from_mins(5);
 /// How many jobs are held at once.
 const BATCH: usize = 32;
 

@@ -15,9 +15,12 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     index::{Index, ram::RamIndex},
-    ledger::{Ledger, sqlite::SqliteLedger},
+    ledger::{
+        Ledger,
+        sqlite::{self, SqliteLedger},
+    },
 };
 
 /// One ledger and the index over it.
@@ -64,24 +67,16 @@ impl Lease {
     )]
     pub(super) async fn open(path: &Path, index_bytes: usize) -> Result<Self> {
         let folder = path.to_owned();
-        let canonical = blocking(move || {
-            std::fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).map_err(|error| {
-                Error::new(ErrorKind::StoreIo, format!("cannot open the folder `{}`", folder.display()))
-                    .with_hint("name a folder that can be made and written")
-                    .with_file(error.raw_os_error(), folder.display().to_string())
-                    .with_source(error)
-            })
-        })
-        .await?;
+        let canonical = blocking(move || sqlite::make_folder(&folder)).await?;
         let slot = slot(&canonical);
         let mut known = slot.lock().await;
-        let store = match known.upgrade().filter(|store| store.leases.load(Ordering::Acquire) > 0) {
-            Some(store) => store,
-            None => {
-                let folder = canonical.clone();
-                let ledger = blocking(move || SqliteLedger::open(&folder)).await?;
-                Arc::new(Store::new(ledger, index_bytes, Some(canonical)))
-            }
+        let open_store = known.upgrade().filter(|store| store.leases.load(Ordering::Acquire) > 0);
+        let store = if let Some(store) = open_store {
+            store
+        } else {
+            let folder = canonical.clone();
+            let ledger = blocking(move || SqliteLedger::open(&folder)).await?;
+            Arc::new(Store::new(ledger, index_bytes, Some(canonical)))
         };
         *known = Arc::downgrade(&store);
         Ok(Self::on(store))
@@ -103,10 +98,6 @@ impl Lease {
     }
 
     /// Lets go of the store; the last lease closes it.
-    #[expect(
-        clippy::await_holding_invalid_type,
-        reason = "one folder is opened or closed by one task at a time; no provider is called"
-    )]
     pub(super) async fn close(&self) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());

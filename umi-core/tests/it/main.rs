@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 //! The engine from outside: one binary, one module a theme.
 
 mod context;

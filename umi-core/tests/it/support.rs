@@ -14,36 +14,36 @@ use umi_core::{
     SimEmbedder, StorageBackend, Timestamp, Uuid,
 };
 
-pub fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
 /// The start of a year.
-pub fn year(number: i16) -> Timestamp {
+pub(crate) fn year(number: i16) -> Timestamp {
     time(&format!("{number}-01-01T00:00:00Z"))
 }
 
-pub fn user(name: &str) -> Scope {
+pub(crate) fn user(name: &str) -> Scope {
     Scope::new().with_user(name).unwrap()
 }
 
 /// A memory without files whose clock stands at the start of 2026.
-pub async fn memory_and_clock() -> (Memory, ManualClock) {
+pub(crate) async fn memory_and_clock() -> (Memory, ManualClock) {
     let clock = ManualClock::new(year(2026));
     let builder = MemoryBuilder::new().storage(StorageBackend::in_memory()).clock(Arc::new(clock.clone()));
     (builder.build().await.unwrap(), clock)
 }
 
-pub async fn memory() -> Memory {
+pub(crate) async fn memory() -> Memory {
     memory_and_clock().await.0
 }
 
-pub fn minutes(count: u64) -> Duration {
+pub(crate) fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
 /// A fact about a person.
-pub fn fact(name: &str, attribute: Option<&str>, content: &str, event_time: Option<Timestamp>) -> Entity {
+pub(crate) fn fact(name: &str, attribute: Option<&str>, content: &str, event_time: Option<Timestamp>) -> Entity {
     let mut entity = Entity::new(Uuid::nil(), year(2026), EntityType::Person, name, content).unwrap();
     entity.attribute = attribute.map(str::to_owned);
     entity.event_time = event_time;
@@ -52,13 +52,13 @@ pub fn fact(name: &str, attribute: Option<&str>, content: &str, event_time: Opti
 
 /// A remote embedder that can be switched off.
 #[derive(Clone, Debug)]
-pub struct RemoteEmbedder {
+pub(crate) struct RemoteEmbedder {
     inner: Arc<SimEmbedder>,
     pub is_down: Arc<AtomicBool>,
 }
 
 impl RemoteEmbedder {
-    pub fn new(is_down: bool) -> Self {
+    pub(crate) fn new(is_down: bool) -> Self {
         Self { inner: Arc::new(SimEmbedder::new(1)), is_down: Arc::new(AtomicBool::new(is_down)) }
     }
 }

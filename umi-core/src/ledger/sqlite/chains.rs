@@ -247,7 +247,7 @@ fn store(write: &mut Write<'_>, key: Option<i64>, slot: i64, version: &Computed,
 }
 
 fn remove_version(write: &mut Write<'_>, gone: &Existing) -> Stored<()> {
-    write.connection.prepare_cached("DELETE FROM evolutions WHERE source = ?1 OR target = ?1")?.execute((gone.key,))?;
+    write.connection.prepare_cached("DELETE FROM evolutions WHERE older = ?1 OR newer = ?1")?.execute((gone.key,))?;
     write.connection.prepare_cached("DELETE FROM versions WHERE version = ?1")?.execute((gone.key,))?;
     let entity = &gone.entity;
     note_deletion(
@@ -282,10 +282,10 @@ struct Related {
 /// The updates between versions of a slot, by their two ends. Other relations are a model's decision.
 fn related(connection: &Connection, slot: i64) -> Stored<BTreeMap<(i64, i64), Related>> {
     let mut statement = connection.prepare_cached(
-        "SELECT source, target, evolution, reason, evolutions.confidence FROM versions AS older \
-         JOIN evolutions ON source = older.version AND evolutions.type = 'update' \
-         JOIN versions AS newer ON newer.version = target AND newer.slot = older.slot \
-         WHERE older.slot = ?1",
+        "SELECT older, newer, evolution, reason, evolutions.confidence FROM versions AS first \
+         JOIN evolutions ON evolutions.older = first.version AND evolutions.type = 'update' \
+         JOIN versions AS second ON second.version = evolutions.newer AND second.slot = first.slot \
+         WHERE first.slot = ?1",
     )?;
     let read = |row: &Row<'_>| {
         let related = Related { evolution: row.get(2)?, reason: row.get(3)?, confidence: row.get(4)? };
@@ -316,9 +316,9 @@ fn relate(write: &mut Write<'_>, slot: i64, keys: &[i64], computed: &[Computed],
         write
             .connection
             .prepare_cached(
-                "INSERT INTO evolutions (id, seq, user, source, target, type, reason, confidence, created_at) \
+                "INSERT INTO evolutions (id, seq, user, older, newer, type, reason, confidence, created_at) \
                  VALUES (?1, ?2, ?3, ?4, ?5, 'update', ?6, ?7, ?8) \
-                 ON CONFLICT (source, target, type) DO UPDATE SET seq = excluded.seq, reason = excluded.reason, \
+                 ON CONFLICT (older, newer, type) DO UPDATE SET seq = excluded.seq, reason = excluded.reason, \
                  confidence = excluded.confidence",
             )?
             .execute((

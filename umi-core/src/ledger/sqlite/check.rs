@@ -38,8 +38,8 @@ const QUERIES: [&str; 8] = [
     "SELECT 'deletions: ' || id || ' is there' FROM deletions \
      WHERE id IN (SELECT id FROM episodes) OR id IN (SELECT id FROM versions)",
     "SELECT 'evolutions: ' || evolutions.id || ' leads to another tenant' FROM evolutions \
-     JOIN versions AS older ON older.version = source JOIN versions AS newer ON newer.version = target \
-     WHERE older.user <> newer.user OR older.user <> evolutions.user",
+     JOIN versions AS first ON first.version = older JOIN versions AS second ON second.version = newer \
+     WHERE first.user <> second.user OR first.user <> evolutions.user",
 ];
 
 /// Looks at everything.

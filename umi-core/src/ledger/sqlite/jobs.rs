@@ -76,12 +76,11 @@ pub(super) fn lease(
         .query_map((micros(now), rows::number(limit)), read)?
         .collect::<rusqlite::Result<_>>()?;
     let mut leased = Vec::with_capacity(free.len());
-    for (key, owner, mut job) in free {
+    for (key, owner, job) in free {
         write
             .connection
-            .prepare_cached("UPDATE jobs SET lease_until = ?1, attempts = attempts + 1 WHERE job = ?2")?
+            .prepare_cached("UPDATE jobs SET lease_until = ?1 WHERE job = ?2")?
             .execute((micros(until), key))?;
-        job.attempts = job.attempts.saturating_add(1);
         let text = spaces::owner_text(write.connection, owner)?
             .ok_or_else(|| Error::internal(format!("the job `{}` has no owner", job.id)))?;
         leased.push((job, text));
@@ -109,7 +108,7 @@ pub(super) fn fail(write: &Write<'_>, job: Uuid, error: &Error) -> Stored<()> {
     let shown = &shown[..shown.floor_char_boundary(LAST_ERROR_BYTES)];
     write
         .connection
-        .prepare_cached("UPDATE jobs SET lease_until = NULL, last_error = ?1 WHERE id = ?2")?
+        .prepare_cached("UPDATE jobs SET lease_until = NULL, attempts = attempts + 1, last_error = ?1 WHERE id = ?2")?
         .execute((shown, rows::text(job)))?;
     Ok(())
 }

@@ -96,10 +96,10 @@ pub(super) fn history(connection: &Connection, scope: &Scope, id: Uuid) -> Store
 pub(super) fn evolutions(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Vec<EvolutionRelation>> {
     let Some(version) = key(connection, scope, id)? else { return Ok(Vec::new()) };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {} FROM evolutions JOIN versions AS older ON older.version = source \
-         JOIN versions AS newer ON newer.version = target \
-         WHERE source = :version OR target = :version \
-         ORDER BY older.valid_from, older.said_seq, newer.valid_from, newer.said_seq, evolutions.id",
+        "SELECT {} FROM evolutions JOIN versions AS first ON first.version = older \
+         JOIN versions AS second ON second.version = newer \
+         WHERE older = :version OR newer = :version \
+         ORDER BY first.valid_from, first.said_seq, second.valid_from, second.said_seq, evolutions.id",
         rows::EVOLUTION
     ))?;
     let found = statement.query_map(named_params! { ":version": version }, rows::evolution)?;
@@ -110,8 +110,8 @@ pub(super) fn evolutions(connection: &Connection, scope: &Scope, id: Uuid) -> St
 pub(super) fn evolution(connection: &Connection, id: Uuid) -> Stored<Option<EvolutionRelation>> {
     Ok(connection
         .prepare_cached(&format!(
-            "SELECT {} FROM evolutions JOIN versions AS older ON older.version = source \
-             JOIN versions AS newer ON newer.version = target WHERE evolutions.id = ?1",
+            "SELECT {} FROM evolutions JOIN versions AS first ON first.version = older \
+             JOIN versions AS second ON second.version = newer WHERE evolutions.id = ?1",
             rows::EVOLUTION
         ))?
         .query_row((rows::text(id),), rows::evolution)

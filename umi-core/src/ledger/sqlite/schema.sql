@@ -120,15 +120,15 @@ CREATE TABLE evolutions ( -- how a newer version relates to an older one
     id         TEXT NOT NULL UNIQUE,
     seq        INTEGER NOT NULL,
     user       TEXT NOT NULL,
-    source     INTEGER NOT NULL REFERENCES versions (version), -- the older
-    target     INTEGER NOT NULL REFERENCES versions (version), -- the newer
+    older      INTEGER NOT NULL REFERENCES versions (version),
+    newer      INTEGER NOT NULL REFERENCES versions (version),
     type       TEXT NOT NULL,
     reason     TEXT NOT NULL,
     confidence REAL NOT NULL,
     created_at INTEGER NOT NULL,
-    UNIQUE (source, target, type)
+    UNIQUE (older, newer, type)
 ) STRICT;
-CREATE INDEX evolutions_target ON evolutions (target);
+CREATE INDEX evolutions_newer ON evolutions (newer);
 
 CREATE TABLE pieces ( -- what the index needs of a text: the whole (ordinal 0) and the parts of a long one
     piece    INTEGER PRIMARY KEY,

@@ -1,0 +1,147 @@
+//! Episodes, keys, jobs and embedding spaces.
+
+use super::*;
+use crate::error::ErrorKind;
+
+#[test]
+fn a_batch_is_kept_whole_or_not_at_all_and_neighbours_stand() {
+    over_all(async |store: Store| {
+        store.append_one(episode(1, 10, "first")).await;
+        let (good, bad) = (vec![episode(2, 20, "good")], vec![episode(3, 30, "gone"), episode(1, 30, "twice")]);
+        let space = space();
+        let (good, bad, other) = tokio::join!(
+            store.append(&space, good),
+            store.append(&space, bad),
+            store.append(&space, vec![episode(4, 40, "good too")]),
+        );
+        assert!(good.is_ok() && other.is_ok());
+        assert_eq!(bad.unwrap_err().kind(), ErrorKind::Storage);
+        let all = EpisodePage { limit: 10, offset: 0, newest_first: false };
+        let texts: Vec<String> =
+            store.episodes(&alice(), all).await.unwrap().into_iter().map(|episode| episode.text).collect();
+        assert_eq!(texts, ["first", "good", "good too"]);
+        let last = EpisodePage { limit: 1, offset: 1, newest_first: true };
+        assert_eq!(store.episodes(&alice(), last).await.unwrap()[0].text, "good");
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn an_episode_comes_back_as_it_was_given() {
+    over_all(async |store: Store| {
+        let mut new = episode(1, 10, "Ünïcode \u{0} and more");
+        new.episode.name = Some("Al".to_owned());
+        new.episode.session = Some("s".to_owned());
+        new.episode.source = Some("file:x".to_owned());
+        new.episode.metadata = Metadata::parse("{\"z\":1e400,\"a\":[1]}").unwrap();
+        new.episode.at = Timestamp::from_microsecond(-1_234_567).unwrap();
+        store.append_one(new.clone()).await;
+        assert_eq!(store.episode(&alice(), id(1)).await.unwrap(), Some(new.episode.clone()));
+        assert_eq!(store.episodes_by_id(&alice(), &[id(1), id(1), id(2)]).await.unwrap(), [new.episode]);
+        assert_eq!(store.episode(&Scope::new(), id(1)).await.unwrap(), None);
+        assert_eq!(store.episode(&alice().with_session("t").unwrap(), id(1)).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_key_belongs_to_one_text_of_one_tenant_until_it_is_forgotten() {
+    over_all(async |store: Store| {
+        let keyed = |number, text: &str| NewEpisode { key: Some("k".to_owned()), ..episode(number, 10, text) };
+        assert!(store.append_one(keyed(1, "text")).await.is_new);
+        assert_eq!(store.append_one(keyed(2, "text")).await, Appended { id: id(1), is_new: false });
+        let other = store.append(&space(), vec![keyed(3, "other")]).await.unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::InvalidInput);
+        let mut of_bob = keyed(4, "other");
+        of_bob.episode.user = Some("bob".to_owned());
+        assert!(store.append_one(of_bob).await.is_new);
+        store.forget(&alice(), id(1), ForgetReach::Version, at(20)).await.unwrap();
+        assert!(store.append_one(keyed(5, "other")).await.is_new);
+    });
+}
+
+#[test]
+fn a_job_is_held_by_one_until_its_lease_ends() {
+    over_all(async |store: Store| {
+        let mut new = episode(1, 10, "later");
+        new.pieces[0].vector = None;
+        new.embed_job = Some(id(71));
+        store.append_one(new).await;
+        let mut said = fact(2, 10, None, "later too");
+        said.piece.vector = None;
+        said.embed_job = Some(id(72));
+        store.say(said).await;
+        assert!(store.has_jobs().await.unwrap());
+        let leased = store.lease_jobs(9, at(20), at(30)).await.unwrap();
+        assert_eq!(
+            leased.iter().map(|(job, text)| (job.id, text.owner().id)).collect::<Vec<_>>(),
+            [(id(71), id(1)), (id(72), id(2))]
+        );
+        assert!(store.lease_jobs(9, at(29), at(40)).await.unwrap().is_empty());
+        store.fail_job(id(71), &Error::storage("down")).await.unwrap();
+        let again = store.lease_jobs(9, at(29), at(40)).await.unwrap();
+        assert_eq!((again.len(), again[0].0.attempts, again[0].0.last_error.as_deref()), (1, 1, Some("down")));
+        assert_eq!(store.lease_jobs(9, at(30), at(50)).await.unwrap().len(), 1);
+        let head = store.head().unwrap();
+        for (job, owner) in [(id(71), again[0].1.owner()), (id(72), Owner { kind: Kind::Fact, id: id(2) })] {
+            let vectors = OwnerVectors { owner, vectors: vec![(0, vec![7])] };
+            store.finish_embed_job(&space(), job, vectors).await.unwrap();
+        }
+        let changes = store.changes(&alice(), head, 10).await.unwrap();
+        assert_eq!(
+            changes.rows.iter().map(|row| row.pieces[0].vector.clone()).collect::<Vec<_>>(),
+            [Some(vec![7]), Some(vec![7])]
+        );
+        assert!(!store.has_jobs().await.unwrap());
+        assert!(store.pending(&alice()).await.unwrap().is_empty());
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn a_job_whose_episode_is_forgotten_does_nothing() {
+    over_all(async |store: Store| {
+        store.append_one(NewEpisode { embed_job: Some(id(71)), ..episode(1, 10, "gone") }).await;
+        assert_eq!(store.pending(&alice()).await.unwrap()[0].episode_id, Some(id(1)));
+        store.forget(&alice(), id(1), ForgetReach::Version, at(20)).await.unwrap();
+        let owner = Owner { kind: Kind::Episode, id: id(1) };
+        let vectors = OwnerVectors { owner, vectors: vec![(0, vec![7])] };
+        store.finish_embed_job(&space(), id(71), vectors).await.unwrap();
+        assert_eq!(store.stats().await.unwrap().vectors, 0);
+    });
+}
+
+#[test]
+fn a_space_is_built_beside_the_active_one_and_flips_when_it_is_whole() {
+    over_all(async |store: Store| {
+        store.append_one(episode(1, 10, "text")).await;
+        store.say(fact(2, 10, None, "fact")).await;
+        let other = EmbeddingSpace::new("other", 3, "d");
+        let refused = store.append(&other, vec![episode(3, 10, "text")]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::EmbeddingSpace);
+        assert_eq!(store.claim_space(&other).await.unwrap_err().kind(), ErrorKind::EmbeddingSpace);
+        assert_eq!(store.count_without_vectors(&other).await.unwrap(), 2);
+        assert!(!store.activate_space(&other).await.unwrap());
+        let owners = store.owners_without_vectors(&other, 9).await.unwrap();
+        let vectors = |owner: &OwnerText| OwnerVectors { owner: owner.owner(), vectors: vec![(0, vec![9])] };
+        store.put_vectors(&other, owners.iter().map(vectors).collect()).await.unwrap();
+        let head = store.head().unwrap();
+        assert!(store.activate_space(&other).await.unwrap());
+        assert_eq!(store.active_space().await.unwrap(), Some(other));
+        let changes = store.changes(&alice(), head, 9).await.unwrap();
+        assert!(changes.rows.len() == 2 && changes.rows.iter().all(|row| row.pieces[0].vector == Some(vec![9])));
+        assert_eq!(store.claim_space(&space()).await.unwrap_err().kind(), ErrorKind::EmbeddingSpace);
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn a_closed_ledger_says_so() {
+    over_all(async |store: Store| {
+        store.append_one(episode(1, 10, "text")).await;
+        store.close().await.unwrap();
+        store.close().await.unwrap();
+        assert_eq!(store.head().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(store.episode(&alice(), id(1)).await.unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(store.append(&space(), Vec::new()).await.unwrap_err().kind(), ErrorKind::Closed);
+    });
+}

@@ -1,0 +1,70 @@
+//! Core and working memory.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{error::ErrorKind, working_memory::TimeToLive};
+
+#[test]
+fn every_edit_of_a_block_is_a_version_that_can_be_restored() {
+    over_all(async |store: Store| {
+        let (limits, human) = (CoreLimits::default(), BlockType::Human);
+        let scope = alice().with_agent("a").unwrap();
+        store.set_block(&scope, limits, human, "one", Some("label"), Some(0.9), at(1)).await.unwrap();
+        let two = store.set_block(&scope, limits, human, "two", None, None, at(2)).await.unwrap();
+        assert_eq!((two.version, two.label.as_deref(), two.importance), (2, Some("label"), 0.9));
+        assert_eq!(store.core(&scope, limits).await.unwrap().blocks(), [two]);
+        assert!(store.core(&alice(), limits).await.unwrap().is_empty());
+        assert!(store.remove_block(&scope, human, at(3)).await.unwrap());
+        assert!(!store.remove_block(&scope, human, at(3)).await.unwrap());
+        assert!(store.core(&scope, limits).await.unwrap().is_empty());
+        let back = store.restore_block(&scope, limits, human, 1, at(4)).await.unwrap();
+        assert_eq!((back.content.as_str(), back.version), ("one", 4));
+        let versions = store.block_versions(&scope, human).await.unwrap();
+        assert_eq!(versions.iter().map(|block| block.version).collect::<Vec<_>>(), [1, 2, 4]);
+        let missing = store.restore_block(&scope, limits, human, 3, at(5)).await.unwrap_err();
+        assert!(missing.is_not_found());
+        let over = "x".repeat(limits.block_bytes + 1);
+        let full = store.set_block(&scope, limits, BlockType::Facts, &over, None, None, at(5)).await.unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::Capacity);
+        store.set_block(&scope, limits, BlockType::Goals, "goal", None, None, at(6)).await.unwrap();
+        store.clear_core(&scope, at(7)).await.unwrap();
+        assert!(store.core(&scope, limits).await.unwrap().is_empty());
+        store.assert_sound().await;
+        store.forget_scope(&alice(), at(8)).await.unwrap();
+        assert!(store.block_versions(&scope, human).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn working_keys_live_until_they_expire() {
+    over_all(async |store: Store| {
+        let ttl = Some(TimeToLive::For(Duration::from_secs(10)));
+        let limits = WorkingLimits { max_entries: 2, ..WorkingLimits::default() };
+        let change = async |key: &str, change: WorkingChange, ttl, now| {
+            store.working_change(&alice(), limits, key, change, ttl, at(now)).await
+        };
+        assert_eq!(change("n", WorkingChange::Increment(5), ttl, 0).await.unwrap(), Worked::Number(5));
+        assert_eq!(change("n", WorkingChange::Increment(-7), None, 9).await.unwrap(), Worked::Number(-2));
+        assert_eq!(store.working_get(&alice(), "n", at(9)).await.unwrap().unwrap().expires_at, Some(at(10)));
+        assert_eq!(store.working_get(&alice(), "n", at(10)).await.unwrap(), None);
+        assert_eq!(change("n", WorkingChange::Touch, ttl, 10).await.unwrap(), Worked::Touched(false));
+        assert_eq!(change("b", WorkingChange::Append(b"xy".to_vec()), ttl, 10).await.unwrap(), Worked::Length(2));
+        assert_eq!(change("c", WorkingChange::Set(b"z".to_vec()), None, 10).await.unwrap(), Worked::Done);
+        assert_eq!(store.working_usage(&alice(), at(11)).await.unwrap(), (5, 2));
+        let full = change("d", WorkingChange::Set(Vec::new()), None, 11).await.unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::Capacity);
+        change("d", WorkingChange::Set(Vec::new()), Some(TimeToLive::Forever), 20).await.unwrap();
+        let keys: Vec<String> =
+            store.working_entries(&alice(), at(20)).await.unwrap().into_iter().map(|entry| entry.key).collect();
+        assert_eq!(keys, ["c", "d"]);
+        assert_eq!(store.working_cleanup(&alice(), at(20)).await.unwrap(), 2);
+        assert!(store.working_delete(&alice(), "c", at(20)).await.unwrap());
+        assert!(!store.working_delete(&alice(), "c", at(20)).await.unwrap());
+        assert_eq!(store.working_get(&Scope::new(), "d", at(20)).await.unwrap(), None);
+        store.working_clear(&alice()).await.unwrap();
+        assert_eq!(store.stats().await.unwrap().working_keys, 0);
+        let bad = change("s", WorkingChange::Set(b"no number".to_vec()), None, 20).await;
+        assert!(bad.is_ok() && change("s", WorkingChange::Increment(1), None, 20).await.is_err());
+    });
+}

@@ -1,0 +1,766 @@
+"""`Memory`: the handle that users hold."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sized
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
+
+from umi import _process
+from umi._durable import DurableCoreMemory, DurableWorkingMemory
+from umi._results import recalled, remembered
+from umi._umi import Engine, InMemoryStorageBackend, SqliteStorageBackend
+from umi.exceptions import FeatureNotBuiltError, ForkedError, InvalidInputError
+
+if TYPE_CHECKING:
+    import builtins
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    from umi._results import RecallResults, RememberResult
+    from umi._umi import (
+        EmbeddingProvider,
+        Entity,
+        Episode,
+        EvolutionRelation,
+        Job,
+        ManualClock,
+        MemoryConfig,
+        RecallOptions,
+        RememberOptions,
+        Scope,
+    )
+
+__all__ = ["Memory", "MemoryBuilder"]
+
+
+class Memory:
+    """A memory for AI agents: one store, one embedder, a default scope.
+
+    Open one with `Memory.open()`, `Memory.in_memory()`, `Memory.sim()` or a `MemoryBuilder`. Every method is async and
+    has a twin named `…_sync`, which blocks without holding the interpreter and works inside a running event loop too.
+
+    In every call `user`, `agent` and `session` name whose memory it is; None means the handle's. The user is the
+    tenant: an id of another user behaves exactly as one that does not exist.
+
+    Example:
+        >>> with Memory.in_memory(user="alice") as memory:
+        ...     _ = memory.remember_sync("I moved to Rome in May.")
+        ...     memory.recall_sync("Where does she live?")[0].content
+        'I moved to Rome in May.'
+    """
+
+    __slots__ = ("__weakref__", "_engine")
+    _engine: Engine
+
+    def __init__(self) -> None:
+        raise TypeError("open a memory with Memory.open(), Memory.in_memory() or MemoryBuilder().build()")
+
+    @classmethod
+    def _of(cls, engine: Engine) -> Memory:
+        memory = object.__new__(cls)
+        memory._engine = engine
+        return memory
+
+    @staticmethod
+    def open(
+        path: str | os.PathLike[str] = "./umi_memory",
+        *,
+        llm: None = None,
+        embedder: EmbeddingProvider | None = None,
+        config: MemoryConfig | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+        clock: ManualClock | None = None,
+        reembed: bool = False,
+    ) -> Memory:
+        """Opens the store in a folder, which is made if it is missing.
+
+        Args:
+            path: The folder. Opening it again in one process gives another handle on the same store.
+            llm: A language model; this version has none, so None.
+            embedder: What makes vectors; `StaticEmbeddingProvider()` unless it is given.
+            config: Limits and defaults.
+            user: The tenant of calls that name none.
+            agent: The agent of calls that name none.
+            session: The session of calls that name none.
+            clock: A clock for tests; the system's unless it is given.
+            reembed: Allows an embedder of another space than the store's; `reembed()` then moves the store to it.
+
+        Raises:
+            StoreIOError: The folder cannot be made, read or written.
+            CorruptStoreError: It is damaged.
+            StoreVersionError: It was written by a newer version, or is no store.
+            EmbeddingSpaceError: Its vectors are of another embedder.
+        """
+        return _open(
+            SqliteStorageBackend.connect(path),
+            None,
+            llm,
+            embedder,
+            config,
+            (user, agent, session),
+            clock,
+            reembed=reembed,
+        )
+
+    @staticmethod
+    def in_memory(
+        *,
+        llm: None = None,
+        embedder: EmbeddingProvider | None = None,
+        config: MemoryConfig | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+        clock: ManualClock | None = None,
+        reembed: bool = False,
+    ) -> Memory:
+        """Opens a new store without a file, which lives as long as its handles."""
+        return _open(
+            InMemoryStorageBackend(), None, llm, embedder, config, (user, agent, session), clock, reembed=reembed
+        )
+
+    @staticmethod
+    def sim(
+        seed: int,
+        *,
+        llm: None = None,
+        embedder: EmbeddingProvider | None = None,
+        config: MemoryConfig | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+        clock: ManualClock | None = None,
+        reembed: bool = False,
+    ) -> Memory:
+        """Opens a simulated store: no file, and ids, vectors and a clock that depend on the seed alone."""
+        return _open(None, seed, llm, embedder, config, (user, agent, session), clock, reembed=reembed)
+
+    def scoped(self, *, user: str | None = None, agent: str | None = None, session: str | None = None) -> Memory:
+        """Gives a handle of another scope on the same store; a user named here is pinned.
+
+        Closing it does not close the store.
+        """
+        return Memory._of(self._engine.scoped((user, agent, session)))
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of calls that name none."""
+        return self._engine.scope
+
+    @property
+    def path(self) -> str | None:
+        """The store's folder, or None in memory."""
+        return self._engine.path
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._engine.is_closed
+
+    @property
+    def core(self) -> DurableCoreMemory:
+        """The durable core memory of this handle's (user, agent)."""
+        return DurableCoreMemory(self._engine)
+
+    @property
+    def working(self) -> DurableWorkingMemory:
+        """The durable working memory of this handle's (user, agent, session)."""
+        return DurableWorkingMemory(self._engine)
+
+    async def remember(
+        self,
+        text: str | Sequence[Mapping[str, Any]],
+        options: RememberOptions | None = None,
+        *,
+        role: str | None = None,
+        name: str | None = None,
+        at: datetime | None = None,
+        metadata: dict[str, Any] | None = None,
+        source: str | None = None,
+        key: str | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> RememberResult:
+        """Remembers a text, or a conversation as one transaction.
+
+        Once the input is accepted, nothing that an embedder does makes it fail: the words are kept, and what failed
+        is in `warnings` and in `pending()`.
+
+        Args:
+            text: What was said, or a list of turns `{"role": …, "content": …, "name": …}`.
+            options: How it is remembered.
+            role: Who spoke: user (the default), assistant, system, tool or another word.
+            name: The speaker's name.
+            at: When it was said, an aware datetime; now unless it is given.
+            metadata: Your own fields: a JSON object of at most 64 KiB.
+            source: Where it comes from.
+            key: Makes a repeated call idempotent, within the user.
+            user: The tenant, if not the handle's.
+            agent: The agent, if not the handle's.
+            session: The session, if not the handle's.
+
+        Raises:
+            EmptyTextError: The text is empty or white space.
+            TextTooLongError: It is over `MemoryConfig.text_bytes`.
+            InvalidInputError: Another argument is malformed.
+            StorageError: It could not be written.
+        """
+        return remembered(
+            await self._engine.remember(text, options, role, name, at, metadata, source, key, (user, agent, session))
+        )
+
+    def remember_sync(
+        self,
+        text: str | Sequence[Mapping[str, Any]],
+        options: RememberOptions | None = None,
+        *,
+        role: str | None = None,
+        name: str | None = None,
+        at: datetime | None = None,
+        metadata: dict[str, Any] | None = None,
+        source: str | None = None,
+        key: str | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> RememberResult:
+        """As `remember()`, blocking."""
+        return remembered(
+            self._engine.remember(text, options, role, name, at, metadata, source, key, (user, agent, session)).wait()
+        )
+
+    async def remember_many(
+        self,
+        items: Iterable[str | Mapping[str, Any]],
+        options: RememberOptions | None = None,
+        *,
+        batch_size: int = 256,
+        progress: Callable[[int, int | None], object] | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[RememberResult]:
+        """Remembers many texts, each batch as one transaction.
+
+        The items are read lazily, so that a generator may be given. A batch that fails is not written, nor are those
+        behind it.
+
+        Args:
+            items: Texts, or dictionaries of the keywords of `remember()`: `{"text", "user", "role", "name", "at", …}`.
+            options: How they are remembered.
+            batch_size: How many items make one transaction.
+            progress: Is told (done, total) after each batch; the total is None where it is not known.
+            user: The tenant, if not the handle's.
+            agent: The agent, if not the handle's.
+            session: The session, if not the handle's.
+        """
+        results: builtins.list[RememberResult] = []
+        for batch, total in _batches(items, batch_size):
+            parts = await self._engine.remember_batch(batch, options, (user, agent, session))
+            results.extend(map(remembered, parts))
+            if progress is not None:
+                progress(len(results), total)
+        return results
+
+    def remember_many_sync(
+        self,
+        items: Iterable[str | Mapping[str, Any]],
+        options: RememberOptions | None = None,
+        *,
+        batch_size: int = 256,
+        progress: Callable[[int, int | None], object] | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[RememberResult]:
+        """As `remember_many()`, blocking."""
+        results: builtins.list[RememberResult] = []
+        for batch, total in _batches(items, batch_size):
+            parts = self._engine.remember_batch(batch, options, (user, agent, session)).wait()
+            results.extend(map(remembered, parts))
+            if progress is not None:
+                progress(len(results), total)
+        return results
+
+    async def add_entity(
+        self, entity: Entity, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> RememberResult:
+        """Stores a fact that you already have, by the same rules of time as an extracted one.
+
+        A fact with the subject and attribute of an older one closes it and records an `update`.
+        """
+        return remembered(await self._engine.add_entity(entity, (user, agent, session)))
+
+    def add_entity_sync(
+        self, entity: Entity, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> RememberResult:
+        """As `add_entity()`, blocking."""
+        return remembered(self._engine.add_entity(entity, (user, agent, session)).wait())
+
+    async def recall(
+        self,
+        query: str,
+        options: RecallOptions | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> RecallResults:
+        """Finds what is relevant to a query, best first. An empty query has an empty result.
+
+        Raises:
+            TextTooLongError: The query is over `MemoryConfig.text_bytes`.
+            StorageError: The store could not be read.
+        """
+        return recalled(await self._engine.recall(query, options, (user, agent, session)))
+
+    def recall_sync(
+        self,
+        query: str,
+        options: RecallOptions | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> RecallResults:
+        """As `recall()`, blocking."""
+        return recalled(self._engine.recall(query, options, (user, agent, session)).wait())
+
+    async def context(
+        self,
+        query: str | None = None,
+        *,
+        budget_tokens: int = 2000,
+        options: RecallOptions | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> str:
+        """Renders core memory, working memory and what a recall finds as one XML document for a model's prompt.
+
+        Args:
+            query: What to recall; None for the session's latest turns and the most important current facts.
+            budget_tokens: How much working memory and recalled items may take. Core memory is never cut.
+            options: How to recall.
+            user: The tenant, if not the handle's.
+            agent: The agent, if not the handle's.
+            session: The session, if not the handle's.
+        """
+        return await self._engine.context(query, budget_tokens, options, (user, agent, session))
+
+    def context_sync(
+        self,
+        query: str | None = None,
+        *,
+        budget_tokens: int = 2000,
+        options: RecallOptions | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> str:
+        """As `context()`, blocking."""
+        return self._engine.context(query, budget_tokens, options, (user, agent, session)).wait()
+
+    async def get(
+        self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> Entity | None:
+        """Gives an entity by its id, a closed version too; the note form of an episode; None for an unknown id."""
+        return await self._engine.get(id, (user, agent, session))
+
+    def get_sync(
+        self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> Entity | None:
+        """As `get()`, blocking."""
+        return self._engine.get(id, (user, agent, session)).wait()
+
+    async def history(
+        self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> builtins.list[Entity]:
+        """Gives the chain of versions that an entity is part of, oldest first; empty for an unknown id."""
+        return await self._engine.history(id, (user, agent, session))
+
+    def history_sync(
+        self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> builtins.list[Entity]:
+        """As `history()`, blocking."""
+        return self._engine.history(id, (user, agent, session)).wait()
+
+    async def evolutions(
+        self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> builtins.list[EvolutionRelation]:
+        """Gives the relations from and to an entity, oldest first; empty for an unknown id."""
+        return await self._engine.evolutions(id, (user, agent, session))
+
+    def evolutions_sync(
+        self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> builtins.list[EvolutionRelation]:
+        """As `evolutions()`, blocking."""
+        return self._engine.evolutions(id, (user, agent, session)).wait()
+
+    async def list(
+        self,
+        *,
+        entity_type: str | None = None,
+        current: bool = True,
+        as_of: datetime | None = None,
+        limit: int = 100,
+        offset: int = 0,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[Entity]:
+        """Lists facts.
+
+        Args:
+            entity_type: Only facts of this type.
+            current: Only what is true now; False for every version.
+            as_of: What was true at a time, in the place of `current`.
+            limit: The most to give, 1 to 1,000.
+            offset: How many to pass over.
+            user: The tenant, if not the handle's.
+            agent: The agent, if not the handle's.
+            session: The session, if not the handle's.
+        """
+        return await self._engine.list(entity_type, current, as_of, limit, offset, (user, agent, session))
+
+    def list_sync(
+        self,
+        *,
+        entity_type: str | None = None,
+        current: bool = True,
+        as_of: datetime | None = None,
+        limit: int = 100,
+        offset: int = 0,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[Entity]:
+        """As `list()`, blocking."""
+        return self._engine.list(entity_type, current, as_of, limit, offset, (user, agent, session)).wait()
+
+    async def episodes(
+        self,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[Episode]:
+        """Lists what was said, in the order of time; `limit` is 1 to 1,000."""
+        return await self._engine.episodes(limit, offset, (user, agent, session))
+
+    def episodes_sync(
+        self,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[Episode]:
+        """As `episodes()`, blocking."""
+        return self._engine.episodes(limit, offset, (user, agent, session)).wait()
+
+    async def update(
+        self,
+        id: str,
+        *,
+        content: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        confidence: float | None = None,
+        importance: float | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> Entity:
+        """Makes a new version of a fact; metadata is merged. The older version is closed.
+
+        Raises:
+            NotFoundError: No fact of this scope has the id.
+            InvalidInputError: The id is an episode's, or a value is malformed.
+        """
+        return await self._engine.update(id, content, metadata, confidence, importance, (user, agent, session))
+
+    def update_sync(
+        self,
+        id: str,
+        *,
+        content: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        confidence: float | None = None,
+        importance: float | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> Entity:
+        """As `update()`, blocking."""
+        return self._engine.update(id, content, metadata, confidence, importance, (user, agent, session)).wait()
+
+    async def forget(
+        self,
+        id: str,
+        *,
+        chain: bool = False,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> bool:
+        """Forgets a fact's version, or an episode with all that was derived from it. Gives whether it was there.
+
+        The predecessor of a forgotten version is current again; `chain=True` forgets the whole history.
+        """
+        return await self._engine.forget(id, chain, (user, agent, session))
+
+    def forget_sync(
+        self,
+        id: str,
+        *,
+        chain: bool = False,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> bool:
+        """As `forget()`, blocking."""
+        return self._engine.forget(id, chain, (user, agent, session)).wait()
+
+    async def forget_scope(
+        self, *, confirm: bool = False, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> int:
+        """Forgets everything of a scope: facts, episodes, core and working memory, jobs. Gives how many rows that were.
+
+        It needs an explicit `user`, or `confirm=True` for the handle's own scope.
+        """
+        return await self._engine.forget_scope(confirm, (user, agent, session))
+
+    def forget_scope_sync(
+        self, *, confirm: bool = False, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> int:
+        """As `forget_scope()`, blocking."""
+        return self._engine.forget_scope(confirm, (user, agent, session)).wait()
+
+    async def pending(
+        self, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> builtins.list[Job]:
+        """Lists work that waits, oldest first."""
+        return await self._engine.pending((user, agent, session))
+
+    def pending_sync(
+        self, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> builtins.list[Job]:
+        """As `pending()`, blocking."""
+        return self._engine.pending((user, agent, session)).wait()
+
+    async def retry_pending(self) -> int:
+        """Runs the work that waits, of all users, and gives how many jobs were finished. One that fails stays."""
+        return await self._engine.retry_pending()
+
+    def retry_pending_sync(self) -> int:
+        """As `retry_pending()`, blocking."""
+        return self._engine.retry_pending().wait()
+
+    async def reembed(self, *, progress: Callable[[int, int], object] | None = None) -> int:
+        """Moves the store's vectors to this memory's embedder, and gives how many rows that were. May be resumed.
+
+        Args:
+            progress: Is told (done, total), from a worker thread.
+        """
+        return await self._engine.reembed(progress)
+
+    def reembed_sync(self, *, progress: Callable[[int, int], object] | None = None) -> int:
+        """As `reembed()`, blocking."""
+        return self._engine.reembed(progress).wait()
+
+    async def purge(self) -> None:
+        """Rewrites the store so that no byte of what was forgotten is left in its folder."""
+        await self._engine.purge()
+
+    def purge_sync(self) -> None:
+        """As `purge()`, blocking."""
+        self._engine.purge().wait()
+
+    async def count(self, *, user: str | None = None, agent: str | None = None, session: str | None = None) -> int:
+        """Counts current facts and episodes."""
+        return await self._engine.count((user, agent, session))
+
+    def count_sync(self, *, user: str | None = None, agent: str | None = None, session: str | None = None) -> int:
+        """As `count()`, blocking."""
+        return self._engine.count((user, agent, session)).wait()
+
+    async def stats(self) -> dict[str, Any]:
+        """Gives the rows by kind, bytes on disk, the state of the index and the embedder."""
+        return await self._engine.stats()
+
+    def stats_sync(self) -> dict[str, Any]:
+        """As `stats()`, blocking."""
+        return self._engine.stats().wait()
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Writes a consistent copy of the store into a new folder."""
+        await self._engine.backup(path)
+
+    def backup_sync(self, path: str | os.PathLike[str]) -> None:
+        """As `backup()`, blocking."""
+        self._engine.backup(path).wait()
+
+    async def check(self) -> dict[str, Any]:
+        """Checks the whole store: `ok`, a list of `problems`, and how many rows were `checked` by table."""
+        return await self._engine.check()
+
+    def check_sync(self) -> dict[str, Any]:
+        """As `check()`, blocking."""
+        return self._engine.check().wait()
+
+    async def flush(self) -> None:
+        """Waits for work that runs in the background."""
+        await self._engine.flush()
+
+    def flush_sync(self) -> None:
+        """As `flush()`, blocking."""
+        self._engine.flush().wait()
+
+    async def close(self) -> None:
+        """Closes the store, or only this handle where it was made by `scoped()`. May be called again."""
+        await self._engine.close()
+
+    def close_sync(self) -> None:
+        """As `close()`, blocking."""
+        self._engine.close().wait()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # a child that was forked inside the block leaves it without closing what is its parent's
+        with contextlib.suppress(ForkedError):
+            await self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(ForkedError):
+            self.close_sync()
+
+    def __repr__(self) -> str:
+        try:
+            state = "closed, " if self.is_closed else ""
+        except ForkedError:
+            return "Memory(inherited by a forked child)"
+        return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
+
+
+def _open(  # noqa: PLR0917 - called by three constructors and the builder, in this order
+    storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+    seed: int | None,
+    llm: None,
+    embedder: EmbeddingProvider | None,
+    config: MemoryConfig | None,
+    scope: tuple[str | None, str | None, str | None],
+    clock: ManualClock | None,
+    *,
+    reembed: bool,
+) -> Memory:
+    _refuse_language_model(llm)
+    memory = Memory._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed))  # noqa: SLF001 - its own
+    _process.opened(memory)
+    return memory
+
+
+def _refuse_language_model(llm: object) -> None:
+    if llm is not None:
+        raise FeatureNotBuiltError(
+            "this version has no language models", hint="leave llm out: what was said is remembered as it is"
+        )
+
+
+def _batches(
+    items: Iterable[str | Mapping[str, Any]], batch_size: int
+) -> Iterator[tuple[list[str | Mapping[str, Any]], int | None]]:
+    if isinstance(items, (str, bytes, dict)):
+        raise TypeError(f"expected an iterable of items, got {type(items).__name__}")
+    if type(batch_size) is not int:
+        raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
+    if batch_size < 1:
+        raise InvalidInputError(f"batch_size is {batch_size}, it must be at least 1")
+    total = len(items) if isinstance(items, Sized) else None
+    iterator = iter(items)
+    while batch := list(islice(iterator, batch_size)):
+        yield batch, total
+
+
+class MemoryBuilder:
+    """Builds a `Memory` from its parts; what is not named has its default. Every `with_…` method changes the builder.
+
+    Example:
+        >>> builder = MemoryBuilder().with_storage(InMemoryStorageBackend()).with_scope(user="alice")
+        >>> builder.build().scope.user
+        'alice'
+    """
+
+    __slots__ = ("_clock", "_config", "_embedder", "_reembed", "_scope", "_storage")
+
+    def __init__(self) -> None:
+        self._storage: SqliteStorageBackend | InMemoryStorageBackend | None = None
+        self._embedder: EmbeddingProvider | None = None
+        self._config: MemoryConfig | None = None
+        self._scope: tuple[str | None, str | None, str | None] = (None, None, None)
+        self._clock: ManualClock | None = None
+        self._reembed = False
+
+    def with_llm(self, llm: None) -> MemoryBuilder:
+        """Takes a language model; this version has none, so None."""
+        _refuse_language_model(llm)
+        return self
+
+    def with_embedder(self, embedder: EmbeddingProvider | None) -> MemoryBuilder:
+        """Makes vectors with this embedder."""
+        self._embedder = embedder
+        return self
+
+    def with_storage(self, storage: SqliteStorageBackend | InMemoryStorageBackend) -> MemoryBuilder:
+        """Keeps the store there; in `./umi_memory` unless it is told."""
+        self._storage = storage
+        return self
+
+    def with_config(self, config: MemoryConfig | None) -> MemoryBuilder:
+        """Uses these limits and defaults."""
+        self._config = config
+        return self
+
+    def with_scope(
+        self, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> MemoryBuilder:
+        """Reads and writes in this scope where a call names none."""
+        self._scope = (user, agent, session)
+        return self
+
+    def with_clock(self, clock: ManualClock | None) -> MemoryBuilder:
+        """Takes times from this clock."""
+        self._clock = clock
+        return self
+
+    def with_reembed(self, reembed: bool = True) -> MemoryBuilder:  # noqa: FBT001, FBT002 - a fluent switch
+        """Allows an embedder of another space than the store's."""
+        self._reembed = reembed
+        return self
+
+    def build(self) -> Memory:
+        """Opens the memory; as `Memory.open()`."""
+        return _open(
+            self._storage, None, None, self._embedder, self._config, self._scope, self._clock, reembed=self._reembed
+        )
+
+    def __repr__(self) -> str:
+        return f"MemoryBuilder(storage={self._storage!r}, embedder={self._embedder!r}, config={self._config!r})"

@@ -1,0 +1,45 @@
+"""What happens at a fork and at the end of the interpreter."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import weakref
+from typing import TYPE_CHECKING
+
+from umi import _umi
+from umi.exceptions import UmiError
+
+if TYPE_CHECKING:
+    from umi._memory import Memory
+
+_open: weakref.WeakSet[Memory] = weakref.WeakSet()
+
+
+def opened(memory: Memory) -> None:
+    """Notes a memory that the end of the interpreter has to close."""
+    _open.add(memory)
+
+
+def _after_fork_in_child() -> None:
+    _umi._reseed()  # noqa: SLF001 - the package's own module
+    _open.clear()
+    if (loop := sys.modules.get("umi._loop")) is not None:
+        loop.renew_lock()
+
+
+def _at_exit() -> None:
+    for memory in list(_open):
+        # what was acknowledged is durable without it
+        with contextlib.suppress(UmiError):
+            memory.close_sync()
+    if (loop := sys.modules.get("umi._loop")) is not None:
+        loop.stop()
+    _umi._shutdown()  # noqa: SLF001 - the package's own module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

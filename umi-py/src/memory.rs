@@ -1,0 +1,589 @@
+//! The engine behind `umi.Memory`: every call as an [`Operation`] that can be awaited or waited for.
+
+use std::{future::Future, path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use pyo3::{
+    IntoPyObjectExt,
+    prelude::*,
+    types::{PyBytes, PyList},
+};
+use umi_core::{
+    self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder, MemoryCore, MemoryWorking,
+};
+
+use crate::{
+    config::MemoryConfig,
+    convert::{Meta, Real, Text, Time, Whole, ttl_seconds},
+    core_memory::{Block, block_type},
+    entity::Entity,
+    error::{IntoPyResult, PythonError},
+    options::{RecallOptions, RememberOptions, limit},
+    providers::{EmbeddingProvider, Storage},
+    request::{self, Common},
+    results,
+    runtime::{self, Operation, block_on},
+    scope::{Scope, ScopeArgs},
+    working_memory::ttl_secs,
+    world::ManualClock,
+};
+
+/// A memory of the core, as one process holds it.
+#[pyclass(frozen, module = "umi._umi")]
+pub(crate) struct Engine {
+    memory: Option<core::Memory>,
+    process: u32,
+}
+
+impl Engine {
+    fn new(memory: core::Memory) -> Self {
+        Self { memory: Some(memory), process: std::process::id() }
+    }
+
+    /// The memory, if this process opened it.
+    fn memory(&self) -> PyResult<core::Memory> {
+        if self.process != std::process::id() {
+            return Err(Error::new(ErrorKind::Forked, "this memory was opened before a fork, in another process")
+                .with_hint("open the store again in the child"))
+            .py();
+        }
+        self.memory.clone().ok_or_else(|| Error::internal("an engine without a memory")).py()
+    }
+
+    /// An operation on the memory.
+    fn call<T, F>(
+        &self,
+        work: impl FnOnce(core::Memory) -> F,
+        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<Operation>
+    where
+        T: Send + 'static,
+        F: Future<Output = core::Result<T>> + Send + 'static,
+    {
+        Ok(Operation::new(work(self.memory()?), convert))
+    }
+
+    fn call_core<T, F>(
+        &self,
+        work: impl FnOnce(MemoryCore) -> F,
+        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<Operation>
+    where
+        T: Send + 'static,
+        F: Future<Output = core::Result<T>> + Send + 'static,
+    {
+        self.call(|memory| work(memory.core()), convert)
+    }
+
+    fn call_working<T, F>(
+        &self,
+        work: impl FnOnce(MemoryWorking) -> F,
+        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> PyResult<Operation>
+    where
+        T: Send + 'static,
+        F: Future<Output = core::Result<T>> + Send + 'static,
+    {
+        self.call(|memory| work(memory.working()), convert)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let Some(memory) = self.memory.take() else { return };
+        if self.process != std::process::id() {
+            // the parent's threads are not here: what they hold can only be left as it is
+            std::mem::forget(memory);
+            return;
+        }
+        // Dropping the last handle may wait for threads, which may wait for the interpreter that is held here.
+        match Python::attach(runtime::handle) {
+            Ok(handle) => drop(handle.spawn_blocking(move || drop(memory))),
+            Err(_) => drop(memory),
+        }
+    }
+}
+
+/// Values that need no other conversion.
+fn plain<T: for<'py> IntoPyObject<'py>>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>> {
+    value.into_py_any(py)
+}
+
+fn entity(py: Python<'_>, entity: core::Entity) -> PyResult<Py<PyAny>> {
+    Entity::from_core(entity).into_py_any(py)
+}
+
+fn entities(py: Python<'_>, found: Vec<core::Entity>) -> PyResult<Py<PyAny>> {
+    Ok(results::entities(py, found)?.into_any().unbind())
+}
+
+fn block(py: Python<'_>, inner: core::Block) -> PyResult<Py<PyAny>> {
+    Block { inner }.into_py_any(py)
+}
+
+fn blocks(py: Python<'_>, found: Vec<core::Block>) -> PyResult<Py<PyAny>> {
+    found.into_iter().map(|inner| Block { inner }).collect::<Vec<_>>().into_py_any(py)
+}
+
+fn text(text: Option<Text>) -> Option<String> {
+    text.map(|text| text.0)
+}
+
+#[pymethods]
+impl Engine {
+    /// Opens a store; blocks without holding the interpreter.
+    #[staticmethod]
+    #[pyo3(signature = (storage, embedder, config, scope, clock, reembed, seed))]
+    #[expect(clippy::too_many_arguments, reason = "the Python layer gives them their names")]
+    fn open(
+        py: Python<'_>,
+        storage: Option<Storage>,
+        embedder: Option<PyRef<'_, EmbeddingProvider>>,
+        config: Option<PyRef<'_, MemoryConfig>>,
+        scope: ScopeArgs,
+        clock: Option<PyRef<'_, ManualClock>>,
+        reembed: bool,
+        seed: Option<Whole>,
+    ) -> PyResult<Self> {
+        let mut builder = match seed {
+            Some(seed) => MemoryBuilder::sim(seed.size("seed")? as u64),
+            None => MemoryBuilder::new(),
+        }
+        .scope(scope.0)
+        .reembed(reembed);
+        if let Some(storage) = storage {
+            builder = builder.storage(storage.0);
+        }
+        if let Some(embedder) = embedder {
+            builder = builder.embedder(Arc::clone(&embedder.inner));
+        }
+        if let Some(config) = config {
+            builder = builder.config(config.inner.clone());
+        }
+        if let Some(clock) = clock {
+            builder = builder.clock(Arc::new(clock.inner.clone()));
+        }
+        block_on(py, builder.build()).map(Self::new)
+    }
+
+    /// A handle of another scope on the same store.
+    fn scoped(&self, scope: ScopeArgs) -> PyResult<Self> {
+        Ok(Self::new(self.memory()?.scoped(&scope.0).py()?))
+    }
+
+    /// The scope of a call that names none.
+    #[getter]
+    fn scope(&self) -> PyResult<Scope> {
+        Ok(Scope { inner: self.memory()?.scope().clone() })
+    }
+
+    /// Whether it was closed.
+    #[getter]
+    fn is_closed(&self) -> PyResult<bool> {
+        Ok(self.memory()?.is_closed())
+    }
+
+    /// The store's folder, or None in memory.
+    #[getter]
+    fn path(&self) -> PyResult<Option<String>> {
+        Ok(self.memory()?.path().map(|path| path.to_string_lossy().into_owned()))
+    }
+
+    /// Remembers a text or a conversation.
+    #[expect(clippy::too_many_arguments, reason = "the Python layer gives them their names")]
+    fn remember(
+        &self,
+        content: &Bound<'_, PyAny>,
+        options: Option<PyRef<'_, RememberOptions>>,
+        role: Option<Text>,
+        name: Option<Text>,
+        at: Option<Time>,
+        metadata: Option<Meta>,
+        source: Option<Text>,
+        key: Option<Text>,
+        scope: ScopeArgs,
+    ) -> PyResult<Operation> {
+        let common = Common { role: text(role), name: text(name), at, metadata, source: text(source) };
+        let mut request = core::RememberRequest::conversation(request::turns(content, &common)?).with_scope(scope.0);
+        if let Some(options) = options {
+            request = request.with_options(options.inner.clone());
+        }
+        if let Some(key) = key {
+            request = request.with_key(key.0);
+        }
+        self.call(
+            |memory| async move { memory.remember_request(request).await },
+            |py, result| Ok(results::remembered(py, result)?.into_any().unbind()),
+        )
+    }
+
+    /// Remembers items in one transaction.
+    fn remember_batch(
+        &self,
+        items: &Bound<'_, PyList>,
+        options: Option<PyRef<'_, RememberOptions>>,
+        scope: ScopeArgs,
+    ) -> PyResult<Operation> {
+        let requests = items
+            .iter()
+            .map(|item| request::item(&item, options.as_deref(), &scope.0))
+            .collect::<PyResult<Vec<_>>>()?;
+        self.call(
+            |memory| async move { memory.remember_batch(requests).await },
+            |py, found| {
+                let list = PyList::empty(py);
+                for result in found {
+                    list.append(results::remembered(py, result)?)?;
+                }
+                Ok(list.into_any().unbind())
+            },
+        )
+    }
+
+    /// Stores a fact.
+    fn add_entity(&self, entity: &Bound<'_, Entity>, scope: ScopeArgs) -> PyResult<Operation> {
+        let entity = entity.get().to_core();
+        self.call(
+            |memory| async move { memory.add_entity(entity, &scope.0).await },
+            |py, result| Ok(results::remembered(py, result)?.into_any().unbind()),
+        )
+    }
+
+    /// Finds what is relevant to a query.
+    fn recall(&self, query: Text, options: Option<PyRef<'_, RecallOptions>>, scope: ScopeArgs) -> PyResult<Operation> {
+        let options = options.map(|options| options.inner.clone()).unwrap_or_default();
+        self.call(
+            |memory| async move { memory.recall_with(&query.0, &options, &scope.0).await },
+            |py, found| Ok(results::recalled(py, found)?.into_any().unbind()),
+        )
+    }
+
+    /// Renders the XML document of a prompt.
+    fn context(
+        &self,
+        query: Option<Text>,
+        budget_tokens: Whole,
+        options: Option<PyRef<'_, RecallOptions>>,
+        scope: ScopeArgs,
+    ) -> PyResult<Operation> {
+        let options = options.map(|options| options.inner.clone());
+        let budget = budget_tokens.size("budget_tokens")?;
+        let query = text(query);
+        self.call(
+            |memory| async move { memory.context_with(query.as_deref(), budget, options.as_ref(), &scope.0).await },
+            plain,
+        )
+    }
+
+    /// An entity by its id.
+    fn get(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
+        self.call(
+            |memory| async move { memory.get(&id.0, &scope.0).await },
+            |py, found| found.map_or_else(|| Ok(py.None()), |found| entity(py, found)),
+        )
+    }
+
+    /// The chain of versions of an entity.
+    fn history(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.history(&id.0, &scope.0).await }, entities)
+    }
+
+    /// The relations of an entity.
+    fn evolutions(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
+        self.call(
+            |memory| async move { memory.evolutions(&id.0, &scope.0).await },
+            |py, found| Ok(results::relations(py, found)?.into_any().unbind()),
+        )
+    }
+
+    /// Lists facts.
+    fn list(
+        &self,
+        entity_type: Option<Text>,
+        current: bool,
+        as_of: Option<Time>,
+        limit: Whole,
+        offset: Whole,
+        scope: ScopeArgs,
+    ) -> PyResult<Operation> {
+        let options = ListOptions {
+            entity_type: entity_type.map(|name| name.0.parse()).transpose().py()?,
+            current,
+            as_of: as_of.map(|time| time.0),
+            limit: self::limit(limit)?,
+            offset: offset.size("offset")?,
+        };
+        self.call(|memory| async move { memory.list(&options, &scope.0).await }, entities)
+    }
+
+    /// Lists episodes.
+    fn episodes(&self, limit: Whole, offset: Whole, scope: ScopeArgs) -> PyResult<Operation> {
+        let (limit, offset) = (self::limit(limit)?, offset.size("offset")?);
+        self.call(
+            |memory| async move { memory.episodes(limit, offset, &scope.0).await },
+            |py, found| Ok(results::episodes(py, found)?.into_any().unbind()),
+        )
+    }
+
+    /// Makes a new version of a fact.
+    fn update(
+        &self,
+        id: Text,
+        content: Option<Text>,
+        metadata: Option<Meta>,
+        confidence: Option<Real>,
+        importance: Option<Real>,
+        scope: ScopeArgs,
+    ) -> PyResult<Operation> {
+        let change = FactChange {
+            content: text(content),
+            metadata: metadata.map(|metadata| metadata.0),
+            confidence: confidence.map(|value| value.0),
+            importance: importance.map(|value| value.0),
+        };
+        self.call(|memory| async move { memory.update(&id.0, change, &scope.0).await }, entity)
+    }
+
+    /// Forgets a version, a chain or an episode.
+    fn forget(&self, id: Text, chain: bool, scope: ScopeArgs) -> PyResult<Operation> {
+        let reach = if chain { ForgetReach::Chain } else { ForgetReach::Version };
+        self.call(|memory| async move { memory.forget(&id.0, reach, &scope.0).await }, plain)
+    }
+
+    /// Forgets everything of a scope.
+    fn forget_scope(&self, confirm: bool, scope: ScopeArgs) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.forget_scope(confirm, &scope.0).await }, plain)
+    }
+
+    /// Lists jobs.
+    fn pending(&self, scope: ScopeArgs) -> PyResult<Operation> {
+        self.call(
+            |memory| async move { memory.pending(&scope.0).await },
+            |py, found| Ok(results::jobs(py, found)?.into_any().unbind()),
+        )
+    }
+
+    /// Runs the jobs.
+    fn retry_pending(&self) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.retry_pending().await }, plain)
+    }
+
+    /// Moves the vectors to this embedder.
+    fn reembed(&self, progress: Option<Py<PyAny>>) -> PyResult<Operation> {
+        self.call(
+            |memory| async move {
+                let failure: Mutex<Option<PyErr>> = Mutex::new(None);
+                let report = |done: u64, total: u64| {
+                    let Some(progress) = &progress else { return };
+                    if let Err(error) = Python::attach(|py| progress.call1(py, (done, total))) {
+                        failure.lock().get_or_insert(error);
+                    }
+                };
+                let done = memory.reembed(Some(&report)).await?;
+                match failure.into_inner() {
+                    None => Ok(done),
+                    Some(error) => {
+                        Err(Error::invalid_input("the vectors are renewed, but the progress function failed")
+                            .with_source(PythonError::new(error)))
+                    }
+                }
+            },
+            plain,
+        )
+    }
+
+    /// Rewrites the store without what was forgotten.
+    fn purge(&self) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.purge().await }, plain)
+    }
+
+    /// Counts current facts and episodes.
+    fn count(&self, scope: ScopeArgs) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.count(&scope.0).await }, plain)
+    }
+
+    /// Figures of the store.
+    fn stats(&self) -> PyResult<Operation> {
+        self.call(
+            |memory| async move { memory.stats().await },
+            |py, stats| Ok(results::stats(py, stats)?.into_any().unbind()),
+        )
+    }
+
+    /// Copies the store.
+    fn backup(&self, path: PathBuf) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.backup(&path).await }, plain)
+    }
+
+    /// Checks the store.
+    fn check(&self) -> PyResult<Operation> {
+        self.call(
+            |memory| async move { memory.check().await },
+            |py, report| Ok(results::report(py, report)?.into_any().unbind()),
+        )
+    }
+
+    /// Waits for the background.
+    fn flush(&self) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.flush().await }, plain)
+    }
+
+    /// Closes the handle.
+    fn close(&self) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.close().await }, plain)
+    }
+
+    // ---- durable core memory ---------------------------------------------------------------------------------
+
+    /// Replaces a block.
+    fn core_set_block(
+        &self,
+        r#type: Text,
+        content: Text,
+        label: Option<Text>,
+        importance: Option<Real>,
+    ) -> PyResult<Operation> {
+        let kind = block_type(&r#type.0)?;
+        let (label, importance) = (text(label), importance.map(|value| value.0));
+        self.call_core(
+            |core| async move { core.set_block(kind, &content.0, label.as_deref(), importance).await },
+            |py, _| Ok(py.None()),
+        )
+    }
+
+    /// The content of a block.
+    fn core_get_block(&self, r#type: Text) -> PyResult<Operation> {
+        let kind = block_type(&r#type.0)?;
+        self.call_core(
+            |core| async move { core.get(kind).await },
+            |py, block| plain(py, block.map(|block| block.content)),
+        )
+    }
+
+    /// Removes a block.
+    fn core_remove_block(&self, r#type: Text) -> PyResult<Operation> {
+        let kind = block_type(&r#type.0)?;
+        self.call_core(|core| async move { core.remove(kind).await }, plain)
+    }
+
+    /// Removes every block.
+    fn core_clear(&self) -> PyResult<Operation> {
+        self.call_core(|core| async move { core.clear().await }, plain)
+    }
+
+    /// The blocks.
+    fn core_blocks(&self) -> PyResult<Operation> {
+        self.call_core(|core| async move { Ok(core.snapshot().await?.blocks().to_vec()) }, blocks)
+    }
+
+    /// The blocks as XML.
+    fn core_render(&self) -> PyResult<Operation> {
+        self.call_core(|core| async move { Ok(core.snapshot().await?.render()) }, plain)
+    }
+
+    /// The blocks as Markdown.
+    fn core_render_markdown(&self) -> PyResult<Operation> {
+        self.call_core(|core| async move { Ok(core.snapshot().await?.render_markdown()) }, plain)
+    }
+
+    /// The pair (`used_bytes`, `max_bytes`).
+    fn core_usage(&self) -> PyResult<Operation> {
+        self.call_core(
+            |core| async move {
+                let snapshot = core.snapshot().await?;
+                Ok((snapshot.used_bytes(), snapshot.max_bytes()))
+            },
+            plain,
+        )
+    }
+
+    /// The versions of a block.
+    fn core_versions(&self, r#type: Text) -> PyResult<Operation> {
+        let kind = block_type(&r#type.0)?;
+        self.call_core(|core| async move { core.versions(kind).await }, blocks)
+    }
+
+    /// Restores a version.
+    fn core_restore(&self, r#type: Text, version: Whole) -> PyResult<Operation> {
+        let kind = block_type(&r#type.0)?;
+        let version = version.size("version")? as u64;
+        self.call_core(|core| async move { core.restore(kind, version).await }, block)
+    }
+
+    // ---- durable working memory ------------------------------------------------------------------------------
+
+    /// Writes a value.
+    fn working_set(&self, key: Text, value: Vec<u8>, ttl: Option<Real>) -> PyResult<Operation> {
+        let ttl = ttl_secs(ttl)?;
+        self.call_working(|working| async move { working.set(&key.0, value, ttl).await }, plain)
+    }
+
+    /// The value of a key.
+    fn working_get(&self, key: Text) -> PyResult<Operation> {
+        self.call_working(
+            |working| async move { working.get(&key.0).await },
+            |py, value| plain(py, value.map(|value| PyBytes::new(py, &value).unbind())),
+        )
+    }
+
+    /// Deletes a key.
+    fn working_delete(&self, key: Text) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.delete(&key.0).await }, plain)
+    }
+
+    /// Whether a key is live.
+    fn working_exists(&self, key: Text) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.exists(&key.0).await }, plain)
+    }
+
+    /// The live keys.
+    fn working_keys(&self) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.keys().await }, plain)
+    }
+
+    /// The seconds that a key still lives.
+    fn working_ttl(&self, key: Text) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.ttl(&key.0).await }, |py, ttl| plain(py, ttl.map(ttl_seconds)))
+    }
+
+    /// Adds to a number.
+    fn working_incr(&self, key: Text, delta: Whole) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.incr(&key.0, delta.0).await }, plain)
+    }
+
+    /// Puts bytes behind a value.
+    fn working_append(&self, key: Text, value: Vec<u8>) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.append(&key.0, value).await }, plain)
+    }
+
+    /// Lets a time to live begin anew.
+    fn working_touch(&self, key: Text, ttl: Option<Real>) -> PyResult<Operation> {
+        let ttl = ttl_secs(ttl)?;
+        self.call_working(|working| async move { working.touch(&key.0, ttl).await }, plain)
+    }
+
+    /// Drops what has expired.
+    fn working_cleanup_expired(&self) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.cleanup_expired().await }, plain)
+    }
+
+    /// Deletes every key.
+    fn working_clear(&self) -> PyResult<Operation> {
+        self.call_working(|working| async move { working.clear().await }, plain)
+    }
+
+    /// The triple (`used_bytes`, `entry_count`, `max_bytes`).
+    fn working_usage(&self) -> PyResult<Operation> {
+        self.call_working(
+            |working| async move {
+                let (bytes, entries) = working.usage().await?;
+                Ok((bytes, entries, working.limits().max_bytes))
+            },
+            plain,
+        )
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        Ok(format!("{:?}", self.memory()?))
+    }
+}

@@ -1,0 +1,506 @@
+//! `RememberOptions` and `RecallOptions`.
+
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyString, PyTuple},
+};
+use umi_core::{self as core, EntityType, Error, ErrorKind, Kind, RECALL_LIMIT, Wait};
+
+use crate::{
+    convert::{Fields, Real, Str, Time, Whole, dict_of, hash_of, python_bool, words},
+    error::IntoPyResult,
+};
+
+/// How a text is remembered. An immutable value; the `with_…` and `without_…` methods give copies.
+///
+/// `extract_entities` and `detect_evolutions` are used by a language model; without one they change nothing.
+/// `importance` is a prior of ranking, from 0 to 1; 0.5 is neutral. `wait` is "extracted" (until vectors and facts are
+/// stored, or have failed with a warning) or "durable" (until the words are safe; `flush()` waits for the rest).
+#[pyclass(frozen, module = "umi")]
+#[derive(Clone)]
+pub(crate) struct RememberOptions {
+    pub(crate) inner: core::RememberOptions,
+}
+
+fn wait(name: &str) -> PyResult<Wait> {
+    match name {
+        "extracted" => Ok(Wait::Extracted),
+        "durable" => Ok(Wait::Durable),
+        other => {
+            let shown: String = other.chars().take(64).collect();
+            Err(Error::invalid_input(format!("unknown wait `{shown}`")).with_hint("known are: extracted, durable"))
+        }
+    }
+    .py()
+}
+
+impl RememberOptions {
+    fn with(&self, change: impl FnOnce(core::RememberOptions) -> core::RememberOptions) -> Self {
+        Self { inner: change(self.inner.clone()) }
+    }
+}
+
+#[pymethods]
+impl RememberOptions {
+    #[new]
+    #[pyo3(signature = (
+        extract_entities=true, generate_embeddings=true, detect_evolutions=None, importance=Real(0.5),
+        wait=Str("extracted"), *, track_evolution=None
+    ), text_signature = "(extract_entities=True, generate_embeddings=True, detect_evolutions=None, importance=0.5, \
+        wait='extracted', *, track_evolution=None)")]
+    fn new(
+        extract_entities: bool,
+        generate_embeddings: bool,
+        detect_evolutions: Option<bool>,
+        importance: Real,
+        wait: Str<'_>,
+        track_evolution: Option<bool>,
+    ) -> PyResult<Self> {
+        if let (Some(one), Some(two)) = (detect_evolutions, track_evolution)
+            && one != two
+        {
+            return Err(Error::invalid_input("detect_evolutions and track_evolution are one option and differ")).py();
+        }
+        let inner = core::RememberOptions::default()
+            .with_extract_entities(extract_entities)
+            .with_generate_embeddings(generate_embeddings)
+            .with_detect_evolutions(detect_evolutions.or(track_evolution).unwrap_or(true))
+            .with_wait(self::wait(wait.0)?)
+            .with_importance(importance.0)
+            .py()?;
+        Ok(Self { inner })
+    }
+
+    /// Whether a language model extracts facts.
+    #[getter]
+    fn extract_entities(&self) -> bool {
+        self.inner.extract_entities()
+    }
+
+    /// Whether the text gets a vector. Without one it is found by its words.
+    #[getter]
+    fn generate_embeddings(&self) -> bool {
+        self.inner.generate_embeddings()
+    }
+
+    /// Whether a language model relates new facts to old ones.
+    #[getter]
+    fn detect_evolutions(&self) -> bool {
+        self.inner.detect_evolutions()
+    }
+
+    /// The same as `detect_evolutions`.
+    #[getter]
+    fn track_evolution(&self) -> bool {
+        self.inner.detect_evolutions()
+    }
+
+    /// The prior of ranking, from 0 to 1.
+    #[getter]
+    fn importance(&self) -> f64 {
+        self.inner.importance()
+    }
+
+    /// What the call waits for: extracted or durable.
+    #[getter]
+    fn wait(&self) -> &'static str {
+        match self.inner.wait() {
+            Wait::Durable => "durable",
+            _ => "extracted",
+        }
+    }
+
+    /// A copy that extracts facts, or not.
+    #[pyo3(signature = (extract_entities=true))]
+    fn with_extract_entities(&self, extract_entities: bool) -> Self {
+        self.with(|options| options.with_extract_entities(extract_entities))
+    }
+
+    /// A copy that extracts no facts.
+    fn without_extraction(&self) -> Self {
+        self.with_extract_entities(false)
+    }
+
+    /// A copy that makes vectors, or not.
+    #[pyo3(signature = (generate_embeddings=true))]
+    fn with_generate_embeddings(&self, generate_embeddings: bool) -> Self {
+        self.with(|options| options.with_generate_embeddings(generate_embeddings))
+    }
+
+    /// A copy that makes vectors.
+    fn with_embeddings(&self) -> Self {
+        self.with_generate_embeddings(true)
+    }
+
+    /// A copy that makes no vectors.
+    fn without_embeddings(&self) -> Self {
+        self.with_generate_embeddings(false)
+    }
+
+    /// A copy that relates new facts to old ones, or not.
+    #[pyo3(signature = (detect_evolutions=true))]
+    fn with_detect_evolutions(&self, detect_evolutions: bool) -> Self {
+        self.with(|options| options.with_detect_evolutions(detect_evolutions))
+    }
+
+    /// A copy that does not relate new facts to old ones.
+    fn without_evolution(&self) -> Self {
+        self.with_detect_evolutions(false)
+    }
+
+    /// A copy with another prior of ranking, from 0 to 1.
+    fn with_importance(&self, importance: Real) -> PyResult<Self> {
+        Ok(Self { inner: self.inner.clone().with_importance(importance.0).py()? })
+    }
+
+    /// A copy that waits for something else: extracted or durable.
+    fn with_wait(&self, wait: Str<'_>) -> PyResult<Self> {
+        let wait = self::wait(wait.0)?;
+        Ok(self.with(|options| options.with_wait(wait)))
+    }
+
+    /// Its fields as plain values.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        Ok(dict_of!(py,
+            "extract_entities" => self.extract_entities(),
+            "generate_embeddings" => self.generate_embeddings(),
+            "detect_evolutions" => self.detect_evolutions(),
+            "importance" => self.importance(),
+            "wait" => self.wait(),
+        ))
+    }
+
+    /// Makes options from what `to_dict()` gave.
+    #[staticmethod]
+    #[pyo3(name = "from_dict")]
+    fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let fields = Fields::new("remember options", fields);
+        Self::new(
+            fields.get("extract_entities")?.extract()?,
+            fields.get("generate_embeddings")?.extract()?,
+            fields.get("detect_evolutions")?.extract()?,
+            fields.get("importance")?.extract::<Real>()?,
+            fields.get("wait")?.extract::<Str<'_>>()?,
+            None,
+        )
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self.inner)
+    }
+
+    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "RememberOptions(extract_entities={}, generate_embeddings={}, detect_evolutions={}, importance={:?}, wait='{}')",
+            python_bool(self.extract_entities()),
+            python_bool(self.generate_embeddings()),
+            python_bool(self.detect_evolutions()),
+            self.importance(),
+            self.wait()
+        )
+    }
+}
+
+/// What a recall reads and gives. An immutable value; the `with_…` methods give copies.
+///
+/// `limit` is 1 to 1,000, None the configuration's `recall_limit`. `as_of` reads what was true, and had been said, at a
+/// time; `time_range` is (start, end), both included. `include` names "facts", "episodes" or both. `min_score` is an
+/// absolute relevance from 0 to 1. `deep_search` lets a language model rewrite the query; without one it changes
+/// nothing.
+#[pyclass(frozen, module = "umi")]
+#[derive(Clone)]
+pub(crate) struct RecallOptions {
+    pub(crate) inner: core::RecallOptions,
+}
+
+/// The core's words for a limit, for numbers that are no size at all.
+pub(crate) fn limit(limit: Whole) -> PyResult<usize> {
+    usize::try_from(limit.0)
+        .map_err(|_| {
+            let message = format!("limit is {}, it must lie between 1 and {RECALL_LIMIT}", limit.0);
+            Error::new(ErrorKind::InvalidLimit, message)
+        })
+        .py()
+}
+
+fn entity_types(types: &Bound<'_, PyAny>) -> PyResult<Vec<EntityType>> {
+    words(types)?.iter().map(|word| word.parse::<EntityType>()).collect::<core::Result<_>>().py()
+}
+
+fn kinds(kinds: &Bound<'_, PyAny>) -> PyResult<Vec<Kind>> {
+    words(kinds)?.iter().map(|word| word.parse::<Kind>()).collect::<core::Result<_>>().py()
+}
+
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Episode => "episodes",
+        _ => "facts",
+    }
+}
+
+impl RecallOptions {
+    fn with(&self, change: impl FnOnce(core::RecallOptions) -> core::Result<core::RecallOptions>) -> PyResult<Self> {
+        Ok(Self { inner: change(self.inner.clone()).py()? })
+    }
+}
+
+#[pymethods]
+impl RecallOptions {
+    #[new]
+    #[pyo3(signature = (
+        limit=None, use_vector_search=true, use_text_search=true, deep_search=None, time_range=None, as_of=None,
+        entity_types=None, include=None, min_score=Real(0.0), explain=false
+    ), text_signature = "(limit=None, use_vector_search=True, use_text_search=True, deep_search=None, \
+        time_range=None, as_of=None, entity_types=None, include=('facts', 'episodes'), min_score=0.0, explain=False)")]
+    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "they are keywords in Python")]
+    fn new(
+        limit: Option<Whole>,
+        use_vector_search: bool,
+        use_text_search: bool,
+        deep_search: Option<bool>,
+        time_range: Option<(Time, Time)>,
+        as_of: Option<Time>,
+        entity_types: Option<&Bound<'_, PyAny>>,
+        include: Option<&Bound<'_, PyAny>>,
+        min_score: Real,
+        explain: bool,
+    ) -> PyResult<Self> {
+        let mut options = core::RecallOptions::default().with_deep_search(deep_search).with_explain(explain);
+        if let Some(limit) = limit {
+            options = options.with_limit(self::limit(limit)?).py()?;
+        }
+        if let Some((start, end)) = time_range {
+            options = options.with_time_range(start.0, end.0).py()?;
+        }
+        if let Some(time) = as_of {
+            options = options.with_as_of(time.0);
+        }
+        if let Some(types) = entity_types {
+            options = options.with_entity_types(self::entity_types(types)?).py()?;
+        }
+        if let Some(include) = include {
+            options = options.with_include(kinds(include)?).py()?;
+        }
+        let inner = options
+            .with_search(use_vector_search, use_text_search)
+            .and_then(|options| options.with_min_score(min_score.0))
+            .py()?;
+        Ok(Self { inner })
+    }
+
+    /// The most results, or None for the configuration's.
+    #[getter]
+    fn limit(&self) -> Option<usize> {
+        self.inner.limit()
+    }
+
+    /// Whether vectors find.
+    #[getter]
+    fn use_vector_search(&self) -> bool {
+        self.inner.use_vector_search()
+    }
+
+    /// Whether words find.
+    #[getter]
+    fn use_text_search(&self) -> bool {
+        self.inner.use_text_search()
+    }
+
+    /// Whether a language model rewrites the query, or None for the configuration's.
+    #[getter]
+    fn deep_search(&self) -> Option<bool> {
+        self.inner.deep_search()
+    }
+
+    /// The range of time, both ends included, or None.
+    #[getter]
+    fn time_range(&self) -> Option<(Time, Time)> {
+        self.inner.time_range().map(|(start, end)| (Time(start), Time(end)))
+    }
+
+    /// The time of truth, or None for now.
+    #[getter]
+    fn as_of(&self) -> Option<Time> {
+        self.inner.as_of().map(Time)
+    }
+
+    /// The types of fact, or None for all.
+    #[getter]
+    fn entity_types<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let names = |types: &std::collections::BTreeSet<EntityType>| {
+            PyTuple::new(py, types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>())
+        };
+        self.inner.entity_types().map(names).transpose()
+    }
+
+    /// The kinds of result: facts, episodes or both.
+    #[getter]
+    fn include<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.inner.include().iter().map(|kind| plural(*kind)).collect::<Vec<_>>())
+    }
+
+    /// The least score of a result.
+    #[getter]
+    fn min_score(&self) -> f64 {
+        self.inner.min_score()
+    }
+
+    /// Whether every signal of a result is told.
+    #[getter]
+    fn explain(&self) -> bool {
+        self.inner.explain()
+    }
+
+    /// A copy with another number of results, 1 to 1,000.
+    fn with_limit(&self, limit: Whole) -> PyResult<Self> {
+        let limit = self::limit(limit)?;
+        self.with(|options| options.with_limit(limit))
+    }
+
+    /// A copy that finds by vectors, or not.
+    #[pyo3(signature = (use_vector_search=true))]
+    fn with_vector_search(&self, use_vector_search: bool) -> PyResult<Self> {
+        let text = self.use_text_search();
+        self.with(|options| options.with_search(use_vector_search, text))
+    }
+
+    /// A copy that finds by words, or not.
+    #[pyo3(signature = (use_text_search=true))]
+    fn with_text_search(&self, use_text_search: bool) -> PyResult<Self> {
+        let vector = self.use_vector_search();
+        self.with(|options| options.with_search(vector, use_text_search))
+    }
+
+    /// A copy that lets a language model rewrite the query, or not.
+    #[pyo3(signature = (deep_search=true))]
+    fn with_deep_search(&self, deep_search: bool) -> PyResult<Self> {
+        self.with(|options| Ok(options.with_deep_search(Some(deep_search))))
+    }
+
+    /// A copy that asks no language model.
+    fn fast_only(&self) -> PyResult<Self> {
+        self.with_deep_search(false)
+    }
+
+    /// A copy that reads only what was said, or was true, between two times, both included.
+    fn with_time_range(&self, start: Time, end: Time) -> PyResult<Self> {
+        self.with(|options| options.with_time_range(start.0, end.0))
+    }
+
+    /// A copy that reads what was true, and had been said, at a time.
+    fn with_as_of(&self, as_of: Time) -> PyResult<Self> {
+        self.with(|options| Ok(options.with_as_of(as_of.0)))
+    }
+
+    /// A copy that reads only facts of these types; an episode is of type note.
+    fn with_entity_types(&self, entity_types: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let types = self::entity_types(entity_types)?;
+        self.with(|options| options.with_entity_types(types))
+    }
+
+    /// A copy that gives facts, episodes or both.
+    fn with_include(&self, include: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let kinds = kinds(include)?;
+        self.with(|options| options.with_include(kinds))
+    }
+
+    /// A copy with another least score, from 0 to 1.
+    fn with_min_score(&self, min_score: Real) -> PyResult<Self> {
+        self.with(|options| options.with_min_score(min_score.0))
+    }
+
+    /// A copy that tells every signal, or not.
+    #[pyo3(signature = (explain=true))]
+    fn with_explain(&self, explain: bool) -> PyResult<Self> {
+        self.with(|options| Ok(options.with_explain(explain)))
+    }
+
+    /// Its fields as plain values, times as ISO 8601 text.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let range = self.inner.time_range().map(|(start, end)| (start.to_string(), end.to_string()));
+        Ok(dict_of!(py,
+            "limit" => self.limit(),
+            "use_vector_search" => self.use_vector_search(),
+            "use_text_search" => self.use_text_search(),
+            "deep_search" => self.deep_search(),
+            "time_range" => range,
+            "as_of" => self.inner.as_of().map(|time| time.to_string()),
+            "entity_types" => self.entity_types(py)?,
+            "include" => self.include(py)?,
+            "min_score" => self.min_score(),
+            "explain" => self.explain(),
+        ))
+    }
+
+    /// Makes options from what `to_dict()` gave.
+    #[staticmethod]
+    #[pyo3(name = "from_dict")]
+    fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let py = fields.py();
+        let fields = Fields::new("recall options", fields);
+        let time_range = match fields.optional("time_range")? {
+            Some(range) => {
+                let (start, end) = range.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+                let ends = Fields::new("time range", &dict_of!(py, "start" => start, "end" => end));
+                Some((Time(ends.time("start")?), Time(ends.time("end")?)))
+            }
+            None => None,
+        };
+        Self::new(
+            fields.optional("limit")?.map(|limit| limit.extract::<Whole>()).transpose()?,
+            fields.get("use_vector_search")?.extract()?,
+            fields.get("use_text_search")?.extract()?,
+            fields.get("deep_search")?.extract()?,
+            time_range,
+            fields.optional_time("as_of")?.map(Time),
+            fields.optional("entity_types")?.as_ref(),
+            Some(&fields.get("include")?),
+            fields.get("min_score")?.extract::<Real>()?,
+            fields.get("explain")?.extract()?,
+        )
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self.inner)
+    }
+
+    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let mut parts = Vec::new();
+        for (name, value) in self.to_dict(py)?.iter() {
+            parts.push(format!("{}={}", name.cast_into::<PyString>()?.to_str()?, value.repr()?.to_str()?));
+        }
+        Ok(format!("RecallOptions({})", parts.join(", ")))
+    }
+}

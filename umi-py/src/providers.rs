@@ -1,0 +1,300 @@
+//! Embedding providers and storage backends.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pyo3::{
+    buffer::PyBuffer,
+    exceptions::PyTypeError,
+    intern,
+    prelude::*,
+    types::{PyCFunction, PyDict, PyList, PyTuple},
+};
+use tokio::sync::oneshot;
+use umi_core::{Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend};
+
+use crate::{
+    convert::{Real, Text, Whole, shown, words},
+    error::{IntoPyResult, PythonError},
+    runtime::{Operation, awaiting_loop},
+};
+
+/// The most dimensions of a vector.
+const DIMENSIONS: usize = 65_536;
+
+/// What turns texts into vectors. Made through one of its subclasses.
+#[pyclass(frozen, subclass, module = "umi")]
+pub(crate) struct EmbeddingProvider {
+    pub(crate) inner: Arc<dyn Embedder>,
+}
+
+#[pymethods]
+impl EmbeddingProvider {
+    /// The model's name.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.inner.space().model
+    }
+
+    /// The number of dimensions of a vector.
+    #[getter]
+    fn dimensions(&self) -> usize {
+        self.inner.space().dimensions
+    }
+
+    /// Turns texts into vectors, in order. To be awaited.
+    fn embed(&self, texts: &Bound<'_, PyAny>) -> PyResult<Operation> {
+        let (embedder, texts) = (Arc::clone(&self.inner), words(texts)?);
+        Ok(Operation::new(async move { embedder.embed(&texts).await }, |py, vectors: Vec<Vec<f32>>| {
+            Ok(PyList::new(py, vectors)?.into_any().unbind())
+        }))
+    }
+
+    /// Turns texts into vectors, in order, and blocks meanwhile.
+    fn embed_sync(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.embed(texts)?.wait(py)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let space = slf.get().inner.space();
+        Ok(format!("{}(name={}, dimensions={})", slf.get_type().name()?, shown(&space.model), space.dimensions))
+    }
+}
+
+/// The default: a table of word vectors that ships with the package. English first; no network, no download.
+#[pyclass(frozen, extends = EmbeddingProvider, module = "umi")]
+pub(crate) struct StaticEmbeddingProvider;
+
+#[pymethods]
+impl StaticEmbeddingProvider {
+    #[new]
+    fn new(py: Python<'_>) -> PyClassInitializer<Self> {
+        let inner: Arc<dyn Embedder> = Arc::new(py.detach(StaticEmbedder::new));
+        PyClassInitializer::from(EmbeddingProvider { inner }).add_subclass(Self)
+    }
+}
+
+/// Vectors that depend on a seed and on the words of a text, for tests and simulations.
+#[pyclass(frozen, extends = EmbeddingProvider, module = "umi")]
+pub(crate) struct SimEmbeddingProvider;
+
+#[pymethods]
+impl SimEmbeddingProvider {
+    #[new]
+    #[pyo3(signature = (seed=Whole(0)), text_signature = "(seed=0)")]
+    fn new(seed: Whole) -> PyResult<PyClassInitializer<Self>> {
+        let seed = seed.size("seed")? as u64;
+        let inner: Arc<dyn Embedder> = Arc::new(SimEmbedder::new(seed));
+        Ok(PyClassInitializer::from(EmbeddingProvider { inner }).add_subclass(Self))
+    }
+}
+
+/// Vectors from a function of yours: `fn(texts: list[str]) -> list[list[float]]`, plain or async.
+///
+/// A plain function runs in a worker thread, never on the event loop; an async one runs on the loop that awaits the
+/// call, else on a loop of its own thread. Arrays are accepted. What it raises is the cause of the `EmbeddingError`.
+#[pyclass(frozen, extends = EmbeddingProvider, module = "umi")]
+pub(crate) struct CallableEmbeddingProvider;
+
+#[pymethods]
+impl CallableEmbeddingProvider {
+    #[new]
+    #[pyo3(signature = (r#fn, *, dimensions, name))]
+    fn new(r#fn: &Bound<'_, PyAny>, dimensions: Whole, name: Text) -> PyResult<PyClassInitializer<Self>> {
+        if !r#fn.is_callable() {
+            return Err(PyTypeError::new_err("fn is not callable"));
+        }
+        let dimensions = dimensions.size("dimensions")?;
+        if !(1..=DIMENSIONS).contains(&dimensions) {
+            return Err(Error::invalid_input(format!(
+                "dimensions is {dimensions}, it must lie between 1 and {DIMENSIONS}"
+            )))
+            .py();
+        }
+        if name.0.trim().is_empty() {
+            return Err(Error::invalid_input("the name of an embedder is empty")
+                .with_hint("name the model, because vectors of two models are never compared"))
+            .py();
+        }
+        let embedder = CallableEmbedder {
+            is_async: is_coroutine_function(r#fn)?,
+            function: r#fn.clone().unbind(),
+            space: EmbeddingSpace::new(name.0, dimensions, ""),
+        };
+        let inner: Arc<dyn Embedder> = Arc::new(embedder);
+        Ok(PyClassInitializer::from(EmbeddingProvider { inner }).add_subclass(Self))
+    }
+}
+
+fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = function.py();
+    let test = py.import(intern!(py, "inspect"))?.getattr(intern!(py, "iscoroutinefunction"))?;
+    Ok(test.call1((function,))?.extract::<bool>()?
+        || test.call1((function.getattr(intern!(py, "__call__"))?,))?.extract::<bool>()?)
+}
+
+struct CallableEmbedder {
+    function: Py<PyAny>,
+    is_async: bool,
+    space: EmbeddingSpace,
+}
+
+impl fmt::Debug for CallableEmbedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallableEmbedder").field("space", &self.space).finish_non_exhaustive()
+    }
+}
+
+impl CallableEmbedder {
+    async fn answer(&self, texts: &[String]) -> PyResult<Vec<Vec<f32>>> {
+        let (function, event_loop) = Python::attach(|py| (self.function.clone_ref(py), awaiting_loop(py)));
+        let answer = if self.is_async {
+            Python::attach(|py| function.call1(py, (PyList::new(py, texts)?,)))
+        } else {
+            let texts = texts.to_vec();
+            let call = move || Python::attach(|py| function.call1(py, (PyList::new(py, texts)?,)));
+            tokio::task::spawn_blocking(call)
+                .await
+                .map_err(|error| Error::internal("a call of a function did not end").with_source(error))
+                .py()?
+        }?;
+        let is_awaitable = Python::attach(|py| answer.bind(py).hasattr(intern!(py, "__await__")))?;
+        let answer = if is_awaitable { run(answer, event_loop).await? } else { answer };
+        Python::attach(|py| vectors(answer.bind(py)))
+    }
+}
+
+#[async_trait]
+impl Embedder for CallableEmbedder {
+    fn space(&self) -> &EmbeddingSpace {
+        &self.space
+    }
+
+    async fn embed(&self, texts: &[String]) -> umi_core::Result<Vec<Vec<f32>>> {
+        self.answer(texts).await.map_err(|error| {
+            Error::new(ErrorKind::Embedding, format!("embedder `{}` failed: {error}", self.space.model))
+                .with_source(PythonError::new(error))
+        })
+    }
+}
+
+/// Runs an awaitable on an event loop: the caller's, else the private one.
+async fn run(awaitable: Py<PyAny>, event_loop: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    let (sender, receiver) = oneshot::channel::<()>();
+    let running = Python::attach(|py| -> PyResult<_> {
+        let submit = py.import(intern!(py, "umi._loop"))?.getattr(intern!(py, "submit"))?;
+        let future = submit.call1((awaitable, event_loop))?;
+        let sender = Mutex::new(Some(sender));
+        let wake = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            if let Some(sender) = sender.lock().take() {
+                // nobody listens any more where the call was dropped
+                let _ = sender.send(());
+            }
+        };
+        future.call_method1(intern!(py, "add_done_callback"), (PyCFunction::new_closure(py, None, None, wake)?,))?;
+        Ok(Running { future: future.unbind() })
+    })?;
+    // an error says that the callback was dropped uncalled; the future's own result tells why
+    let _ = receiver.await;
+    Python::attach(|py| running.future.call_method1(py, intern!(py, "result"), (0,)))
+}
+
+/// A future of `concurrent.futures`, cancelled when nobody waits for it any more.
+struct Running {
+    future: Py<PyAny>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            if let Err(error) = self.future.call_method0(py, intern!(py, "cancel")) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
+}
+
+/// Reads rows of numbers: arrays through the buffer protocol, everything else as an iterable.
+fn vectors(rows: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<f32>>> {
+    rows.try_iter()?.map(|row| vector(&row?)).collect()
+}
+
+fn vector(row: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
+    let py = row.py();
+    if let Ok(buffer) = PyBuffer::<f32>::get(row) {
+        return buffer.to_vec(py);
+    }
+    if let Ok(buffer) = PyBuffer::<f64>::get(row) {
+        return Ok(buffer.to_vec(py)?.into_iter().map(|value| value as f32).collect());
+    }
+    row.try_iter()?.map(|value| Ok(value?.extract::<Real>()?.0 as f32)).collect()
+}
+
+/// A store in a folder: one SQLite database. Made with `connect()`; the folder is made when a memory is opened.
+#[pyclass(frozen, module = "umi")]
+pub(crate) struct SqliteStorageBackend {
+    inner: StorageBackend,
+    folder: String,
+}
+
+#[pymethods]
+impl SqliteStorageBackend {
+    /// Names the folder of a store.
+    #[staticmethod]
+    #[pyo3(signature = (path="./umi_memory".into()), text_signature = "(path='./umi_memory')")]
+    fn connect(path: PathBuf) -> Self {
+        Self { folder: path.to_string_lossy().into_owned(), inner: StorageBackend::sqlite(path) }
+    }
+
+    /// The folder.
+    #[getter]
+    fn path(&self) -> &str {
+        &self.folder
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+
+    fn __hash__(&self) -> u64 {
+        crate::convert::hash_of(&self.inner)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("SqliteStorageBackend({})", shown(&self.folder))
+    }
+}
+
+/// A store without a file, which lives as long as its handles.
+#[pyclass(frozen, module = "umi")]
+pub(crate) struct InMemoryStorageBackend;
+
+#[pymethods]
+impl InMemoryStorageBackend {
+    #[new]
+    fn new() -> Self {
+        Self
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "InMemoryStorageBackend()"
+    }
+}
+
+/// One of the backends, as an argument.
+pub(crate) struct Storage(pub(crate) StorageBackend);
+
+impl<'py> FromPyObject<'_, 'py> for Storage {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(backend) = value.cast::<SqliteStorageBackend>() {
+            return Ok(Self(backend.get().inner.clone()));
+        }
+        if value.is_instance_of::<InMemoryStorageBackend>() {
+            return Ok(Self(StorageBackend::in_memory()));
+        }
+        Err(PyTypeError::new_err("expected a storage backend, such as SqliteStorageBackend.connect(path)"))
+    }
+}
