@@ -291,8 +291,7 @@ mod tests {
     fn an_error_shows_message_and_hint_and_keeps_its_cause() {
         let error = Error::storage("cannot write `x`").with_hint("free some space").with_source(fmt::Error);
         assert_eq!(error.to_string(), "cannot write `x` (free some space)");
-        assert!(error.source().is_some());
-        assert!(error.clone().is_storage());
+        assert!(error.source().is_some() && error.is_storage());
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub struct Hit {
     pub kind: Kind,
     /// The absolute relevance, from 0 to 1.
     pub score: f64,
-    /// What the score and the rank were made of, in a fixed order.
+    /// What the rank was made of, in a fixed order: `lexical`, `vector` and `token`, each from 0 to 1, and `rank`. When
+    /// every signal is asked for, what is added to them stands before `rank`: `spread`, `session`, `role`, `speaker`,
+    /// `importance` and `wording`.
     pub signals: Vec<(&'static str, f64)>,
 }
 
@@ -88,7 +90,8 @@ pub struct IndexStats {
 /// Finds rows by words and vectors.
 #[async_trait]
 pub trait Index: Send + Sync + fmt::Debug {
-    /// The best rows, best first, after following the ledger up to its head; ties by id.
+    /// The best rows, best first, after following the ledger up to its head; of equal ones the larger id first, which
+    /// is the newer.
     async fn search(&self, ledger: &dyn Ledger, query: &SearchQuery) -> Result<Vec<Hit>>;
     /// The state of the index.
     fn stats(&self) -> IndexStats;

@@ -117,8 +117,8 @@ impl RandomIds {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
 fn entropy() -> ChaCha12Rng {
-    // `rand::make_rng` seeds from the operating system.
     rand::make_rng()
 }
 

@@ -48,6 +48,7 @@ impl<'py> FromPyObject<'_, 'py> for Text {
 }
 
 /// A borrowed [`Text`], for what is called most often.
+#[derive(Clone, Copy)]
 pub(crate) struct Str<'a>(pub(crate) &'a str);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Str<'a> {
@@ -57,7 +58,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Str<'a> {
         value
             .extract::<&'a str>()
             .map(Self)
-            .or_else(|_| Err(value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value))))
+            .map_err(|_| value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value)))
     }
 }
 

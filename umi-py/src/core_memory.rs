@@ -156,8 +156,8 @@ impl CoreMemory {
 
     /// Replaces a block. A label or importance of None keeps the old one; an empty label takes it away.
     ///
-    /// Raises InvalidInputError for an unknown type, a label over 64 bytes or an importance outside of 0 to 1, and
-    /// CapacityError when the block or the whole would be over its limit. Nothing has changed then.
+    /// Raises `InvalidInputError` for an unknown type, a label over 64 bytes or an importance outside of 0 to 1, and
+    /// `CapacityError` when the block or the whole would be over its limit. Nothing has changed then.
     #[pyo3(signature = (r#type, content, *, label=None, importance=None))]
     fn set_block(
         &self,

@@ -1,5 +1,8 @@
 //! The native module `umi._umi`: conversion, exceptions and the runtime of `umi-core` for Python. No logic.
 
+#![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
+#![expect(clippy::unused_self, reason = "a method of Python has its self")]
+
 mod config;
 mod convert;
 mod core_memory;

@@ -268,7 +268,7 @@ impl RecallOptions {
         entity_types=None, include=None, min_score=Real(0.0), explain=false
     ), text_signature = "(limit=None, use_vector_search=True, use_text_search=True, deep_search=None, \
         time_range=None, as_of=None, entity_types=None, include=('facts', 'episodes'), min_score=0.0, explain=False)")]
-    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "they are keywords in Python")]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         limit: Option<Whole>,
         use_vector_search: bool,
@@ -456,7 +456,7 @@ impl RecallOptions {
         let fields = Fields::new("recall options", fields);
         let time_range = match fields.optional("time_range")? {
             Some(range) => {
-                let (start, end) = range.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+                let (start, end) = (range.get_item(0)?, range.get_item(1)?);
                 let ends = Fields::new("time range", &dict_of!(py, "start" => start, "end" => end));
                 Some((Time(ends.time("start")?), Time(ends.time("end")?)))
             }

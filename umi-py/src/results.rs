@@ -38,8 +38,9 @@ impl Recalled {
         PyClassInitializer::from(Entity::from_core(recalled.entity)).add_subclass(own)
     }
 
-    fn own_part(&self) -> (Kind, f64, &[(String, f64)], Option<&str>, Option<&str>, core::Timestamp) {
-        (self.kind, self.score, &self.signals, self.role.as_deref(), self.speaker.as_deref(), self.at)
+    fn is_like(&self, other: &Self) -> bool {
+        (self.kind, self.score, self.at) == (other.kind, other.score, other.at)
+            && (&self.signals, &self.role, &self.speaker) == (&other.signals, &other.role, &other.speaker)
     }
 }
 
@@ -98,7 +99,7 @@ impl Recalled {
     }
 
     /// Its fields as plain values, times as ISO 8601 text.
-    fn to_dict<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+    fn to_dict(slf: PyRef<'_, Self>) -> PyResult<Bound<'_, PyDict>> {
         let py = slf.py();
         let fields = Entity::from_core(slf.as_super().to_core()).to_dictionary(py)?;
         let own = dict_of!(py,
@@ -138,7 +139,7 @@ impl Recalled {
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> bool {
         let (one, two) = (slf.get(), other.get());
-        one.own_part() == two.own_part() && {
+        one.is_like(two) && {
             let (one, two) = (slf.borrow().as_super().to_core(), other.borrow().as_super().to_core());
             one == two
         }
@@ -445,7 +446,7 @@ impl Job {
     }
 }
 
-fn failures<'py>(py: Python<'py>, failures: Vec<core::StepFailure>) -> PyResult<Bound<'py, PyList>> {
+fn failures(py: Python<'_>, failures: Vec<core::StepFailure>) -> PyResult<Bound<'_, PyList>> {
     let list = PyList::empty(py);
     for failure in failures {
         let job = failure.job_id.map(|id| id.to_string());

@@ -75,7 +75,7 @@ impl WorkingMemory {
 
     /// Writes a value. `ttl_secs` None is the default time to live, `math.inf` none.
     ///
-    /// Raises InvalidInputError for a bad key or time to live and CapacityError when it does not fit; nothing has
+    /// Raises `InvalidInputError` for a bad key or time to live and `CapacityError` when it does not fit; nothing has
     /// changed then.
     #[pyo3(signature = (key, value, ttl_secs=None))]
     fn set(&self, key: Str<'_>, value: &[u8], ttl_secs: Option<Real>) -> PyResult<()> {

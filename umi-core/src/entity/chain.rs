@@ -123,10 +123,10 @@ mod tests {
         ) {
             let facts: Vec<(i64, u8)> = facts.into_iter().collect();
             let arrive = |order: &[usize]| -> Vec<Sighting> {
-                order.iter().enumerate().map(|(seq, &index)| said(seq as i64 + 1, facts[index].0, facts[index].1)).collect()
+                (1..).zip(order).map(|(seq, &index)| said(seq, facts[index].0, facts[index].1)).collect()
             };
             let sorted: Vec<usize> = (0..facts.len()).collect();
-            let mut other = sorted.clone();
+            let mut other: Vec<usize> = (0..facts.len()).collect();
             other.rotate_left(shuffled.index(facts.len()));
             for index in 0..other.len() {
                 let swap = (index * step) % other.len();
@@ -140,7 +140,7 @@ mod tests {
             facts in prop::collection::vec((0_i64..50, 0_u8..3), 0..20),
         ) {
             let sightings: Vec<Sighting> =
-                facts.iter().enumerate().map(|(seq, &(at, content))| said(seq as i64 + 1, at, content)).collect();
+                (1..).zip(&facts).map(|(seq, &(at, content))| said(seq, at, content)).collect();
             let spans = chain(&sightings);
             for pair in spans.windows(2) {
                 prop_assert_eq!(pair[0].valid_to, Some(pair[1].valid_from));

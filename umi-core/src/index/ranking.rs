@@ -95,6 +95,21 @@ impl Range {
         self.high = self.high.max(value);
     }
 
+    /// Takes many values in: in lanes, so that the compiler can use vector instructions.
+    pub(crate) fn include_all(&mut self, values: &[f32]) {
+        let (lanes, rest) = values.as_chunks::<8>();
+        let (mut low, mut high) = ([self.low; 8], [self.high; 8]);
+        for lane in lanes {
+            for ((low, high), value) in low.iter_mut().zip(&mut high).zip(lane) {
+                *low = if value < low { *value } else { *low };
+                *high = if value > high { *value } else { *high };
+            }
+        }
+        self.low = low.into_iter().fold(self.low, f32::min);
+        self.high = high.into_iter().fold(self.high, f32::max);
+        rest.iter().for_each(|&value| self.include(value));
+    }
+
     /// A value's place in the range, from 0 to 1; 0 where the range is a point.
     pub(crate) fn scale(&self, value: f32) -> f32 {
         let width = self.high - self.low;
@@ -187,24 +202,24 @@ pub(crate) fn spread(turns: &[Turn], out: &mut Vec<f32>) {
     }
 }
 
-/// What a session's best turns add to each of its turns.
-pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>, mean: f32) -> f32 {
+/// What a session's best turns add to each of its turns, before [`SESSION_WEIGHT`] times the mean of all items is taken
+/// off.
+pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>) -> f32 {
     let mut best = [f32::NEG_INFINITY; SESSION_BEST];
     let mut count = 0;
-    for value in values {
+    for mut value in values {
         count += 1;
-        let mut value = value;
-        for place in &mut best {
-            if value > *place {
-                std::mem::swap(place, &mut value);
+        // Most are below the three best so far.
+        if value > best[SESSION_BEST - 1] {
+            for place in &mut best {
+                if value > *place {
+                    std::mem::swap(place, &mut value);
+                }
             }
         }
     }
     let taken = count.min(SESSION_BEST);
-    if taken == 0 {
-        return 0.0;
-    }
-    SESSION_WEIGHT * (best[..taken].iter().sum::<f32>() / taken as f32 - mean)
+    if taken == 0 { 0.0 } else { SESSION_WEIGHT * best[..taken].iter().sum::<f32>() / taken as f32 }
 }
 
 /// The absolute relevance of an item, from 0 to 1: its cosine, the share of the question's terms (by weight) that it
@@ -247,9 +262,9 @@ mod tests {
 
     #[test]
     fn a_session_is_worth_its_best_three() {
-        assert!((session_bonus([1.0, 4.0, 3.0, 2.0], 1.0) - 0.6).abs() < 1e-6);
-        assert!((session_bonus([2.0], 1.0) - 0.3).abs() < 1e-6);
-        assert_eq!(session_bonus([], 1.0).to_bits(), 0.0_f32.to_bits());
+        assert!((session_bonus([1.0, 4.0, 3.0, 2.0]) - 0.9).abs() < 1e-6);
+        assert!((session_bonus([2.0]) - 0.6).abs() < 1e-6);
+        assert_eq!(session_bonus([]).to_bits(), 0.0_f32.to_bits());
     }
 
     #[test]
@@ -266,6 +281,12 @@ mod tests {
         let mut range = Range::EMPTY;
         [-1.0, 3.0].into_iter().for_each(|value| range.include(value));
         assert!((range.scale(1.0) - 0.5).abs() < 1e-6);
+        let mut many = Range::EMPTY;
+        many.include_all(&(0..21).map(|value| value as f32).collect::<Vec<_>>());
+        assert!((many.scale(10.0) - 0.5).abs() < 1e-6);
+        let mut few = Range::EMPTY;
+        few.include_all(&[-1.0, 1.0]);
+        assert!((few.scale(0.0) - 0.5).abs() < 1e-6);
         let mut flat = Range::EMPTY;
         flat.include(0.7);
         assert!(flat.scale(0.7).abs() < 1e-9);

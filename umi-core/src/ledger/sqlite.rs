@@ -171,7 +171,9 @@ impl Drop for SqliteLedger {
             std::mem::forget(parts);
             return;
         }
-        if let Some(thread) = parts.writer.abandon()
+        let Parts { writer, readers, .. } = parts;
+        drop(readers); // the writer's connection is the last, and empties the WAL
+        if let Some(thread) = writer.abandon()
             && thread.join().is_err()
         {
             tracing::error!("the thread that writes panicked");
@@ -405,7 +407,7 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Worked> {
         let scope = scope.clone();
-        let change = Change { key: key.to_owned(), change, ttl, now };
+        let change = Change { key: key.to_owned(), what: change, ttl, now };
         self.write(ROW_BYTES, move |write| working::change(write, &scope, &limits, change)).await
     }
 

@@ -23,7 +23,14 @@ const CACHED: usize = 256;
 /// Core memories as they were read, each with the `seq` of the last change of any core block at that time.
 #[derive(Debug, Default)]
 pub(super) struct CoreCache {
-    entries: Mutex<HashMap<(String, String), (i64, CoreLimits, CoreMemory)>>,
+    entries: Mutex<HashMap<(String, String), Cached>>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    changed: i64,
+    limits: CoreLimits,
+    core: CoreMemory,
 }
 
 impl CoreCache {
@@ -32,18 +39,18 @@ impl CoreCache {
         let (user, agent) = owner(scope);
         let changed: i64 = connection.prepare_cached("SELECT core FROM counter")?.query_row((), |row| row.get(0))?;
         let key = (user.to_owned(), agent.to_owned());
-        if let Some((seen, of, core)) = self.entries.lock().get(&key)
-            && *seen == changed
-            && *of == limits
+        if let Some(cached) = self.entries.lock().get(&key)
+            && cached.changed == changed
+            && cached.limits == limits
         {
-            return Ok(core.clone());
+            return Ok(cached.core.clone());
         }
         let core = load(connection, scope, limits)?;
         let mut entries = self.entries.lock();
         if entries.len() >= CACHED && !entries.contains_key(&key) {
             entries.clear();
         }
-        entries.insert(key, (changed, limits, core.clone()));
+        entries.insert(key, Cached { changed, limits, core: core.clone() });
         Ok(core)
     }
 }

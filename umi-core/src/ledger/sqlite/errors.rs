@@ -92,10 +92,7 @@ fn read_only_errno(database: &Path) -> i32 {
 }
 
 fn open_errno(database: &Path) -> i32 {
-    let error = match std::fs::metadata(database) {
-        Err(error) => error,
-        Ok(_) => return EACCES,
-    };
+    let Err(error) = std::fs::metadata(database) else { return EACCES };
     error.raw_os_error().unwrap_or(EACCES)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ToSql, named_params};
+use rusqlite::{Connection, Row, ToSql, named_params};
 use uuid::Uuid;
 
 use super::{
@@ -54,11 +54,12 @@ struct Saying {
     version: Option<i64>,
 }
 
+fn saying(row: &Row<'_>) -> rusqlite::Result<Saying> {
+    Ok(Saying { key: row.get(0)?, slot: row.get(1)?, version: row.get(2)? })
+}
+
 fn sayings(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Stored<Vec<Saying>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let found =
-        statement.query_map(values, |row| Ok(Saying { key: row.get(0)?, slot: row.get(1)?, version: row.get(2)? }))?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+    Ok(connection.prepare_cached(sql)?.query_map(values, saying)?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Removes sayings and computes their slots again. Gives how many versions are gone.
@@ -106,7 +107,11 @@ pub(super) fn forget_scope(write: &mut Write<'_>, scope: &Scope, now: Timestamp)
     let (user, agent, session) = scope.bound();
     let connection = write.connection;
     let bound = named_params! { ":user": user, ":agent": agent, ":session": session };
-    let mut removed = 0;
+    // Sayings first, so that each chain is computed once.
+    let sql = format!("SELECT sighting, slot, version FROM sightings WHERE {SCOPE_PREDICATE} ORDER BY seq");
+    let said: Vec<Saying> =
+        connection.prepare_cached(&sql)?.query_map(bound, saying)?.collect::<rusqlite::Result<_>>()?;
+    let mut removed = remove_sayings(write, &said, now)?;
     let episodes: Vec<i64> = connection
         .prepare_cached(&format!("SELECT episode FROM episodes WHERE {SCOPE_PREDICATE} ORDER BY seq"))?
         .query_map(bound, |row| row.get(0))?
@@ -114,12 +119,6 @@ pub(super) fn forget_scope(write: &mut Write<'_>, scope: &Scope, now: Timestamp)
     for episode in episodes {
         removed += 1 + forget_episode(write, episode, now)?;
     }
-    let sql = format!("SELECT sighting, slot, version FROM sightings WHERE {SCOPE_PREDICATE} ORDER BY seq");
-    let said: Vec<Saying> = connection
-        .prepare_cached(&sql)?
-        .query_map(bound, |row| Ok(Saying { key: row.get(0)?, slot: row.get(1)?, version: row.get(2)? }))?
-        .collect::<rusqlite::Result<_>>()?;
-    removed += remove_sayings(write, &said, now)?;
     connection.prepare_cached(&format!("DELETE FROM working WHERE {SCOPE_PREDICATE}"))?.execute(bound)?;
     // Core memory belongs to (user, agent): a session has none of its own.
     if session.is_none() {

@@ -11,7 +11,7 @@ use super::{
     rows::{self, micros},
 };
 use crate::{
-    entity::{Entity, EvolutionRelation},
+    entity::{Entity, EntityType, EvolutionRelation},
     ledger::FactFilter,
     scope::{SCOPE_PREDICATE, Scope},
 };
@@ -134,7 +134,7 @@ pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) 
     let found = statement.query_map(
         named_params! {
             ":user": user, ":agent": agent, ":session": session, ":at": filter.valid_at.map(micros),
-            ":type": filter.entity_type.map(|kind| kind.as_str()), ":limit": rows::number(filter.limit),
+            ":type": filter.entity_type.map(EntityType::as_str), ":limit": rows::number(filter.limit),
             ":offset": rows::number(filter.offset),
         },
         rows::version,

@@ -11,7 +11,8 @@ pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"umi1");
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
 /// The version that this build reads and writes.
-pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+pub(super) const VERSION: i32 = 1;
+const _: () = assert!(MIGRATIONS.len() == VERSION as usize);
 
 /// The version of a connection's store; 0 for an empty file.
 pub(super) fn version(connection: &Connection) -> Stored<i32> {

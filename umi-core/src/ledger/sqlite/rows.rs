@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use rusqlite::{Row, types::Type};
+use rusqlite::{Row, RowIndex, types::Type};
 use uuid::Uuid;
 
 use crate::{
@@ -26,42 +26,44 @@ pub(super) fn text(id: Uuid) -> String {
 }
 
 /// Reads a text column as the value that it names.
-pub(super) fn parsed<T>(row: &Row<'_>, column: &str) -> Read<T>
+pub(super) fn parsed<T>(row: &Row<'_>, column: impl RowIndex) -> Read<T>
 where
     T: FromStr,
     T::Err: std::error::Error + Send + Sync + 'static,
 {
-    let index = row.as_ref().column_index(column)?;
+    let index = column.idx(row.as_ref())?;
     let found = row.get_ref(index)?.as_str()?;
     found.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error)))
 }
 
 /// Reads a time.
-pub(super) fn time(row: &Row<'_>, column: &str) -> Read<Timestamp> {
-    let index = row.as_ref().column_index(column)?;
+pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> Read<Timestamp> {
+    let index = column.idx(row.as_ref())?;
     Timestamp::from_microsecond(row.get(index)?)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Integer, Box::new(error)))
 }
 
 /// Reads a time that may be missing.
-pub(super) fn maybe_time(row: &Row<'_>, column: &str) -> Read<Option<Timestamp>> {
-    match row.get::<_, Option<i64>>(column)? {
+pub(super) fn maybe_time(row: &Row<'_>, column: impl RowIndex) -> Read<Option<Timestamp>> {
+    let index = column.idx(row.as_ref())?;
+    match row.get::<_, Option<i64>>(index)? {
         None => Ok(None),
-        Some(_) => time(row, column).map(Some),
+        Some(_) => time(row, index).map(Some),
     }
 }
 
 /// Reads an id that may be missing.
-pub(super) fn maybe_id(row: &Row<'_>, column: &str) -> Read<Option<Uuid>> {
-    match row.get::<_, Option<String>>(column)? {
+pub(super) fn maybe_id(row: &Row<'_>, column: impl RowIndex) -> Read<Option<Uuid>> {
+    let index = column.idx(row.as_ref())?;
+    match row.get_ref(index)?.as_str_or_null()? {
         None => Ok(None),
-        Some(_) => parsed(row, column).map(Some),
+        Some(_) => parsed(row, index).map(Some),
     }
 }
 
 /// Reads metadata, which was checked when it was written.
-pub(super) fn metadata(row: &Row<'_>, column: &str) -> Read<Metadata> {
-    let index = row.as_ref().column_index(column)?;
+pub(super) fn metadata(row: &Row<'_>, column: impl RowIndex) -> Read<Metadata> {
+    let index = column.idx(row.as_ref())?;
     let json = row.get_ref(index)?.as_str()?;
     if json == "{}" {
         return Ok(Metadata::default());
@@ -70,11 +72,11 @@ pub(super) fn metadata(row: &Row<'_>, column: &str) -> Read<Metadata> {
 }
 
 /// Reads a user, agent or session.
-pub(super) fn named(row: &Row<'_>, column: &str) -> Read<Option<String>> {
+pub(super) fn named(row: &Row<'_>, column: impl RowIndex) -> Read<Option<String>> {
     Ok(restored(row.get(column)?))
 }
 
-/// The columns that [`episode`] reads.
+/// The columns that [`episode`] reads, by their places: a search by name costs more than the rest of a row.
 pub(super) const EPISODE: &str = "episodes.id, episodes.text, episodes.role, episodes.name, episodes.at, \
      episodes.recorded_at, episodes.user, episodes.agent, episodes.session, episodes.source, episodes.metadata, \
      episodes.importance";
@@ -82,22 +84,22 @@ pub(super) const EPISODE: &str = "episodes.id, episodes.text, episodes.role, epi
 /// Reads an episode.
 pub(super) fn episode(row: &Row<'_>) -> Read<Episode> {
     Ok(Episode {
-        id: parsed(row, "id")?,
-        text: row.get("text")?,
-        role: row.get("role")?,
-        name: row.get("name")?,
-        at: time(row, "at")?,
-        recorded_at: time(row, "recorded_at")?,
-        user: named(row, "user")?,
-        agent: named(row, "agent")?,
-        session: named(row, "session")?,
-        source: row.get("source")?,
-        metadata: metadata(row, "metadata")?,
-        importance: row.get("importance")?,
+        id: parsed(row, 0)?,
+        text: row.get(1)?,
+        role: row.get(2)?,
+        name: row.get(3)?,
+        at: time(row, 4)?,
+        recorded_at: time(row, 5)?,
+        user: named(row, 6)?,
+        agent: named(row, 7)?,
+        session: named(row, 8)?,
+        source: row.get(9)?,
+        metadata: metadata(row, 10)?,
+        importance: row.get(11)?,
     })
 }
 
-/// The columns that [`version`] reads.
+/// The columns that [`version`] reads, by their places.
 pub(super) const VERSION: &str = "versions.id, versions.type, versions.name, versions.attribute, versions.content, \
      versions.metadata, versions.confidence, versions.importance, versions.event_time, versions.document_time, \
      versions.source, versions.valid_from, versions.valid_to, versions.last_seen, versions.recorded_at, \
@@ -106,30 +108,30 @@ pub(super) const VERSION: &str = "versions.id, versions.type, versions.name, ver
 /// Reads a version of a fact.
 pub(super) fn version(row: &Row<'_>) -> Read<Entity> {
     Ok(Entity {
-        id: parsed(row, "id")?,
-        entity_type: parsed(row, "type")?,
-        name: row.get("name")?,
-        attribute: row.get("attribute")?,
-        content: row.get("content")?,
-        metadata: metadata(row, "metadata")?,
-        confidence: row.get("confidence")?,
-        importance: row.get("importance")?,
-        event_time: maybe_time(row, "event_time")?,
-        document_time: maybe_time(row, "document_time")?,
-        source: row.get("source")?,
-        valid_from: time(row, "valid_from")?,
-        valid_to: maybe_time(row, "valid_to")?,
-        last_seen: time(row, "last_seen")?,
-        recorded_at: time(row, "recorded_at")?,
-        updated_at: time(row, "updated_at")?,
-        episode_id: maybe_id(row, "episode_id")?,
-        user: named(row, "user")?,
-        agent: named(row, "agent")?,
-        session: named(row, "session")?,
+        id: parsed(row, 0)?,
+        entity_type: parsed(row, 1)?,
+        name: row.get(2)?,
+        attribute: row.get(3)?,
+        content: row.get(4)?,
+        metadata: metadata(row, 5)?,
+        confidence: row.get(6)?,
+        importance: row.get(7)?,
+        event_time: maybe_time(row, 8)?,
+        document_time: maybe_time(row, 9)?,
+        source: row.get(10)?,
+        valid_from: time(row, 11)?,
+        valid_to: maybe_time(row, 12)?,
+        last_seen: time(row, 13)?,
+        recorded_at: time(row, 14)?,
+        updated_at: time(row, 15)?,
+        episode_id: maybe_id(row, 16)?,
+        user: named(row, 17)?,
+        agent: named(row, 18)?,
+        session: named(row, 19)?,
     })
 }
 
-/// The columns that [`sighting`] reads, of `sightings JOIN slots USING (slot)`.
+/// The columns that [`sighting`] reads, in the places of [`VERSION`], of `sightings JOIN slots USING (slot)`.
 pub(super) const SIGHTING: &str = "sightings.id, slots.type, sightings.name, sightings.attribute, sightings.content, \
      sightings.metadata, sightings.confidence, sightings.importance, sightings.event_time, sightings.document_time, \
      sightings.source, sightings.valid_from, NULL AS valid_to, sightings.valid_from AS last_seen, \
@@ -141,20 +143,20 @@ pub(super) fn sighting(row: &Row<'_>) -> Read<Entity> {
     version(row)
 }
 
-/// The columns that [`evolution`] reads, of `evolutions` joined with its two versions as `first` and `second`.
+/// The columns that [`evolution`] reads, by their places, of `evolutions` joined with its two versions as `first` and `second`.
 pub(super) const EVOLUTION: &str = "evolutions.id, first.id AS source_id, second.id AS target_id, evolutions.type, \
      evolutions.reason, evolutions.confidence, evolutions.created_at";
 
 /// Reads a relation.
 pub(super) fn evolution(row: &Row<'_>) -> Read<EvolutionRelation> {
     Ok(EvolutionRelation {
-        id: parsed(row, "id")?,
-        source_id: row.get("source_id")?,
-        target_id: row.get("target_id")?,
-        evolution_type: parsed(row, "type")?,
-        reason: row.get("reason")?,
-        confidence: row.get("confidence")?,
-        created_at: time(row, "created_at")?,
+        id: parsed(row, 0)?,
+        source_id: row.get(1)?,
+        target_id: row.get(2)?,
+        evolution_type: parsed(row, 3)?,
+        reason: row.get(4)?,
+        confidence: row.get(5)?,
+        created_at: time(row, 6)?,
     })
 }
 

@@ -8,7 +8,7 @@ use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
     error::{Error, ErrorKind},
-    ledger::{Owner, OwnerText, OwnerVectors, Piece},
+    ledger::{JobKind, Owner, OwnerText, OwnerVectors, Piece},
 };
 
 /// The internal key of a space.
@@ -302,9 +302,18 @@ impl NewJob<'_> {
             .connection
             .prepare_cached(
                 "INSERT INTO jobs (id, kind, user, agent, session, episode, sighting, attempts, created_at) \
-                 VALUES (?1, 'embed', ?2, ?3, ?4, ?5, ?6, 0, ?7)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)",
             )?
-            .execute((rows::text(self.id), self.user, self.agent, self.session, episode, sighting, self.created_at))?;
+            .execute((
+                rows::text(self.id),
+                JobKind::Embed.as_str(),
+                self.user,
+                self.agent,
+                self.session,
+                episode,
+                sighting,
+                self.created_at,
+            ))?;
         Ok(())
     }
 }

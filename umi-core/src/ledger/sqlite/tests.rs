@@ -123,7 +123,7 @@ async fn a_purge_leaves_no_byte_of_what_was_forgotten() {
     for (name, bytes) in bytes_of(folder.path()) {
         for found in bytes.windows(12).filter(|window| window.starts_with(b"canary-")) {
             let number: u128 = std::str::from_utf8(&found[7..]).unwrap().parse().unwrap();
-            assert!(number % 3 == 0, "canary {number} in {name}");
+            assert!(number.is_multiple_of(3), "canary {number} in {name}");
         }
     }
     assert_eq!(ledger.count(&Scope::new(), at(99)).await.unwrap(), 200);
@@ -272,4 +272,41 @@ async fn several_processes_open_a_new_store_and_write_it_together() {
     assert_eq!(ledger.count(&Scope::new(), at(99)).await.unwrap(), 300);
     assert_eq!(ledger.head().unwrap(), 300);
     assert!(ledger.check().await.unwrap().problems.is_empty());
+}
+
+/// Not a test: the child of [`a_writer_that_holds_on_is_waited_for_until_the_deadline`].
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn child_holds_the_lock() {
+    use std::io::{Read, Write};
+    let lock = WriterLock::open(&std::env::current_dir().unwrap(), LOCK_DEADLINE).unwrap();
+    let _held = lock.acquire(&AtomicBool::new(false)).unwrap();
+    std::io::stderr().write_all(b"held").unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[tokio::test]
+async fn a_writer_that_holds_on_is_waited_for_until_the_deadline() {
+    use std::{io::Read, process::Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = SqliteLedger::open_with(folder.path(), Duration::from_millis(50)).unwrap();
+    ledger.append(&space(), vec![episode(1, "before")]).await.unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ledger::sqlite::tests::child_holds_the_lock", "--ignored", "--nocapture"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = [0; 4];
+    child.stderr.as_mut().unwrap().read_exact(&mut told).unwrap();
+    assert_eq!(&told, b"held");
+    let error = ledger.append(&space(), vec![episode(2, "refused")]).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::StoreLocked, true));
+    assert_eq!(ledger.count(&Scope::new(), at(99)).await.unwrap(), 1, "reads go on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ledger.append(&space(), vec![episode(3, "after")]).await.unwrap();
+    assert_eq!(ledger.count(&Scope::new(), at(99)).await.unwrap(), 2);
 }

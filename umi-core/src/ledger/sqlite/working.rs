@@ -69,21 +69,21 @@ pub(super) fn usage(connection: &Connection, scope: &Scope, now: Timestamp) -> S
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) key: String,
-    pub(super) change: WorkingChange,
+    pub(super) what: WorkingChange,
     pub(super) ttl: Option<TimeToLive>,
     pub(super) now: Timestamp,
 }
 
 /// Changes one key within the limits.
 pub(super) fn change(write: &Write<'_>, scope: &Scope, limits: &WorkingLimits, change: Change) -> Stored<Worked> {
-    let Change { key, change, ttl, now } = change;
+    let Change { key, what, ttl, now } = change;
     working_memory::check_key(limits, &key)?;
     if let Some(ttl) = ttl {
         ttl.check()?;
     }
     let old = get(write.connection, scope, &key, now)?;
-    let is_set = matches!(change, WorkingChange::Set(_));
-    let (value, worked) = match (change, &old) {
+    let is_set = matches!(what, WorkingChange::Set(_));
+    let (value, worked) = match (what, &old) {
         (WorkingChange::Set(value), _) => (value, Worked::Done),
         (WorkingChange::Increment(delta), old) => {
             let number = old.as_ref().map_or(Ok(0), |old| working_memory::parse_number(&old.value))?;

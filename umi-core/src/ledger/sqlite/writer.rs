@@ -198,7 +198,10 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
         let held = match store.lock.as_ref().map(|lock| lock.acquire(stop)).transpose() {
             Ok(held) => held,
             Err(error) => {
-                first.answer(Some(error));
+                // Those that wait have waited as long.
+                for request in std::iter::once(first).chain(requests.try_iter()) {
+                    request.answer(Some(error.clone()));
+                }
                 continue;
             }
         };

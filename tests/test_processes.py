@@ -1,0 +1,184 @@
+"""Kills, two processes on one store, forks, and the end of the interpreter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from umi import ForkedError, Memory, uuid7
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WRITER = """
+import sys
+from umi import Memory
+memory = Memory.open(sys.argv[1], user="alice")
+for number in range(100_000):
+    memory.remember_sync(f"turn {number}")
+    print(number, flush=True)
+"""
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+def test_every_acknowledged_row_survives_a_kill(tmp_path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    acknowledged = -1
+    for line in writer.stdout:
+        acknowledged = int(line)
+        if acknowledged >= 50:
+            writer.kill()
+            break
+    for line in writer.stdout:
+        acknowledged = int(line)
+    assert writer.wait() == -signal.SIGKILL
+    writer.stdout.close()
+    with Memory.open(tmp_path, user="alice") as memory:
+        texts = [episode.text for episode in memory.episodes_sync(limit=1000)]
+        assert texts[: acknowledged + 1] == [f"turn {number}" for number in range(acknowledged + 1)]
+        assert len(texts) <= acknowledged + 2
+        assert memory.check_sync()["ok"]
+        assert memory.recall_sync(f"turn {acknowledged}")
+
+
+def test_two_processes_on_one_store(tmp_path: Path) -> None:
+    code = """
+import sys
+from umi import Memory
+with Memory.open(sys.argv[1], user="alice") as memory:
+    assert memory.recall_sync("kiln")[0].content == "The kiln came from Utrecht."
+    memory.remember_sync("The oven came from Delft.")
+    memory.core.set_block("facts", "two ovens")
+    memory.forget_sync(sys.argv[2])
+"""
+    with Memory.open(tmp_path, user="alice") as memory:
+        said = memory.remember_sync("The kiln came from Utrecht.").episode_ids[0]
+        assert "oven" not in repr(memory.recall_sync("oven"))
+        done = run(code, str(tmp_path), said)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert memory.recall_sync("oven")[0].content == "The oven came from Delft."
+        assert memory.core.get_block("facts") == "two ovens"
+        assert memory.get_sync(said) is None
+        assert all(hit.id != said for hit in memory.recall_sync("kiln"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from umi import ForkedError, Memory, StaticEmbeddingProvider, uuid7
+memory = Memory.open(sys.argv[1], user="alice")
+memory.remember_sync("before the fork")
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    try:
+        memory.count_sync()
+    except ForkedError as error:
+        print("refused", error.hint)
+    assert "forked" in repr(memory)
+    with memory:  # leaving it closes nothing
+        pass
+    other = Memory.open(sys.argv[1], user="alice")
+    other.remember_sync("in the child")
+    print("child", other.count_sync())
+    del memory
+    os.write(write, uuid7().encode())
+    other.close_sync()
+    sys.exit(0)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0, status
+assert os.read(read, 36).decode() != uuid7()
+memory.remember_sync("after the fork")
+print("parent", memory.count_sync())
+"""
+    done = run(code, str(tmp_path))
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert sorted(line.split(" (")[0] for line in done.stdout.splitlines()) == [
+        "child 2",
+        "parent 3",
+        "refused open the store again in the child",
+    ]
+
+
+def test_the_interpreter_ends_with_work_under_way(tmp_path: Path) -> None:
+    code = """
+import sys, threading
+from umi import CallableEmbeddingProvider, Memory, RememberOptions
+started = threading.Event()
+def embed(texts):
+    started.set()
+    return [[1.0, 0.0] for _ in texts]
+memory = Memory.open(sys.argv[1], embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine"))
+memory.remember_sync("left open", RememberOptions(wait="durable"))
+started.wait(20)
+"""
+    done = run(code, str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unawaited_call_and_a_stopped_loop(tmp_path: Path) -> None:
+    code = """
+import asyncio, sys
+from umi import CallableEmbeddingProvider, Memory
+async def embed(texts):
+    await asyncio.Event().wait()
+async def main():
+    memory = Memory.open(sys.argv[1], embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine"))
+    task = asyncio.ensure_future(memory.remember("never embedded"))
+    while not await memory.count():
+        await asyncio.sleep(0)
+asyncio.run(main())
+"""
+    done = run(code, str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interrupt_from_the_keyboard_ends_a_blocking_call(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys, threading
+from umi import CallableEmbeddingProvider, Memory
+entered, never = threading.Event(), threading.Event()
+def embed(texts):
+    entered.set()
+    never.wait()
+    return []
+threading.Thread(target=lambda: (entered.wait(), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
+memory = Memory.open(sys.argv[1], embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine"))
+try:
+    memory.remember_sync("interrupted")
+except KeyboardInterrupt:
+    print("interrupted", memory.count_sync())
+never.set()
+"""
+    done = run(code, str(tmp_path))
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted 1\n", "", 0)
+
+
+def test_importing_is_light() -> None:
+    code = """
+import sys
+import umi
+heavy = {"asyncio", "dataclasses", "inspect", "concurrent.futures"} & set(sys.modules)
+assert not heavy, heavy
+assert {name.split(".")[0] for name in sys.modules if name.startswith("numpy")} == set()
+"""
+    done = run(code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_this_process_was_not_forked() -> None:
+    assert issubclass(ForkedError, RuntimeError)
+    assert uuid7() != uuid7()
