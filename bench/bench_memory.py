@@ -279,7 +279,7 @@ def measure_many_users(report: Report, folder: Path) -> None:
 
 def fill_core(set_block: Callable[[str, str], Any]) -> None:
     """Fill core memory with six blocks of 32 KiB in all, with what has to be escaped in it."""
-    text = Conversation(2).text(2_000).replace(" and ", " & ").encode()[: 32 * 1024 // len(BLOCKS)].decode()
+    text = Conversation(2).text(2_000).replace(" school ", " <A & B> ").encode()[: 32 * 1024 // len(BLOCKS)].decode()
     for block in BLOCKS:
         set_block(block, text)
 
