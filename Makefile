@@ -178,7 +178,7 @@ eval: ## print the quality of recall on a file of conversations: make eval FILE=
 .PHONY: weights
 weights: ## try other weights of the ranking, leaving one conversation out: make weights FILE=conversations.json
 	@$(REQUIRE_FILE)
-	$(MAKE) --no-print-directory $(RELEASE_VENV)/.tools
+	$(MAKE) --no-print-directory --silent $(RELEASE_VENV)/.tools
 	$(RELEASE_VENV)/bin/python bench/choose_weights.py "$(FILE)"
 
 # A folder for the wheel alone, so that nothing else is ever measured.
