@@ -129,6 +129,24 @@ started.wait(20)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_interpreter_ends_though_an_embedder_hangs(tmp_path: Path) -> None:
+    code = """
+import sys, threading
+from umi import CallableEmbeddingProvider, Memory, RememberOptions
+started = threading.Event()
+def embed(texts):
+    started.set()
+    threading.Event().wait()
+memory = Memory.open(sys.argv[1], embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine"))
+memory.remember_sync("kept", RememberOptions(wait="durable"))
+started.wait(20)
+"""
+    done = run(code, str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    with Memory.open(tmp_path, embedder=None, reembed=True) as memory:
+        assert memory.count_sync() == 1
+
+
 def test_an_unawaited_call_and_a_stopped_loop(tmp_path: Path) -> None:
     code = """
 import asyncio, sys

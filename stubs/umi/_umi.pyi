@@ -28,11 +28,11 @@ class Operation(Generic[_T]):
 
     def start(self) -> Future[_T]:
         """Begins on the worker threads and gives a future of the running event loop; cancelling it drops the call."""
-    def wait(self) -> _T:
-        """Blocks until it is done, without holding the interpreter."""
+    def wait(self, timeout: timedelta | None = None) -> _T:
+        """Blocks until it is done, without holding the interpreter; raises `TimeoutError` after `timeout`."""
     def __await__(self) -> Generator[Any, None, _T]: ...
     @classmethod
-    def __class_getitem__(cls, key: Any, /) -> GenericAlias: ...
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 
 @final
 class Block:
@@ -80,8 +80,8 @@ class CoreMemory:
     def set_block(self, type: str, content: str, *, label: str | None = None, importance: float | None = None) -> None:
         """Replaces a block. A label or importance of None keeps the old one; an empty label takes it away.
 
-        Raises InvalidInputError for an unknown type, a label over 64 bytes or an importance outside of 0 to 1, and
-        CapacityError when the block or the whole would be over its limit. Nothing has changed then.
+        Raises `InvalidInputError` for an unknown type, a label over 64 bytes or an importance outside of 0 to 1, and
+        `CapacityError` when the block or the whole would be over its limit. Nothing has changed then.
         """
     def set_block_with_label(self, type: str, label: str, content: str) -> None:
         """Replaces a block and its label."""
@@ -141,7 +141,7 @@ class WorkingMemory:
     def set(self, key: str, value: bytes, ttl_secs: float | None = None) -> None:
         """Writes a value. `ttl_secs` None is the default time to live, `math.inf` none.
 
-        Raises InvalidInputError for a bad key or time to live and CapacityError when it does not fit; nothing has
+        Raises `InvalidInputError` for a bad key or time to live and `CapacityError` when it does not fit; nothing has
         changed then.
         """
     def get(self, key: str) -> bytes | None:

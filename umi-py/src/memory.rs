@@ -97,9 +97,10 @@ impl Drop for Engine {
             return;
         }
         // Dropping the last handle may wait for threads, which may wait for the interpreter that is held here.
-        match Python::attach(runtime::handle) {
-            Ok(handle) => drop(handle.spawn_blocking(move || drop(memory))),
-            Err(_) => drop(memory),
+        match Python::attach(runtime::existing) {
+            Some(handle) => drop(handle.spawn_blocking(move || drop(memory))),
+            // the interpreter ends: what was acknowledged is durable
+            None => std::mem::forget(memory),
         }
     }
 }
@@ -163,7 +164,7 @@ impl Engine {
         if let Some(clock) = clock {
             builder = builder.clock(Arc::new(clock.inner.clone()));
         }
-        block_on(py, builder.build()).map(Self::new)
+        block_on(py, None, builder.build()).map(Self::new)
     }
 
     /// A handle of another scope on the same store.

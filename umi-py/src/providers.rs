@@ -53,7 +53,7 @@ impl EmbeddingProvider {
 
     /// Turns texts into vectors, in order, and blocks meanwhile.
     fn embed_sync(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.embed(texts)?.wait(py)
+        self.embed(texts)?.wait(py, None)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -149,18 +149,28 @@ impl fmt::Debug for CallableEmbedder {
 impl CallableEmbedder {
     async fn answer(&self, texts: &[String]) -> PyResult<Vec<Vec<f32>>> {
         let (function, event_loop) = Python::attach(|py| (self.function.clone_ref(py), awaiting_loop(py)));
-        let answer = if self.is_async {
-            Python::attach(|py| function.call1(py, (PyList::new(py, texts)?,)))
-        } else {
-            let texts = texts.to_vec();
-            let call = move || Python::attach(|py| function.call1(py, (PyList::new(py, texts)?,)));
-            tokio::task::spawn_blocking(call)
-                .await
-                .map_err(|error| Error::internal("a call of a function did not end").with_source(error))
-                .py()?
-        }?;
+        if self.is_async {
+            let answer = run(function, texts, event_loop).await?;
+            return Python::attach(|py| vectors(answer.bind(py)));
+        }
+        let argument = texts.to_vec();
+        let call = move || Python::attach(|py| function.call1(py, (PyList::new(py, argument)?,)));
+        let answer = tokio::task::spawn_blocking(call)
+            .await
+            .map_err(|error| Error::internal("a call of a function did not end").with_source(error))
+            .py()??;
         let is_awaitable = Python::attach(|py| answer.bind(py).hasattr(intern!(py, "__await__")))?;
-        let answer = if is_awaitable { run(answer, event_loop).await? } else { answer };
+        let answer = if is_awaitable {
+            let given = Python::attach(|py| {
+                let give = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+                    Python::attach(|py| answer.clone_ref(py))
+                };
+                Ok::<_, PyErr>(PyCFunction::new_closure(py, None, None, give)?.into_any().unbind())
+            })?;
+            run(given, texts, event_loop).await?
+        } else {
+            answer
+        };
         Python::attach(|py| vectors(answer.bind(py)))
     }
 }
@@ -179,12 +189,12 @@ impl Embedder for CallableEmbedder {
     }
 }
 
-/// Runs an awaitable on an event loop: the caller's, else the private one.
-async fn run(awaitable: Py<PyAny>, event_loop: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+/// Calls an async function on an event loop: the caller's, else the private one.
+async fn run(function: Py<PyAny>, texts: &[String], event_loop: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
     let (sender, receiver) = oneshot::channel::<()>();
     let running = Python::attach(|py| -> PyResult<_> {
         let submit = py.import(intern!(py, "umi._loop"))?.getattr(intern!(py, "submit"))?;
-        let future = submit.call1((awaitable, event_loop))?;
+        let future = submit.call1((function, PyList::new(py, texts)?, event_loop))?;
         let sender = Mutex::new(Some(sender));
         let wake = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
             if let Some(sender) = sender.lock().take() {

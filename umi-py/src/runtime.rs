@@ -11,7 +11,10 @@ use std::{
 
 use futures::FutureExt;
 use parking_lot::Mutex;
-use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use pyo3::{
+    exceptions::{PyRuntimeError, PyTimeoutError},
+    prelude::*,
+};
 use pyo3_async_runtimes::{
     TaskLocals,
     generic::{self, ContextExt},
@@ -22,7 +25,10 @@ use tokio::{
 };
 use umi_core::{Error, ErrorKind};
 
-use crate::error::{IntoPyResult, from_panic};
+use crate::{
+    convert::Delta,
+    error::{IntoPyResult, from_panic},
+};
 
 /// How often a blocked call looks whether it was interrupted from the keyboard.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -59,6 +65,12 @@ pub(crate) fn handle(_py: Python<'_>) -> PyResult<Handle> {
     Ok(handle)
 }
 
+/// The runtime of this process, if there is one (none is left at the end of the interpreter).
+pub(crate) fn existing(_py: Python<'_>) -> Option<Handle> {
+    let slot = RUNTIME.lock();
+    slot.as_ref().filter(|entry| entry.process == std::process::id()).map(|entry| entry.runtime.handle().clone())
+}
+
 /// Ends the runtime, at the end of the interpreter.
 #[pyfunction]
 pub(crate) fn _shutdown(py: Python<'_>) {
@@ -72,12 +84,15 @@ pub(crate) fn _shutdown(py: Python<'_>) {
     }
 }
 
-/// Runs a future to its end without holding the interpreter; an interrupt from the keyboard drops it.
+/// Runs a future to its end without holding the interpreter; an interrupt from the keyboard drops it, as does the end
+/// of `timeout`.
 pub(crate) fn block_on<T: Send>(
     py: Python<'_>,
+    timeout: Option<Duration>,
     future: impl Future<Output = umi_core::Result<T>> + Send,
 ) -> PyResult<T> {
     let handle = handle(py)?;
+    let mut left = timeout;
     let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
     loop {
         let future = &mut future;
@@ -88,7 +103,15 @@ pub(crate) fn block_on<T: Send>(
         });
         match step {
             Ok(Ok(outcome)) => return settled(outcome).py(),
-            Ok(Err(_elapsed)) => py.check_signals()?,
+            Ok(Err(_elapsed)) => {
+                py.check_signals()?;
+                if let Some(time) = &mut left {
+                    *time = time.saturating_sub(SIGNAL_CHECK);
+                    if time.is_zero() {
+                        return Err(PyTimeoutError::new_err("the operation did not end in time"));
+                    }
+                }
+            }
             Err(panic) => return Err(from_panic(panic.as_ref())).py(),
         }
     }
@@ -143,10 +166,12 @@ impl Operation {
         self.start(py)?.call_method0(pyo3::intern!(py, "__await__"))
     }
 
-    /// Blocks until it is done, without holding the interpreter.
-    pub(crate) fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    /// Blocks until it is done, without holding the interpreter; raises `TimeoutError` after `timeout`.
+    #[pyo3(signature = (timeout=None))]
+    pub(crate) fn wait(&self, py: Python<'_>, timeout: Option<Delta>) -> PyResult<Py<PyAny>> {
+        let timeout = timeout.map(|timeout| timeout.duration("timeout")).transpose()?;
         let work = self.take()?;
-        block_on(py, work)?(py)
+        block_on(py, timeout, work)?(py)
     }
 }
 

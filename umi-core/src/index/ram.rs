@@ -152,9 +152,10 @@ impl RamIndex {
         let scope = Scope::from_parts(query.scope.user().map(str::to_owned), None, None)?;
         let tenant = self.tenant(query.scope.user());
         loop {
-            let followed = match tenant.is_oversized.load(Ordering::Acquire) {
-                true => None,
-                false => self.follow(feed, &scope, &tenant).await?,
+            let followed = if tenant.is_oversized.load(Ordering::Acquire) {
+                None
+            } else {
+                self.follow(feed, &scope, &tenant).await?
             };
             let Some(watermark) = followed else {
                 return self.scan(feed, &scope, &tenant, query).await;

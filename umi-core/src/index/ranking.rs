@@ -107,11 +107,13 @@ impl Range {
         }
         self.low = low.into_iter().fold(self.low, f32::min);
         self.high = high.into_iter().fold(self.high, f32::max);
-        rest.iter().for_each(|&value| self.include(value));
+        for &value in rest {
+            self.include(value);
+        }
     }
 
     /// A value's place in the range, from 0 to 1; 0 where the range is a point.
-    pub(crate) fn scale(&self, value: f32) -> f32 {
+    pub(crate) fn scale(self, value: f32) -> f32 {
         let width = self.high - self.low;
         if width > 1e-9 { (value - self.low) / width } else { 0.0 }
     }
@@ -182,23 +184,32 @@ pub(crate) struct Turn {
 /// What the neighbours of each turn of one session lend it, in the order of the turns; nothing crosses a long pause.
 pub(crate) fn spread(turns: &[Turn], out: &mut Vec<f32>) {
     out.clear();
-    out.resize(turns.len(), 0.0);
-    let is_close = |one: &Turn, next: &Turn| next.at.saturating_sub(one.at) <= PAUSE_MICROSECONDS;
-    let mut was_close = false;
-    for index in 1..turns.len() {
-        let (one, next) = (&turns[index - 1], &turns[index]);
-        let close = is_close(one, next);
-        if close {
-            let answers = one.is_asking && next.may_answer;
-            let forward = FIRST_NEIGHBOUR + if answers { ANSWERED_QUESTION } else { 0.0 };
-            out[index] += forward * one.evidence;
-            out[index - 1] += FIRST_NEIGHBOUR * next.evidence;
-            if was_close {
-                out[index] += SECOND_NEIGHBOUR * turns[index - 2].evidence;
-                out[index - 2] += SECOND_NEIGHBOUR * next.evidence;
+    // Whether the turn at a place follows the one before it closely.
+    let is_close = |place: usize| match (turns.get(place.wrapping_sub(1)), turns.get(place)) {
+        (Some(one), Some(next)) => next.at.saturating_sub(one.at) <= PAUSE_MICROSECONDS,
+        _ => false,
+    };
+    // Of the turn in hand: what is close around it, moved along instead of asked again.
+    let (mut second_before, mut before, mut behind) = (false, false, is_close(1));
+    for (place, turn) in turns.iter().enumerate() {
+        let second_behind = is_close(place + 2);
+        let mut lent = 0.0;
+        if before {
+            let one = &turns[place - 1];
+            let answers = one.is_asking && turn.may_answer;
+            lent += (FIRST_NEIGHBOUR + if answers { ANSWERED_QUESTION } else { 0.0 }) * one.evidence;
+            if second_before {
+                lent += SECOND_NEIGHBOUR * turns[place - 2].evidence;
             }
         }
-        was_close = close;
+        if behind {
+            lent += FIRST_NEIGHBOUR * turns[place + 1].evidence;
+            if second_behind {
+                lent += SECOND_NEIGHBOUR * turns[place + 2].evidence;
+            }
+        }
+        out.push(lent);
+        (second_before, before, behind) = (before, behind, second_behind);
     }
 }
 
@@ -209,13 +220,10 @@ pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>) -> f32 {
     let mut count = 0;
     for mut value in values {
         count += 1;
-        // Most are below the three best so far.
-        if value > best[SESSION_BEST - 1] {
-            for place in &mut best {
-                if value > *place {
-                    std::mem::swap(place, &mut value);
-                }
-            }
+        // Both ways are computed, because which one it is cannot be foreseen.
+        for place in &mut best {
+            let is_better = value > *place;
+            (*place, value) = (if is_better { value } else { *place }, if is_better { *place } else { value });
         }
     }
     let taken = count.min(SESSION_BEST);
@@ -279,7 +287,8 @@ mod tests {
     #[test]
     fn ranges_scale_to_one() {
         let mut range = Range::EMPTY;
-        [-1.0, 3.0].into_iter().for_each(|value| range.include(value));
+        range.include(-1.0);
+        range.include(3.0);
         assert!((range.scale(1.0) - 0.5).abs() < 1e-6);
         let mut many = Range::EMPTY;
         many.include_all(&(0..21).map(|value| value as f32).collect::<Vec<_>>());

@@ -5,23 +5,55 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from concurrent.futures import Future
+    from collections.abc import Awaitable, Callable
 
 _lock = threading.Lock()
 _private: tuple[int, asyncio.AbstractEventLoop, threading.Thread] | None = None
 
 
-async def _settle(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+def submit(
+    function: Callable[[Any], Awaitable[Any]], argument: Any, loop: asyncio.AbstractEventLoop | None
+) -> Future[Any]:
+    """Calls an async function on `loop`, or on the one private loop where there is none.
 
+    The function is called on the loop itself, so that nothing is left unawaited where the loop ends before. Cancelling
+    the future cancels the task.
+    """
+    loop = loop or _private_loop()
+    future: Future[Any] = Future()
 
-def submit(awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop | None) -> Future[Any]:
-    """Runs an awaitable on `loop`, or on the one private loop where there is none."""
-    return asyncio.run_coroutine_threadsafe(_settle(awaitable), loop or _private_loop())
+    def begin() -> None:
+        if future.cancelled():
+            return
+        try:
+            task = asyncio.ensure_future(function(argument))
+        except Exception as error:  # noqa: BLE001 - it is the caller's, who finds it in the future
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+            return
+
+        def stop(future: Future[Any]) -> None:
+            if future.cancelled() and not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+
+        task.add_done_callback(settle)
+        future.add_done_callback(stop)
+
+    def settle(task: asyncio.Future[Any]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if not future.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(task.result())
+
+    loop.call_soon_threadsafe(begin)
+    return future
 
 
 def _private_loop() -> asyncio.AbstractEventLoop:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import weakref
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from umi import _umi
@@ -15,6 +16,7 @@ from umi.exceptions import UmiError
 if TYPE_CHECKING:
     from umi._memory import Memory
 
+_PATIENCE = timedelta(seconds=2)
 _open: weakref.WeakSet[Memory] = weakref.WeakSet()
 
 
@@ -32,9 +34,9 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     for memory in list(_open):
-        # what was acknowledged is durable without it
-        with contextlib.suppress(UmiError):
-            memory.close_sync()
+        # what was acknowledged is durable without it, and an embedder that hangs must not hold up the end
+        with contextlib.suppress(UmiError, TimeoutError):
+            memory._engine.close().wait(_PATIENCE)  # noqa: SLF001 - the package's own class
     if (loop := sys.modules.get("umi._loop")) is not None:
         loop.stop()
     _umi._shutdown()  # noqa: SLF001 - the package's own module

@@ -110,7 +110,9 @@ pub(super) fn rank(
     work.is_admitted.clear();
     work.is_admitted.resize(slots, admitted.len() == slots);
     if admitted.len() < slots {
-        admitted.iter().for_each(|&slot| work.is_admitted[slot as usize] = true);
+        for &slot in admitted {
+            work.is_admitted[slot as usize] = true;
+        }
     }
     let scaled = Scaled::new(catalogue, columns);
     let mut sum = scaled.fuse_all(catalogue, columns, &mut work.value);
@@ -166,7 +168,9 @@ impl Scaled {
         if columns.has_words && is_full {
             lexical.include_all(&columns.lexical);
         } else if columns.has_words {
-            admitted.iter().for_each(|&slot| lexical.include(columns.lexical[slot as usize]));
+            for &slot in admitted {
+                lexical.include(columns.lexical[slot as usize]);
+            }
         }
         if columns.has_vector && is_full && catalogue.has_all_vectors() {
             vector.include_all(&columns.vector);
