@@ -1,7 +1,7 @@
 """Synthetic conversations for measurements: seeded, of words whose frequencies follow Zipf's law, never the same twice.
 
-The frequent words are those of `common_words.txt`, so that the bundled embedder and the stemmer meet real ones; behind
-them come invented names, as rare as names are. No text is taken from anybody.
+The frequent words are those of `common_words.txt`, behind them come their derivations, then invented names, as rare as
+names are: a text has about as many tokens of the bundled embedder a word as a real one. No text is taken from anybody.
 """
 
 import itertools
@@ -16,6 +16,7 @@ SHORTEST, LONGEST = 8, 40  # words of a turn
 TURNS_OF_A_SESSION = 20
 BETWEEN_SESSIONS = timedelta(days=1)
 SPEAKERS = (("user", "Alice"), ("assistant", "Umi"))
+SUFFIXES = ("s", "ed", "ing", "er", "ers", "ly", "y", "less", "ful", "man")
 SYLLABLES = ("ka", "lo", "min", "ra", "te", "so", "vi", "na", "du", "pel")
 SYLLABLES += ("gar", "is", "mo", "ze", "fi", "hul", "an", "be", "cor", "ti")
 BEGIN = datetime(2020, 1, 1, 9, tzinfo=UTC)
@@ -23,8 +24,9 @@ BEGIN = datetime(2020, 1, 1, 9, tzinfo=UTC)
 
 def _vocabulary() -> list[str]:
     common = (Path(__file__).parent / "common_words.txt").read_text(encoding="utf-8").split()
-    names = ("".join(syllables).title() for syllables in itertools.product(SYLLABLES, repeat=3))
-    return [*common, *itertools.islice(names, VOCABULARY - len(common))]
+    derived = [word + suffix for suffix in SUFFIXES for word in common if len(word) > 3]
+    names = ["".join(syllables).title() for count in (2, 3) for syllables in itertools.product(SYLLABLES, repeat=count)]
+    return [*common, *derived, *names][:VOCABULARY]
 
 
 class Conversation:
@@ -63,6 +65,7 @@ class Conversation:
         return (self.turn() for _ in range(count))
 
     def question(self, text: str) -> str:
-        """Ask about `text` with some of its own words, the longest ones, among others."""
-        own = sorted({word.strip(".").lower() for word in text.split()}, key=lambda word: (-len(word), word))[:3]
+        """Ask about `text` with some of its own words among others."""
+        words = sorted({word.strip(".").lower() for word in text.split() if len(word) > 3})
+        own = self._random.sample(words, min(3, len(words)))
         return f"When did {SPEAKERS[0][1]} say {' '.join(own)} {self.text(3).lower().rstrip('.')}?"

@@ -140,7 +140,8 @@ fn recall(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Says seeded texts of words whose frequencies follow Zipf's law: the common ones, then invented names.
+/// Says seeded texts of words whose frequencies follow Zipf's law: the common ones, their derivations, then
+/// invented names.
 struct Speaker {
     random: ChaCha8Rng,
     words: Vec<String>,
@@ -151,6 +152,7 @@ struct Speaker {
 impl Speaker {
     /// Words that are known in all.
     const WORDS: usize = 8_000;
+    const SUFFIXES: [&str; 10] = ["s", "ed", "ing", "er", "ers", "ly", "y", "less", "ful", "man"];
     const SYLLABLES: [&str; 20] = [
         "ka", "lo", "min", "ra", "te", "so", "vi", "na", "du", "pel", "gar", "is", "mo", "ze", "fi", "hul", "an", "be",
         "cor", "ti",
@@ -160,8 +162,11 @@ impl Speaker {
         let name = |index: usize| -> String {
             [index / 400 % 20, index / 20 % 20, index % 20].iter().map(|&place| Self::SYLLABLES[place]).collect()
         };
-        let words: Vec<String> =
-            COMMON_WORDS.lines().map(str::to_owned).chain((0..).map(name)).take(Self::WORDS).collect();
+        let derived = Self::SUFFIXES.iter().flat_map(|suffix| {
+            COMMON_WORDS.lines().filter(|word| word.len() > 3).map(move |word| format!("{word}{suffix}"))
+        });
+        let common = COMMON_WORDS.lines().map(str::to_owned);
+        let words: Vec<String> = common.chain(derived).chain((0..).map(name)).take(Self::WORDS).collect();
         let mut weights = Vec::with_capacity(words.len());
         for rank in 1..=words.len() {
             weights.push(weights.last().copied().unwrap_or(0.0) + 1.0 / rank as f64);
