@@ -36,6 +36,10 @@ def submit(
                 future.set_exception(error)
             return
 
+        if isinstance(task, asyncio.Task):
+            # as asyncio.gather does: where the loop ends before the call, the call is gone and its job is kept
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+
         def stop(future: Future[Any]) -> None:
             if future.cancelled() and not loop.is_closed():
                 loop.call_soon_threadsafe(task.cancel)
