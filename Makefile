@@ -159,17 +159,27 @@ bench: release-wheel ## print the figures of README.md and hold them to their bu
 	  $(RELEASE_VENV)/bin/python "$$script"
 	done
 
+define REQUIRE_FILE
+if [[ -z "$(FILE)" ]]; then
+  echo 'Which file? Say: make $@ FILE=conversations.json (the form is described in bench/conversations.py)' >&2
+  exit 2
+elif [[ ! -f "$(FILE)" ]]; then
+  echo 'There is no file $(FILE) (the form is described in bench/conversations.py)' >&2
+  exit 2
+fi
+endef
+
 .PHONY: eval
 eval: ## print the quality of recall on a file of conversations: make eval FILE=conversations.json
-	@if [[ -z "$(FILE)" ]]; then
-	  echo 'Which file? Say: make eval FILE=conversations.json (the form is described in bench/evaluate_retrieval.py)' >&2
-	  exit 2
-	elif [[ ! -f "$(FILE)" ]]; then
-	  echo 'There is no file $(FILE) (the form is described in bench/evaluate_retrieval.py)' >&2
-	  exit 2
-	fi
+	@$(REQUIRE_FILE)
 	$(MAKE) --no-print-directory release-wheel
 	$(RELEASE_VENV)/bin/python bench/evaluate_retrieval.py "$(FILE)"
+
+.PHONY: weights
+weights: ## try other weights of the ranking, leaving one conversation out: make weights FILE=conversations.json
+	@$(REQUIRE_FILE)
+	$(MAKE) --no-print-directory $(RELEASE_VENV)/.tools
+	$(RELEASE_VENV)/bin/python bench/choose_weights.py "$(FILE)"
 
 # A folder for the wheel alone, so that nothing else is ever measured.
 .PHONY: release-wheel

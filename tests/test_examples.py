@@ -10,8 +10,10 @@ EXPECTED = {
     "01_remember_recall.py": [
         "remembered 15 turns of 3 sessions",
         "pine dust",
+        "my grandmother cut the ribbon",
+        "runs a pottery studio",
         "second of May",
-        "Utrecht",
+        "not before the tenth",
         "<memory>\n<core_memory>",
         "</memory>",
     ],

@@ -16,7 +16,7 @@ use crate::{entity::EntityType, episode::Kind, error::Result, ledger::Ledger, sc
 
 /// A question to an index. Its scope is resolved: no part stands for a handle's value any more.
 #[derive(Clone, Debug)]
-pub struct SearchQuery {
+pub(crate) struct SearchQuery {
     /// Whose memory.
     pub scope: Scope,
     /// The question's words.
@@ -43,7 +43,7 @@ pub struct SearchQuery {
 
 /// Which versions a search reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValidAt {
+pub(crate) enum ValidAt {
     /// Facts that hold now; every episode.
     Now(Timestamp),
     /// Facts that held then; episodes said by then.
@@ -54,14 +54,16 @@ pub enum ValidAt {
 
 /// A row that an index found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hit {
+pub(crate) struct Hit {
     /// The id of the episode or the version.
     pub id: Uuid,
     /// Fact or episode.
     pub kind: Kind,
     /// The absolute relevance, from 0 to 1.
     pub score: f64,
-    /// What the score and the rank were made of, in a fixed order.
+    /// What the rank was made of, in a fixed order: `lexical`, `vector` and `token`, each from 0 to 1, and `rank`. When
+    /// every signal is asked for, what is added to them stands before `rank`: `spread`, `session`, `role`, `speaker`,
+    /// `importance` and `wording`.
     pub signals: Vec<(&'static str, f64)>,
 }
 
@@ -87,8 +89,9 @@ pub struct IndexStats {
 
 /// Finds rows by words and vectors.
 #[async_trait]
-pub trait Index: Send + Sync + fmt::Debug {
-    /// The best rows, best first, after following the ledger up to its head; ties by id.
+pub(crate) trait Index: Send + Sync + fmt::Debug {
+    /// The best rows, best first, after following the ledger up to its head; of equal ones the larger id first, which
+    /// is the newer.
     async fn search(&self, ledger: &dyn Ledger, query: &SearchQuery) -> Result<Vec<Hit>>;
     /// The state of the index.
     fn stats(&self) -> IndexStats;

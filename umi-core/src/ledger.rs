@@ -28,7 +28,7 @@ use crate::{
 ///
 /// Both blobs are the index's own encodings, which the ledger keeps without reading them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// 0 for the whole text, then 1, 2, … for its parts.
     pub ordinal: u32,
     /// The encoded terms and tokens.
@@ -39,7 +39,7 @@ pub struct Piece {
 
 /// An episode to append, with what the index needs of it.
 #[derive(Clone, Debug)]
-pub struct NewEpisode {
+pub(crate) struct NewEpisode {
     /// The episode as it will be read.
     pub episode: Episode,
     /// Its pieces.
@@ -52,7 +52,7 @@ pub struct NewEpisode {
 
 /// What became of one appended episode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Appended {
+pub(crate) struct Appended {
     /// The episode's id: that of an earlier call when the key was known.
     pub id: Uuid,
     /// Whether a row was written; false when the key was known.
@@ -61,7 +61,7 @@ pub struct Appended {
 
 /// A fact to record: the entity's id becomes the id of this saying.
 #[derive(Clone, Debug)]
-pub struct NewFact {
+pub(crate) struct NewFact {
     /// The fact with its scope, times and provenance; `valid_to` and `last_seen` are the ledger's to decide.
     pub entity: Entity,
     /// What the index needs of it.
@@ -72,7 +72,7 @@ pub struct NewFact {
 
 /// What became of a recorded fact.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     /// The version that the saying is part of.
     pub entity: Entity,
     /// The relations that came into being.
@@ -81,7 +81,7 @@ pub struct Recorded {
 
 /// A new version of a stored fact.
 #[derive(Clone, Debug)]
-pub struct FactUpdate {
+pub(crate) struct FactUpdate {
     /// The version (or a saying of it) to follow.
     pub id: Uuid,
     /// The id of the new saying.
@@ -104,7 +104,7 @@ pub struct FactUpdate {
 
 /// Which facts to list.
 #[derive(Clone, Debug, Default)]
-pub struct FactFilter {
+pub(crate) struct FactFilter {
     /// Only of this type.
     pub entity_type: Option<EntityType>,
     /// Only versions that hold at this time; none for all versions.
@@ -119,7 +119,7 @@ pub struct FactFilter {
 
 /// Which episodes to list.
 #[derive(Clone, Copy, Debug)]
-pub struct EpisodePage {
+pub(crate) struct EpisodePage {
     /// The most to give.
     pub limit: usize,
     /// How many to pass over, from the end that `newest_first` names.
@@ -186,7 +186,7 @@ pub struct Owner {
 /// The text of an owner without vectors, for embedding it again: enough to compose what is indexed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum OwnerText {
+pub(crate) enum OwnerText {
     /// An episode.
     Episode(Episode),
     /// A saying of a fact, as an entity.
@@ -195,7 +195,7 @@ pub enum OwnerText {
 
 impl OwnerText {
     /// Whose text it is.
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         match self {
             Self::Episode(episode) => Owner { kind: Kind::Episode, id: episode.id },
             Self::Fact(fact) => Owner { kind: Kind::Fact, id: fact.id },
@@ -205,7 +205,7 @@ impl OwnerText {
 
 /// The vectors of one owner, by the ordinals of its pieces.
 #[derive(Clone, Debug)]
-pub struct OwnerVectors {
+pub(crate) struct OwnerVectors {
     /// The owner.
     pub owner: Owner,
     /// Encoded vectors by ordinal.
@@ -214,7 +214,7 @@ pub struct OwnerVectors {
 
 /// A row as the index follows it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IndexRow {
+pub(crate) struct IndexRow {
     /// The id of the episode, or of the version.
     pub id: Uuid,
     /// Fact or episode.
@@ -241,7 +241,7 @@ pub struct IndexRow {
 
 /// A stretch of the feed of one tenant.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Changed or new rows in the order of `seq`.
     pub rows: Vec<IndexRow>,
     /// Ids that were deleted, or that are versions no more.
@@ -286,7 +286,7 @@ pub struct LedgerStats {
 
 /// A working key as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkingEntry {
+pub(crate) struct WorkingEntry {
     /// The key.
     pub key: String,
     /// The value.
@@ -297,7 +297,7 @@ pub struct WorkingEntry {
 
 /// A change of a working key that depends on its present value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorkingChange {
+pub(crate) enum WorkingChange {
     /// Replace the value and its time to live.
     Set(Vec<u8>),
     /// Add to a decimal number; a missing key counts as 0.
@@ -310,7 +310,7 @@ pub enum WorkingChange {
 
 /// What a [`WorkingChange`] left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Worked {
+pub(crate) enum Worked {
     /// Nothing to tell (`Set`).
     Done,
     /// The new number.
@@ -334,10 +334,7 @@ pub struct CheckReport {
 ///
 /// A write that returns an error has changed nothing. Reads see every commit that was acknowledged before they began.
 #[async_trait]
-pub trait Ledger: Send + Sync + fmt::Debug {
-    /// The store's folder, or none in memory.
-    fn path(&self) -> Option<&Path>;
-
+pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     // ---- embedding spaces -------------------------------------------------------------------------------------
 
     /// The space whose vectors are in use; none in a new store.

@@ -9,14 +9,14 @@ import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from umi import Entity, Memory
+from umi import Entity, Memory, RecallOptions
 
 CONVERSATION = Path(__file__).with_name("conversation.json")
 QUESTIONS = [
-    "When does the studio open?",
     "What is Tarek allergic to?",
-    "Where did the kiln come from?",
-    "Why was the opening late?",
+    "What kind of work does Nadia do?",
+    "Who cut the ribbon?",
+    "When is the new opening date?",
 ]
 
 
@@ -47,8 +47,9 @@ async def main() -> None:
             )
 
             for question in QUESTIONS:
-                best = (await memory.recall(question))[0]
-                print(f"{question}\n  {best.score:.2f}  {best.at:%d %B %Y}  {best.content}")
+                print(question)
+                for hit in await memory.recall(question, RecallOptions(limit=2)):
+                    print(f"  {hit.score:.2f}  {hit.at:%d %B %Y}  {hit.content}")
 
             await memory.core.set_block_async("persona", "You are Juno, a warm and brief assistant.")
             await memory.core.set_block_async("human", "Nadia, a potter. Likes concrete dates.")

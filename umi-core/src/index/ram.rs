@@ -149,17 +149,28 @@ impl RamIndex {
         if query.limit == 0 || query.kinds.is_empty() || !(query.use_text || query.vector.is_some()) {
             return Ok(Vec::new());
         }
-        let tenant = self.tenant(query.scope.user());
         let scope = Scope::from_parts(query.scope.user().map(str::to_owned), None, None)?;
-        if tenant.is_oversized.load(Ordering::Acquire) || !self.follow(feed, &scope, &tenant).await? {
-            return self.scan(feed, &scope, &tenant, query).await;
+        let tenant = self.tenant(query.scope.user());
+        loop {
+            let followed = if tenant.is_oversized.load(Ordering::Acquire) {
+                None
+            } else {
+                self.follow(feed, &scope, &tenant).await?
+            };
+            let Some(watermark) = followed else {
+                return self.scan(feed, &scope, &tenant, query).await;
+            };
+            let (query, tenant) = (query.clone(), Arc::clone(&tenant));
+            let hits = self.compute(move |scratch| {
+                let partition = tenant.partition.read();
+                // Another caller may have emptied it since: then this one follows again.
+                let is_loaded = partition.watermark() >= watermark;
+                is_loaded.then(|| partition.search(&query, &analysis::analyse_query(&query.text), scratch))
+            });
+            if let Some(hits) = hits.await? {
+                return Ok(hits);
+            }
         }
-        let query = query.clone();
-        self.compute(move |scratch| {
-            let analysed = analysis::analyse_query(&query.text);
-            tenant.partition.read().search(&query, &analysed, scratch)
-        })
-        .await
     }
 
     /// The tenant of a user, marked as used now.
@@ -169,14 +180,18 @@ impl RamIndex {
         tenant
     }
 
-    /// Brings a tenant up to the feed's head. Gives false when it is larger than the bound, and then it is empty.
-    async fn follow(&self, feed: &dyn Feed, scope: &Scope, tenant: &Arc<Tenant>) -> Result<bool> {
+    /// Brings a tenant up to the feed's head and gives the place that it reached; none when it is larger than the bound,
+    /// and then it is empty.
+    async fn follow(&self, feed: &dyn Feed, scope: &Scope, tenant: &Arc<Tenant>) -> Result<Option<i64>> {
         let head = feed.head()?;
         if tenant.watermark() == head {
-            return Ok(!tenant.is_oversized.load(Ordering::Acquire));
+            return Ok(Some(head));
         }
         let permit = tenant.following.acquire().await;
         let _permit = permit.map_err(|error| Error::internal("the index stopped following").with_source(error))?;
+        if tenant.is_oversized.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         if tenant.watermark() > head {
             // Another store took this one's place, a restored backup perhaps.
             let newer = feed.head()?;
@@ -205,14 +220,14 @@ impl RamIndex {
             if tenant.bytes() > self.bytes_limit {
                 tenant.reset();
                 tenant.is_oversized.store(true, Ordering::Release);
-                return Ok(false);
+                return Ok(None);
             }
+            self.make_room(tenant);
             if is_last || head_after <= after {
                 break;
             }
         }
-        self.make_room(tenant);
-        Ok(!tenant.is_oversized.load(Ordering::Acquire))
+        Ok(Some(tenant.watermark()))
     }
 
     /// Drops the tenants that were not used for longest until all others fit beside this one.

@@ -95,8 +95,25 @@ impl Range {
         self.high = self.high.max(value);
     }
 
+    /// Takes many values in: in lanes, so that the compiler can use vector instructions.
+    pub(crate) fn include_all(&mut self, values: &[f32]) {
+        let (lanes, rest) = values.as_chunks::<8>();
+        let (mut low, mut high) = ([self.low; 8], [self.high; 8]);
+        for lane in lanes {
+            for ((low, high), value) in low.iter_mut().zip(&mut high).zip(lane) {
+                *low = if value < low { *value } else { *low };
+                *high = if value > high { *value } else { *high };
+            }
+        }
+        self.low = low.into_iter().fold(self.low, f32::min);
+        self.high = high.into_iter().fold(self.high, f32::max);
+        for &value in rest {
+            self.include(value);
+        }
+    }
+
     /// A value's place in the range, from 0 to 1; 0 where the range is a point.
-    pub(crate) fn scale(&self, value: f32) -> f32 {
+    pub(crate) fn scale(self, value: f32) -> f32 {
         let width = self.high - self.low;
         if width > 1e-9 { (value - self.low) / width } else { 0.0 }
     }
@@ -167,44 +184,50 @@ pub(crate) struct Turn {
 /// What the neighbours of each turn of one session lend it, in the order of the turns; nothing crosses a long pause.
 pub(crate) fn spread(turns: &[Turn], out: &mut Vec<f32>) {
     out.clear();
-    out.resize(turns.len(), 0.0);
-    let is_close = |one: &Turn, next: &Turn| next.at.saturating_sub(one.at) <= PAUSE_MICROSECONDS;
-    let mut was_close = false;
-    for index in 1..turns.len() {
-        let (one, next) = (&turns[index - 1], &turns[index]);
-        let close = is_close(one, next);
-        if close {
-            let answers = one.is_asking && next.may_answer;
-            let forward = FIRST_NEIGHBOUR + if answers { ANSWERED_QUESTION } else { 0.0 };
-            out[index] += forward * one.evidence;
-            out[index - 1] += FIRST_NEIGHBOUR * next.evidence;
-            if was_close {
-                out[index] += SECOND_NEIGHBOUR * turns[index - 2].evidence;
-                out[index - 2] += SECOND_NEIGHBOUR * next.evidence;
+    // Whether the turn at a place follows the one before it closely.
+    let is_close = |place: usize| match (turns.get(place.wrapping_sub(1)), turns.get(place)) {
+        (Some(one), Some(next)) => next.at.saturating_sub(one.at) <= PAUSE_MICROSECONDS,
+        _ => false,
+    };
+    // Of the turn in hand: what is close around it, moved along instead of asked again.
+    let (mut second_before, mut before, mut behind) = (false, false, is_close(1));
+    for (place, turn) in turns.iter().enumerate() {
+        let second_behind = is_close(place + 2);
+        let mut lent = 0.0;
+        if before {
+            let one = &turns[place - 1];
+            let answers = one.is_asking && turn.may_answer;
+            lent += (FIRST_NEIGHBOUR + if answers { ANSWERED_QUESTION } else { 0.0 }) * one.evidence;
+            if second_before {
+                lent += SECOND_NEIGHBOUR * turns[place - 2].evidence;
             }
         }
-        was_close = close;
+        if behind {
+            lent += FIRST_NEIGHBOUR * turns[place + 1].evidence;
+            if second_behind {
+                lent += SECOND_NEIGHBOUR * turns[place + 2].evidence;
+            }
+        }
+        out.push(lent);
+        (second_before, before, behind) = (before, behind, second_behind);
     }
 }
 
-/// What a session's best turns add to each of its turns.
-pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>, mean: f32) -> f32 {
+/// What a session's best turns add to each of its turns, before [`SESSION_WEIGHT`] times the mean of all items is taken
+/// off.
+pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>) -> f32 {
     let mut best = [f32::NEG_INFINITY; SESSION_BEST];
     let mut count = 0;
-    for value in values {
+    for mut value in values {
         count += 1;
-        let mut value = value;
+        // Both ways are computed, because which one it is cannot be foreseen.
         for place in &mut best {
-            if value > *place {
-                std::mem::swap(place, &mut value);
-            }
+            let is_better = value > *place;
+            (*place, value) = (if is_better { value } else { *place }, if is_better { *place } else { value });
         }
     }
     let taken = count.min(SESSION_BEST);
-    if taken == 0 {
-        return 0.0;
-    }
-    SESSION_WEIGHT * (best[..taken].iter().sum::<f32>() / taken as f32 - mean)
+    if taken == 0 { 0.0 } else { SESSION_WEIGHT * best[..taken].iter().sum::<f32>() / taken as f32 }
 }
 
 /// The absolute relevance of an item, from 0 to 1: its cosine, the share of the question's terms (by weight) that it
@@ -247,9 +270,9 @@ mod tests {
 
     #[test]
     fn a_session_is_worth_its_best_three() {
-        assert!((session_bonus([1.0, 4.0, 3.0, 2.0], 1.0) - 0.6).abs() < 1e-6);
-        assert!((session_bonus([2.0], 1.0) - 0.3).abs() < 1e-6);
-        assert_eq!(session_bonus([], 1.0).to_bits(), 0.0_f32.to_bits());
+        assert!((session_bonus([1.0, 4.0, 3.0, 2.0]) - 0.9).abs() < 1e-6);
+        assert!((session_bonus([2.0]) - 0.6).abs() < 1e-6);
+        assert_eq!(session_bonus([]).to_bits(), 0.0_f32.to_bits());
     }
 
     #[test]
@@ -264,8 +287,15 @@ mod tests {
     #[test]
     fn ranges_scale_to_one() {
         let mut range = Range::EMPTY;
-        [-1.0, 3.0].into_iter().for_each(|value| range.include(value));
+        range.include(-1.0);
+        range.include(3.0);
         assert!((range.scale(1.0) - 0.5).abs() < 1e-6);
+        let mut many = Range::EMPTY;
+        many.include_all(&(0..21).map(|value| value as f32).collect::<Vec<_>>());
+        assert!((many.scale(10.0) - 0.5).abs() < 1e-6);
+        let mut few = Range::EMPTY;
+        few.include_all(&[-1.0, 1.0]);
+        assert!((few.scale(0.0) - 0.5).abs() < 1e-6);
         let mut flat = Range::EMPTY;
         flat.include(0.7);
         assert!(flat.scale(0.7).abs() < 1e-9);

@@ -17,7 +17,7 @@ pub(super) fn tokens(text: &str) -> Vec<u16> {
 pub(super) fn query_tokens(question: &str) -> Vec<u16> {
     static MEANINGLESS: LazyLock<BTreeSet<u16>> = LazyLock::new(|| {
         let table = StaticTable::shared();
-        let single = |text: &&str| table.tokens(text).as_slice().iter().copied().collect::<Vec<u16>>();
+        let single = |text: &&str| table.tokens(text);
         stop_words().iter().chain(&[UNKNOWN]).map(single).filter(|ids| ids.len() == 1).flatten().collect()
     });
     // The tokenizer splits at punctuation, so leaving it out changes no other token.

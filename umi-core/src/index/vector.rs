@@ -84,6 +84,16 @@ pub(crate) fn encode(vector: Option<&[f32]>, dimensions: usize) -> Vec<u8> {
     }
 }
 
+/// The dot products of one row with several rows that were widened beforehand and stand one behind the other.
+#[multiversion(targets("x86_64+avx2"))]
+pub(crate) fn dots(row: &[i8], others: &[i16], widened: &mut Vec<i16>, mut each: impl FnMut(i32)) {
+    widened.clear();
+    widened.extend(row.iter().map(|&value| i16::from(value)));
+    for other in others.chunks_exact(row.len().max(1)) {
+        each(other.iter().zip(&*widened).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum());
+    }
+}
+
 /// The dimensions of an encoded vector, by its length.
 pub(crate) fn encoded_dimensions(bytes: &[u8]) -> usize {
     bytes.len().saturating_sub(HEADER)

@@ -100,7 +100,9 @@ impl Store {
         let chain = self.history(&alice(), id(number)).await.unwrap();
         chain
             .into_iter()
-            .map(|version| (version.content, version.valid_from.as_second(), version.valid_to.map(Timestamp::as_second)))
+            .map(|version| {
+                (version.content, version.valid_from.as_second(), version.valid_to.map(Timestamp::as_second))
+            })
             .collect()
     }
 

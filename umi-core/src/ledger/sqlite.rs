@@ -192,10 +192,6 @@ fn piece_bytes(piece: &super::Piece) -> usize {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    fn path(&self) -> Option<&Path> {
-        self.folder.as_deref()
-    }
-
     async fn active_space(&self) -> Result<Option<EmbeddingSpace>> {
         self.read(|connection| Ok(spaces::active(connection)?.map(|(_, space)| space))).await
     }

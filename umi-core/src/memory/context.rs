@@ -13,8 +13,12 @@ use crate::{
 pub const BUDGET_TOKENS: usize = 2_000;
 /// How many results are considered for a prompt.
 const CANDIDATES: usize = 50;
-/// The least score of a result that a prompt shows: below it the development questions find noise.
-const MIN_SCORE: f64 = 0.25;
+/// The least score of the best result: below it a question finds noise, and the prompt shows nothing. Of development
+/// questions asked to a conversation that cannot know, half stay below it; of those asked to their own, 99 % are above.
+const BEST_SCORE: f64 = 0.25;
+/// The least score of the others, as a share of the best one. It is low, because what stands beside an answer is ranked
+/// for its place and seldom repeats the question's words.
+const SHARE_OF_BEST: f64 = 0.15;
 /// How many of the latest turns a prompt without a question shows.
 const LATEST_TURNS: usize = 20;
 /// How many of the most important facts a prompt without a question shows.
@@ -132,16 +136,22 @@ impl Memory {
     }
 
     async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {
-        let options = match options {
-            Some(options) => options.clone(),
-            None => RecallOptions::default().with_limit(CANDIDATES)?.with_min_score(MIN_SCORE)?,
+        let (found, warnings) = match options {
+            Some(options) => self.find(query, options, scope).await?,
+            None => {
+                let options = RecallOptions::default().with_limit(CANDIDATES)?;
+                let (mut found, warnings) = self.find(query, &options, scope).await?;
+                let best = found.iter().map(|found| found.score).fold(0.0, f64::max);
+                found.retain(|found| best >= BEST_SCORE && found.score >= SHARE_OF_BEST * best);
+                (found, warnings)
+            }
         };
-        let (found, warnings) = self.find(query, &options, scope).await?;
         for warning in warnings {
             // The document has no place for warnings; `recall` gives them.
             tracing::warn!(step = warning.step, error = %warning.error, "a prompt was rendered without a step");
         }
-        Ok(found.into_iter().map(|found| (found.row, found.score)).collect())
+        // The budget is filled in the order of rank.
+        Ok(found.into_iter().enumerate().map(|(rank, found)| (found.row, 1.0 / (rank + 1) as f64)).collect())
     }
 
     /// The session's latest turns and the most important facts; later turns and more important facts go first into

@@ -36,7 +36,7 @@ async fn an_outage_costs_no_words_and_is_made_good_later() {
     assert!(memory.pending(&user("bob")).await.unwrap().is_empty());
 
     let found = memory.recall("spare key").user("alice").unwrap().await.unwrap();
-    assert_eq!((found.len(), found.warnings.len()), (1, 1));
+    assert_eq!((found[0].entity.id, found.warnings.len()), (said.episode_ids[0], 1));
     assert_eq!(found.warnings[0].step, "embed_query");
     let refused = memory.recall_with("spare key", &vectors_only(), &user("alice")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Embedding);

@@ -121,9 +121,15 @@ pub(super) fn encode(terms: &mut [u64], tokens: &mut Vec<u16>, features: Feature
     for number in [token_total, length, distinct, tokens.len()] {
         out.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     }
-    terms.chunk_by(u64::eq).for_each(|same| out.extend(same[0].to_le_bytes()));
+    for same in terms.chunk_by(u64::eq) {
+        out.extend(same[0].to_le_bytes());
+    }
     // A count over 65,535 weighs the same in BM25.
-    terms.chunk_by(u64::eq).for_each(|same| out.extend(u16::try_from(same.len()).unwrap_or(u16::MAX).to_le_bytes()));
-    tokens.iter().for_each(|token| out.extend(token.to_le_bytes()));
+    for same in terms.chunk_by(u64::eq) {
+        out.extend(u16::try_from(same.len()).unwrap_or(u16::MAX).to_le_bytes());
+    }
+    for token in tokens {
+        out.extend(token.to_le_bytes());
+    }
     out
 }

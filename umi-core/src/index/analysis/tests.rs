@@ -77,7 +77,7 @@ fn damaged_blobs_are_refused() {
     let mut other = blob.clone();
     other[0] = 9;
     assert!(Lexical::decode(&other).is_err());
-    let mut unsorted = blob.clone();
+    let mut unsorted = blob;
     unsorted[22..30].fill(0xff);
     assert!(Lexical::decode(&unsorted).is_err());
 }

@@ -21,6 +21,7 @@ pub(super) const IS_EPISODE: u8 = 8;
 pub(super) const BY_USER: u8 = 16;
 pub(super) const BY_ASSISTANT: u8 = 32;
 pub(super) const HAS_VECTOR: u8 = 64;
+pub(super) const IN_SESSION: u8 = 128;
 
 /// What filters and hits need of an item.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ pub(super) struct Catalogue {
     pub(super) features: Vec<Features>,
     by_id: HashMap<Uuid, u32>,
     more_origins: HashMap<u32, Vec<(u32, u32)>>,
-    /// The episodes of each session in the order of (`at`, id), which is that of their making.
+    /// The episodes of each session in the order of (`at`, id), which is that of their making; dead ones too.
     pub(super) sessions: Vec<Vec<(i64, u32)>>,
     session_members: usize,
     agents: Interner,
@@ -99,6 +100,7 @@ pub(super) struct Catalogue {
     speakers: Interner,
     longest_name: usize,
     facts: usize,
+    without_vector: usize,
     dead: usize,
 }
 
@@ -111,6 +113,11 @@ impl Catalogue {
     /// The number of dead slots.
     pub(super) fn dead(&self) -> usize {
         self.dead
+    }
+
+    /// Whether every live item has a vector.
+    pub(super) fn has_all_vectors(&self) -> bool {
+        self.without_vector == 0
     }
 
     /// Whether a slot holds a live item.
@@ -146,11 +153,13 @@ impl Catalogue {
             speaker = self.speakers.number(&key);
             role = u16::try_from(self.roles.number(&row.role)).unwrap_or(u16::MAX);
             flags |= IS_EPISODE;
+            flags |= if session == 0 { 0 } else { IN_SESSION };
             flags |= if row.role == "user" { BY_USER } else { 0 };
             flags |= if row.role == "assistant" { BY_ASSISTANT } else { 0 };
         } else {
             self.facts += 1;
         }
+        self.without_vector += usize::from(!has_vector);
         let from = row.from.as_microsecond();
         self.items.push(Item {
             id: row.id,
@@ -195,12 +204,10 @@ impl Catalogue {
         let item = &mut self.items[slot as usize];
         item.is_live = false;
         self.dead += 1;
+        self.without_vector -= usize::from(self.features[slot as usize].flags & HAS_VECTOR == 0);
         self.more_origins.remove(&slot);
         if item.kind == Kind::Fact {
             self.facts -= 1;
-        } else if item.session != 0 {
-            self.sessions[item.session as usize].retain(|&(_, member)| member != slot);
-            self.session_members -= 1;
         }
         Some(slot)
     }
@@ -216,9 +223,10 @@ impl Catalogue {
             .into_iter()
             .filter_map(|(slot, more)| Some((moved(slot)?, more)))
             .collect();
-        for (_, slot) in self.sessions.iter_mut().flatten() {
-            *slot = moved(*slot).unwrap_or(*slot);
+        for members in &mut self.sessions {
+            members.retain_mut(|(_, slot)| moved(*slot).map(|new| *slot = new).is_some());
         }
+        self.session_members = self.sessions.iter().map(Vec::len).sum();
         self.by_id = self.items.iter().zip(0..).map(|(item, slot)| (item.id, slot)).collect();
         self.dead = 0;
     }

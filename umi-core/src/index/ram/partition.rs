@@ -210,7 +210,9 @@ impl Partition {
             }
         }
         if total > 0.0 {
-            share.iter_mut().for_each(|share| *share /= total);
+            for share in share {
+                *share /= total;
+            }
         }
         self.each_best_piece(piece_values, |slot, best| {
             lexical[slot] = ranking::with_piece(lexical[slot], Some(best));
@@ -234,7 +236,9 @@ impl Partition {
         } else {
             cosine.clear();
             cosine.resize(self.catalogue.items.len(), 0.0);
-            admitted.iter().for_each(|&slot| cosine[slot as usize] = self.wholes.cosine(slot as usize, &question));
+            for &slot in admitted.iter() {
+                cosine[slot as usize] = self.wholes.cosine(slot as usize, &question);
+            }
         }
         vector.clone_from(cosine);
         self.pieces.cosines(&question, piece_values);

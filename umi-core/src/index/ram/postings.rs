@@ -25,7 +25,7 @@ pub(super) fn stored_length(length: u32) -> u16 {
 pub(super) struct Postings {
     terms: HashMap<u64, u32>,
     lists: Vec<Vec<Posting>>,
-    postings: usize,
+    held: usize,
 }
 
 impl Postings {
@@ -39,7 +39,7 @@ impl Postings {
                 self.lists.push(Vec::with_capacity(1));
             }
             self.lists[list as usize].push(Posting { text, count, length });
-            self.postings += 1;
+            self.held += 1;
         }
     }
 
@@ -69,7 +69,7 @@ impl Postings {
             *list = numbers[*list as usize];
         }
         self.lists.retain(|list| !list.is_empty());
-        self.postings = self.lists.iter().map(Vec::len).sum();
+        self.held = self.lists.iter().map(Vec::len).sum();
     }
 
     /// Bytes of memory. Lists grow by doubling, so a half is added to what they hold.
@@ -77,6 +77,6 @@ impl Postings {
         self.terms.capacity() * (size_of::<(u64, u32)>() + 1)
             + self.lists.capacity() * size_of::<Vec<Posting>>()
             + self.lists.len() * 16
-            + self.postings * size_of::<Posting>() * 3 / 2
+            + self.held * size_of::<Posting>() * 3 / 2
     }
 }

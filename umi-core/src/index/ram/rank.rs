@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use super::catalogue::{BY_ASSISTANT, BY_USER, Catalogue, HAS_VECTOR, IS_EPISODE};
+use super::catalogue::{BY_ASSISTANT, BY_USER, Catalogue, Features, HAS_VECTOR, IN_SESSION, IS_EPISODE};
 use crate::index::{
     Hit, SearchQuery,
     analysis::{AnalysedQuery, FIRST_PERSON, IS_ASKING, TEMPORAL},
@@ -31,39 +31,63 @@ pub(super) struct Columns {
 /// Memory that one search needs and the next can use again.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    fused: Vec<f32>,
-    token: Vec<f32>,
-    before: Vec<f32>,
+    /// The value so far, by slot.
     value: Vec<f32>,
-    bonus: Vec<f32>,
     is_admitted: Vec<bool>,
+    /// The scaled token match of the candidates, by slot.
+    token: Vec<(u32, f32)>,
+    /// By session.
+    bonus: Vec<f32>,
     turns: Vec<Turn>,
     slots: Vec<u32>,
     lent: Vec<f32>,
 }
 
-/// The facts about one question that decide about priors.
+impl Work {
+    fn token(&self, slot: u32) -> f32 {
+        self.token.binary_search_by_key(&slot, |entry| entry.0).map_or(0.0, |place| self.token[place].1)
+    }
+}
+
+/// What one question makes of an item's flags.
 struct Priors {
     speaker: Option<u32>,
     has_roles: bool,
     asks_when: bool,
+    /// What is taken off in sessions, see [`ranking::session_bonus`].
+    session_mean: f32,
 }
 
 impl Priors {
-    /// (role, speaker, wording) of an item.
-    fn of(&self, features: &super::catalogue::Features) -> (f32, f32, f32) {
-        let has = |flag: u8| features.flags & flag != 0;
+    fn role(&self, flags: u8) -> f32 {
         // A fact was drawn from what was said to the agent: it must not stand behind the turn that it comes from.
-        let role = if self.has_roles && (has(BY_USER) || !has(IS_EPISODE)) { ranking::ROLE_PRIOR } else { 0.0 };
-        let is_named = self.speaker.is_some_and(|speaker| speaker == features.speaker);
-        let mut wording = 0.0;
-        if has(FIRST_PERSON) && !(self.has_roles && has(BY_ASSISTANT)) {
-            wording += ranking::FIRST_PERSON_PRIOR;
+        let is_told = flags & BY_USER != 0 || flags & IS_EPISODE == 0;
+        if self.has_roles && is_told { ranking::ROLE_PRIOR } else { 0.0 }
+    }
+
+    fn wording(&self, flags: u8) -> f32 {
+        let speaks_of_itself = flags & FIRST_PERSON != 0 && !(self.has_roles && flags & BY_ASSISTANT != 0);
+        let tells_when = self.asks_when && flags & TEMPORAL != 0;
+        f32::from(u8::from(speaks_of_itself)) * ranking::FIRST_PERSON_PRIOR
+            + f32::from(u8::from(tells_when)) * ranking::WHEN_PRIOR
+    }
+
+    fn session(&self, flags: u8) -> f32 {
+        if flags & IN_SESSION == 0 { 0.0 } else { -self.session_mean }
+    }
+
+    fn speaker(&self, features: &Features) -> f32 {
+        if self.speaker == Some(features.speaker) { ranking::SPEAKER_PRIOR } else { 0.0 }
+    }
+
+    /// Adds all priors to the values.
+    fn add(&self, features: &[Features], admitted: &[u32], value: &mut [f32]) {
+        let by_flags: Vec<f32> =
+            (0..=u8::MAX).map(|flags| self.role(flags) + self.wording(flags) + self.session(flags)).collect();
+        for &slot in admitted {
+            let features = &features[slot as usize];
+            value[slot as usize] += features.prior + by_flags[usize::from(features.flags)] + self.speaker(features);
         }
-        if self.asks_when && has(TEMPORAL) {
-            wording += ranking::WHEN_PRIOR;
-        }
-        (role, if is_named { ranking::SPEAKER_PRIOR } else { 0.0 }, wording)
     }
 }
 
@@ -81,36 +105,31 @@ pub(super) fn rank(
         return Vec::new();
     }
     let slots = catalogue.items.len();
-    for column in [&mut work.fused, &mut work.token, &mut work.before, &mut work.value] {
-        column.clear();
-        column.resize(slots, 0.0);
-    }
+    work.value.clear();
+    work.value.resize(slots, 0.0);
     work.is_admitted.clear();
     work.is_admitted.resize(slots, admitted.len() == slots);
     if admitted.len() < slots {
-        admitted.iter().for_each(|&slot| work.is_admitted[slot as usize] = true);
+        for &slot in admitted {
+            work.is_admitted[slot as usize] = true;
+        }
     }
     let scaled = Scaled::new(catalogue, columns);
-    for &slot in admitted {
-        work.fused[slot as usize] = scaled.fused(catalogue, columns, slot);
-    }
+    let mut sum = scaled.fuse_all(catalogue, columns, &mut work.value);
+    work.token.clear();
     if columns.has_words {
-        match_tokens(catalogue, columns, token_match, work);
-    } else {
-        work.before.clone_from(&work.fused);
+        sum += match_tokens(catalogue, columns, token_match, work);
     }
     let has_roles = has_several_roles(catalogue, admitted);
-    spread(catalogue, admitted, has_roles, work);
+    let mean = |sum: f64| (sum / admitted.len() as f64) as f32;
+    sum += spread(catalogue, mean(sum), has_roles, work);
     let priors = Priors {
         speaker: columns.has_words.then(|| catalogue.named_speaker(&analysed.words, admitted)).flatten(),
         has_roles,
         asks_when: columns.has_words && analysed.asks_when,
+        session_mean: ranking::SESSION_WEIGHT * mean(sum),
     };
-    for &slot in admitted {
-        let features = &catalogue.features[slot as usize];
-        let (role, speaker, wording) = priors.of(features);
-        work.value[slot as usize] += features.prior + role + speaker + wording;
-    }
+    priors.add(&catalogue.features, admitted, &mut work.value);
     let mut out = Vec::new();
     let mut wanted = query.limit.max(1);
     loop {
@@ -144,15 +163,21 @@ struct Scaled {
 impl Scaled {
     fn new(catalogue: &Catalogue, columns: &Columns) -> Self {
         let (mut lexical, mut vector) = (Range::FROM_ZERO, Range::EMPTY);
-        if columns.has_words {
-            columns.admitted.iter().for_each(|&slot| lexical.include(columns.lexical[slot as usize]));
-        }
-        if columns.has_vector {
-            for &slot in &columns.admitted {
-                if catalogue.features[slot as usize].flags & HAS_VECTOR != 0 {
-                    vector.include(columns.vector[slot as usize]);
-                }
+        let admitted = &columns.admitted;
+        let is_full = admitted.len() == catalogue.items.len();
+        if columns.has_words && is_full {
+            lexical.include_all(&columns.lexical);
+        } else if columns.has_words {
+            for &slot in admitted {
+                lexical.include(columns.lexical[slot as usize]);
             }
+        }
+        if columns.has_vector && is_full && catalogue.has_all_vectors() {
+            vector.include_all(&columns.vector);
+        } else if columns.has_vector {
+            let with_vector =
+                admitted.iter().filter(|&&slot| catalogue.features[slot as usize].flags & HAS_VECTOR != 0);
+            with_vector.for_each(|&slot| vector.include(columns.vector[slot as usize]));
         }
         Self { lexical, vector, fusion: Fusion::new(columns.has_words, columns.has_vector) }
     }
@@ -170,19 +195,46 @@ impl Scaled {
     fn fused(&self, catalogue: &Catalogue, columns: &Columns, slot: u32) -> f32 {
         self.fusion.fuse(self.lexical(columns, slot), self.vector(catalogue, columns, slot))
     }
+
+    /// Fills in the fused value of every admitted slot and gives their sum.
+    fn fuse_all(&self, catalogue: &Catalogue, columns: &Columns, value: &mut [f32]) -> f64 {
+        let is_full = columns.admitted.len() == catalogue.items.len() && catalogue.has_all_vectors();
+        if !(is_full && columns.has_words && columns.has_vector) {
+            let mut sum = 0.0;
+            for &slot in &columns.admitted {
+                let fused = self.fused(catalogue, columns, slot);
+                value[slot as usize] = fused;
+                sum += f64::from(fused);
+            }
+            return sum;
+        }
+        // The common case without a look at each item.
+        for ((value, lexical), vector) in value.iter_mut().zip(&columns.lexical).zip(&columns.vector) {
+            *value = self.fusion.fuse(self.lexical.scale(*lexical), self.vector.scale(*vector));
+        }
+        value.iter().copied().map(f64::from).sum()
+    }
 }
 
-/// Adds the token match of the best by fusion: `before` is what the neighbours then share.
-fn match_tokens(catalogue: &Catalogue, columns: &Columns, token_match: &mut dyn FnMut(u32) -> f32, work: &mut Work) {
-    work.before.clone_from(&work.fused);
-    let candidates = best(catalogue, &columns.admitted, &work.fused, ranking::CANDIDATES);
-    let raw: Vec<f32> = candidates.iter().map(|&slot| token_match(slot)).collect();
-    let highest = raw.iter().copied().fold(0.0, f32::max);
-    for (&slot, &raw) in candidates.iter().zip(&raw) {
-        let scaled = ranking::scaled_token_match(raw, highest);
-        work.token[slot as usize] = scaled;
-        work.before[slot as usize] += ranking::TOKEN_WEIGHT * scaled;
+/// Adds the token match of the best by fusion, and gives the sum of what it added.
+fn match_tokens(
+    catalogue: &Catalogue,
+    columns: &Columns,
+    token_match: &mut dyn FnMut(u32) -> f32,
+    work: &mut Work,
+) -> f64 {
+    let mut candidates = best(catalogue, &columns.admitted, &work.value, ranking::CANDIDATES);
+    candidates.sort_unstable();
+    work.token.extend(candidates.iter().map(|&slot| (slot, token_match(slot))));
+    let highest = work.token.iter().map(|entry| entry.1).fold(0.0, f32::max);
+    let mut sum = 0.0;
+    for (slot, token) in &mut work.token {
+        *token = ranking::scaled_token_match(*token, highest);
+        let added = ranking::TOKEN_WEIGHT * *token;
+        work.value[*slot as usize] += added;
+        sum += f64::from(added);
     }
+    sum
 }
 
 /// Whether the admitted episodes have more than one role.
@@ -192,17 +244,11 @@ fn has_several_roles(catalogue: &Catalogue, admitted: &[u32]) -> bool {
     roles.any(|role| role != first)
 }
 
-fn mean(admitted: &[u32], column: &[f32]) -> f32 {
-    (admitted.iter().map(|&slot| f64::from(column[slot as usize])).sum::<f64>() / admitted.len() as f64) as f32
-}
-
-/// Adds what neighbours lend and what the session's best turns add: `value` from `before`.
-fn spread(catalogue: &Catalogue, admitted: &[u32], has_roles: bool, work: &mut Work) {
-    let Work { before, value, bonus, is_admitted, turns, slots, lent, .. } = work;
-    value.clone_from(before);
+/// Adds what neighbours lend and what the session's best turns add. Gives the sum of what neighbours lent.
+fn spread(catalogue: &Catalogue, mean: f32, has_roles: bool, work: &mut Work) -> f64 {
+    let Work { value, bonus, is_admitted, turns, slots, lent, .. } = work;
     bonus.clear();
-    bonus.resize(catalogue.sessions.len(), 0.0);
-    let mean_before = mean(admitted, before);
+    let mut sum = 0.0;
     for members in &catalogue.sessions {
         turns.clear();
         slots.clear();
@@ -211,24 +257,23 @@ fn spread(catalogue: &Catalogue, admitted: &[u32], has_roles: bool, work: &mut W
                 let features = &catalogue.features[slot as usize];
                 turns.push(Turn {
                     at,
-                    evidence: (before[slot as usize] - mean_before) * features.lends,
+                    evidence: (value[slot as usize] - mean) * features.lends,
                     is_asking: features.flags & IS_ASKING != 0,
                     may_answer: !(has_roles && features.flags & BY_ASSISTANT != 0),
                 });
                 slots.push(slot);
             }
         }
-        if turns.len() > 1 {
-            ranking::spread(turns, lent);
-            slots.iter().zip(lent.iter()).for_each(|(&slot, lent)| value[slot as usize] += lent);
+        ranking::spread(turns, lent);
+        for (lent, &slot) in lent.iter_mut().zip(&*slots) {
+            sum += f64::from(*lent);
+            *lent += value[slot as usize];
         }
+        let add = ranking::session_bonus(lent.iter().copied());
+        lent.iter().zip(&*slots).for_each(|(lent, &slot)| value[slot as usize] = lent + add);
+        bonus.push(add);
     }
-    let mean_spread = mean(admitted, value);
-    for (members, bonus) in catalogue.sessions.iter().zip(bonus) {
-        let members = members.iter().map(|&(_, slot)| slot as usize).filter(|&slot| is_admitted[slot]);
-        *bonus = ranking::session_bonus(members.clone().map(|slot| value[slot]), mean_spread);
-        members.for_each(|slot| value[slot] += *bonus);
-    }
+    sum
 }
 
 /// A slot with its value; the greater one is the worse, so that a heap has the worst on top.
@@ -314,24 +359,23 @@ fn signals(
 ) -> Vec<(&'static str, f64)> {
     let index = slot as usize;
     let (item, features) = (&catalogue.items[index], &catalogue.features[index]);
-    let mut out = vec![
-        ("lexical", scaled.lexical(columns, slot)),
-        ("vector", scaled.vector(catalogue, columns, slot)),
-        ("token", work.token[index]),
-    ];
+    let (lexical, vector, token) =
+        (scaled.lexical(columns, slot), scaled.vector(catalogue, columns, slot), work.token(slot));
+    let mut out = vec![("lexical", lexical), ("vector", vector), ("token", token)];
     if explain {
-        let is_in_session = features.flags & IS_EPISODE != 0 && item.session != 0;
-        let session = if is_in_session { work.bonus[item.session as usize] } else { 0.0 };
-        let (role, speaker, wording) = priors.of(features);
+        let is_in_session = features.flags & IN_SESSION != 0;
+        let session = if is_in_session { work.bonus[item.session as usize] - priors.session_mean } else { 0.0 };
+        let (role, speaker) = (priors.role(features.flags), priors.speaker(features));
         let importance = ranking::importance_prior(f64::from(item.importance));
-        let spread = work.value[index] - work.before[index] - session - features.prior - role - speaker - wording;
+        let wording = priors.wording(features.flags) + features.prior - importance;
+        let before = scaled.fused(catalogue, columns, slot) + ranking::TOKEN_WEIGHT * token;
         out.extend([
-            ("spread", spread),
+            ("spread", work.value[index] - before - session - role - speaker - importance - wording),
             ("session", session),
             ("role", role),
             ("speaker", speaker),
             ("importance", importance),
-            ("wording", wording + features.prior - importance),
+            ("wording", wording),
         ]);
     }
     out.push(("rank", work.value[index]));

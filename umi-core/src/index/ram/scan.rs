@@ -102,7 +102,9 @@ impl Scan {
             .map(|&items_with| ranking::inverse_document_frequency(items_with, items))
             .collect();
         let mut total_weight = 0.0;
-        weights.iter().for_each(|weight| total_weight += weight);
+        for weight in &weights {
+            total_weight += weight;
+        }
         let mut matcher = TokenMatcher::default();
         let tokens: Vec<(u16, u32)> = analysed.tokens.iter().copied().zip(frequencies.tokens.iter().copied()).collect();
         matcher.start(&tokens, items);

@@ -435,6 +435,9 @@ async fn vectors_of_another_space_replace_all_of_the_old_one() {
     assert_eq!(best.id.as_u128(), 1);
 }
 
+/// Long enough for pieces.
+const LONG: &str = include_str!("tests/long.txt");
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(u8, u8, u8),
@@ -451,7 +454,7 @@ proptest! {
 
     #[test]
     fn following_equals_loading_anew(steps in steps(), every in 1..6_usize) {
-        let texts = ["tea at noon", "coffee with Ana?", "the tea house", "we went home", "tea tea tea", "snow"];
+        let texts = ["tea at noon", "coffee with Ana?", "the tea house", "we went home", "tea tea tea", LONG];
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (rows, followed) = (Rows::default(), RamIndex::new(NO_LIMIT));
         let question = query(None, "who had tea");

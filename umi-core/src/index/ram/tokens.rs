@@ -5,7 +5,10 @@ use crate::index::{ranking, tokens, vector};
 /// Matches one question; the cosine of each pair of tokens is computed once.
 #[derive(Debug, Default)]
 pub(super) struct TokenMatcher {
-    rows: Vec<(&'static [i8], f32)>,
+    /// The rows of the question's tokens, widened, one behind the other.
+    rows: Vec<i16>,
+    factors: Vec<f32>,
+    widened: Vec<i16>,
     weights: Vec<f32>,
     total: f32,
     /// For each token of the vocabulary the number of its similarities, where `stamps` has this question's stamp.
@@ -29,10 +32,12 @@ impl TokenMatcher {
             weighted.truncate(ranking::QUERY_TOKENS);
         }
         self.rows.clear();
+        self.factors.clear();
         self.weights.clear();
         for (weight, token) in weighted {
-            if let Some(row) = tokens::unit_row(token) {
-                self.rows.push(row);
+            if let Some((row, factor)) = tokens::unit_row(token) {
+                self.rows.extend(row.iter().map(|&value| i16::from(value)));
+                self.factors.push(factor);
                 self.weights.push(weight);
             }
         }
@@ -50,7 +55,7 @@ impl TokenMatcher {
 
     /// The match of a text with these tokens, from 0 to 1.
     pub(super) fn match_text(&mut self, text: &[u16]) -> f32 {
-        let width = self.rows.len();
+        let width = self.factors.len();
         if width == 0 || self.total <= 0.0 {
             return 0.0;
         }
@@ -73,12 +78,16 @@ impl TokenMatcher {
         }
         let place = self.similarities.len();
         self.places[usize::from(token)] = (self.stamp, place as u32);
-        match tokens::unit_row(token) {
-            Some((values, factor)) => self.similarities.extend(self.rows.iter().map(|(row, row_factor)| {
-                ranking::token_similarity(vector::dot(row, values) as f32 * row_factor * factor)
-            })),
-            None => self.similarities.resize(place + self.rows.len(), 0.0),
-        }
+        let Self { rows, factors, widened, similarities, .. } = self;
+        let Some((row, factor)) = tokens::unit_row(token) else {
+            similarities.resize(place + factors.len(), 0.0);
+            return place;
+        };
+        let mut factors = factors.iter();
+        vector::dots(row, rows, widened, |product| {
+            let cosine = product as f32 * factor * factors.next().copied().unwrap_or(0.0);
+            similarities.push(ranking::token_similarity(cosine));
+        });
         place
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use uuid::Uuid;
 
 use super::{
@@ -60,53 +60,112 @@ pub(super) struct Existing {
     pub(super) entity: Entity,
 }
 
-/// Reads the sightings of a slot.
-fn sightings(connection: &Connection, slot: i64) -> Stored<Vec<StoredSighting>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {}, sightings.sighting, sightings.version, sightings.seq, sightings.starts_version \
-         FROM sightings JOIN slots USING (slot) WHERE slot = ?1 ORDER BY sightings.seq",
-        rows::SIGHTING
-    ))?;
-    let read = |row: &Row<'_>| {
-        Ok(StoredSighting {
-            key: row.get("sighting")?,
-            version: row.get("version")?,
-            seq: row.get("seq")?,
-            starts_version: row.get("starts_version")?,
-            entity: rows::sighting(row)?,
-        })
-    };
-    Ok(statement.query_map((slot,), read)?.collect::<rusqlite::Result<_>>()?)
+/// A stretch of a chain that is computed by itself.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    slot: i64,
+    /// The internal keys of its versions, oldest first.
+    versions: Vec<i64>,
+    /// Where the version behind it begins, if there is one.
+    end: Option<Timestamp>,
 }
 
-/// Reads the versions of a slot.
-pub(super) fn existing(connection: &Connection, slot: i64) -> Stored<BTreeMap<Uuid, Existing>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {}, versions.version, versions.said_seq FROM versions WHERE slot = ?1",
-        rows::VERSION
-    ))?;
-    let read = |row: &Row<'_>| {
-        let entity = rows::version(row)?;
-        let existing = Existing { key: row.get("version")?, said_seq: row.get("said_seq")?, entity };
-        Ok((existing.entity.id, existing))
-    };
-    Ok(statement.query_map((slot,), read)?.collect::<rusqlite::Result<_>>()?)
-}
+impl Stretch {
+    /// A whole chain.
+    pub(super) fn whole(connection: &Connection, slot: i64) -> Stored<Self> {
+        let mut statement =
+            connection.prepare_cached("SELECT version FROM versions WHERE slot = ?1 ORDER BY valid_from, said_seq")?;
+        let versions = statement.query_map((slot,), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        Ok(Self { slot, versions, end: None })
+    }
 
-/// The versions that the sightings of a slot amount to, oldest first.
-pub(super) fn compute(connection: &Connection, slot: i64) -> Stored<Vec<Computed>> {
-    let sightings = sightings(connection, slot)?;
-    let said: Vec<Sighting> = sightings
-        .iter()
-        .map(|sighting| Sighting {
-            id: sighting.entity.id,
-            seq: sighting.seq,
-            content: sighting.entity.content.clone(),
-            valid_from: sighting.entity.valid_from,
-            starts_version: sighting.starts_version,
-        })
-        .collect();
-    Ok(chain(&said).iter().filter_map(|span| merge(span, &sightings)).collect())
+    /// What a new saying can change: the version that it falls into or follows, and the one behind it. The version
+    /// before these is told apart from them again.
+    pub(super) fn around(connection: &Connection, slot: i64, valid_from: Timestamp, seq: i64) -> Stored<Self> {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, rows::maybe_time(row, 1)?));
+        let mut versions: Vec<(i64, Option<Timestamp>)> = connection
+            .prepare_cached(
+                "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) <= (?2, ?3) \
+                 ORDER BY valid_from DESC, said_seq DESC LIMIT 2",
+            )?
+            .query_map((slot, micros(valid_from), seq), read)?
+            .collect::<rusqlite::Result<_>>()?;
+        versions.reverse();
+        let next = connection
+            .prepare_cached(
+                "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) > (?2, ?3) \
+                 ORDER BY valid_from, said_seq LIMIT 1",
+            )?
+            .query_row((slot, micros(valid_from), seq), read)
+            .optional()?;
+        versions.extend(next);
+        let end = versions.last().and_then(|(_, end)| *end);
+        Ok(Self { slot, versions: versions.into_iter().map(|(version, _)| version).collect(), end })
+    }
+
+    /// Its sightings, those included that belong to no version yet.
+    fn sightings(&self, connection: &Connection) -> Stored<Vec<StoredSighting>> {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {}, sightings.sighting, sightings.version, sightings.seq, sightings.starts_version \
+             FROM sightings JOIN slots USING (slot) WHERE sightings.slot = ?1 AND sightings.version IS ?2",
+            rows::SIGHTING
+        ))?;
+        let read = |row: &Row<'_>| {
+            Ok(StoredSighting {
+                key: row.get("sighting")?,
+                version: row.get("version")?,
+                seq: row.get("seq")?,
+                starts_version: row.get("starts_version")?,
+                entity: rows::sighting(row)?,
+            })
+        };
+        let mut found = Vec::new();
+        for version in std::iter::once(None).chain(self.versions.iter().copied().map(Some)) {
+            for sighting in statement.query_map((self.slot, version), read)? {
+                found.push(sighting?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Its versions as they are.
+    pub(super) fn existing(&self, connection: &Connection) -> Stored<BTreeMap<Uuid, Existing>> {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {}, versions.version, versions.said_seq FROM versions WHERE version = ?1",
+            rows::VERSION
+        ))?;
+        let read = |row: &Row<'_>| {
+            let entity = rows::version(row)?;
+            let existing = Existing { key: row.get("version")?, said_seq: row.get("said_seq")?, entity };
+            Ok((existing.entity.id, existing))
+        };
+        let mut found = BTreeMap::new();
+        for version in &self.versions {
+            let (id, existing) = statement.query_row((version,), read)?;
+            found.insert(id, existing);
+        }
+        Ok(found)
+    }
+
+    /// The versions that its sightings amount to, oldest first.
+    pub(super) fn compute(&self, connection: &Connection) -> Stored<Vec<Computed>> {
+        let sightings = self.sightings(connection)?;
+        let said: Vec<Sighting> = sightings
+            .iter()
+            .map(|sighting| Sighting {
+                id: sighting.entity.id,
+                seq: sighting.seq,
+                content: sighting.entity.content.clone(),
+                valid_from: sighting.entity.valid_from,
+                starts_version: sighting.starts_version,
+            })
+            .collect();
+        let mut computed: Vec<Computed> = chain(&said).iter().filter_map(|span| merge(span, &sightings)).collect();
+        if let Some(last) = computed.last_mut() {
+            last.entity.valid_to = self.end;
+        }
+        Ok(computed)
+    }
 }
 
 /// The values of a version from its run of sightings, in the order of time.
@@ -142,12 +201,19 @@ fn merged(older: &Metadata, newer: &Metadata) -> Metadata {
     older.merged(newer).unwrap_or_else(|_| newer.clone())
 }
 
-/// Computes the chain of a slot again and writes what differs, at the time `now`.
+/// Computes a stretch of a chain again and writes what differs, at the time `now`.
 ///
 /// `touched` names versions that lost a sighting, which is no longer there to tell. An empty slot is removed.
-pub(super) fn recompute(write: &mut Write<'_>, slot: i64, touched: &BTreeSet<i64>, now: Timestamp) -> Stored<Changed> {
-    let computed = compute(write.connection, slot)?;
-    let mut before = existing(write.connection, slot)?;
+pub(super) fn recompute(
+    write: &mut Write<'_>,
+    stretch: &Stretch,
+    touched: &BTreeSet<i64>,
+    now: Timestamp,
+) -> Stored<Changed> {
+    let slot = stretch.slot;
+    let computed = stretch.compute(write.connection)?;
+    let mut before = stretch.existing(write.connection)?;
+    let related = related(write.connection, &stretch.versions)?;
     let mut changed = Changed::default();
     // A sighting that moved from one version to another changes both.
     let mut touched = touched.clone();
@@ -192,7 +258,7 @@ pub(super) fn recompute(write: &mut Write<'_>, slot: i64, touched: &BTreeSet<i64
         remove_version(write, gone)?;
         changed.removed += 1;
     }
-    relate(write, slot, &keys, &computed, &mut changed)?;
+    relate(write, related, &keys, &computed, &mut changed)?;
     if computed.is_empty() {
         write.connection.prepare_cached("DELETE FROM slots WHERE slot = ?1")?.execute((slot,))?;
     }
@@ -279,24 +345,39 @@ struct Related {
     confidence: f64,
 }
 
-/// The updates between versions of a slot, by their two ends. Other relations are a model's decision.
-fn related(connection: &Connection, slot: i64) -> Stored<BTreeMap<(i64, i64), Related>> {
+/// The updates of each two versions, by their internal keys.
+type Updates = BTreeMap<(i64, i64), Related>;
+
+/// The updates between these versions. Other relations are a model's decision.
+fn related(connection: &Connection, versions: &[i64]) -> Stored<Updates> {
+    let among: BTreeSet<i64> = versions.iter().copied().collect();
     let mut statement = connection.prepare_cached(
-        "SELECT older, newer, evolution, reason, evolutions.confidence FROM versions AS first \
-         JOIN evolutions ON evolutions.older = first.version AND evolutions.type = 'update' \
-         JOIN versions AS second ON second.version = evolutions.newer AND second.slot = first.slot \
-         WHERE first.slot = ?1",
+        "SELECT older, newer, evolution, reason, confidence FROM evolutions WHERE older = ?1 AND type = 'update'",
     )?;
     let read = |row: &Row<'_>| {
         let related = Related { evolution: row.get(2)?, reason: row.get(3)?, confidence: row.get(4)? };
         Ok(((row.get(0)?, row.get(1)?), related))
     };
-    Ok(statement.query_map((slot,), read)?.collect::<rusqlite::Result<_>>()?)
+    let mut found = BTreeMap::new();
+    for version in versions {
+        for related in statement.query_map((version,), read)? {
+            let (ends, related): ((i64, i64), Related) = related?;
+            if among.contains(&ends.1) {
+                found.insert(ends, related);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Keeps one `update` between each two versions that follow one another.
-fn relate(write: &mut Write<'_>, slot: i64, keys: &[i64], computed: &[Computed], changed: &mut Changed) -> Stored<()> {
-    let mut before = related(write.connection, slot)?;
+fn relate(
+    write: &mut Write<'_>,
+    mut before: Updates,
+    keys: &[i64],
+    computed: &[Computed],
+    changed: &mut Changed,
+) -> Stored<()> {
     for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
         let reason = reason(&older.entity, &newer.entity);
@@ -332,6 +413,7 @@ fn relate(write: &mut Write<'_>, slot: i64, keys: &[i64], computed: &[Computed],
                 micros(older.entity.recorded_at.max(newer.entity.recorded_at)),
             ))?;
     }
+    // Those of versions that are gone went with them.
     for gone in before.values() {
         write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
     }

@@ -2,7 +2,11 @@
 
 use rusqlite::Connection;
 
-use super::{chains, errors::Stored, rows};
+use super::{
+    chains::{self, Stretch},
+    errors::Stored,
+    rows,
+};
 use crate::ledger::CheckReport;
 
 /// Every table, with what a finding calls it.
@@ -78,8 +82,9 @@ fn check_chains(connection: &Connection, report: &mut CheckReport) -> Stored<()>
     let mut statement = connection.prepare("SELECT slot FROM slots ORDER BY slot")?;
     let slots: Vec<i64> = statement.query_map((), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for slot in slots {
-        let mut stored = chains::existing(connection, slot)?;
-        for computed in chains::compute(connection, slot)? {
+        let stretch = Stretch::whole(connection, slot)?;
+        let mut stored = stretch.existing(connection)?;
+        for computed in stretch.compute(connection)? {
             let id = computed.entity.id;
             match stored.remove(&id) {
                 Some(existing) if chains::is_same(&computed, &existing) => {}

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use uuid::Uuid;
 
 use super::{
-    chains::{self, Changed},
+    chains::{self, Changed, Stretch},
     errors::Stored,
     lookup,
     rows::{self, micros},
@@ -31,8 +31,9 @@ pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[New
         fact.entity.check()?;
         check_episode(write.connection, &fact.entity)?;
         let slot = slot_for(write.connection, &fact.entity)?;
-        insert_sighting(write, space, slot, &fact.entity, false, &fact.piece, fact.embed_job)?;
-        let changed = chains::recompute(write, slot, &BTreeSet::new(), fact.entity.recorded_at)?;
+        let seq = insert_sighting(write, space, slot, &fact.entity, false, &fact.piece, fact.embed_job)?;
+        let stretch = Stretch::around(write.connection, slot, fact.entity.valid_from, seq)?;
+        let changed = chains::recompute(write, &stretch, &BTreeSet::new(), fact.entity.recorded_at)?;
         evolutions.insert(fact.entity.id, changed);
     }
     facts.iter().map(|fact| recorded(write.connection, fact.entity.id, evolutions.get(&fact.entity.id))).collect()
@@ -103,6 +104,7 @@ fn slot_for(connection: &Connection, entity: &Entity) -> Stored<i64> {
     Ok(connection.last_insert_rowid())
 }
 
+/// Stores a saying and gives its place in the feed.
 fn insert_sighting(
     write: &mut Write<'_>,
     space: SpaceKey,
@@ -111,7 +113,7 @@ fn insert_sighting(
     starts_version: bool,
     piece: &Piece,
     embed_job: Option<Uuid>,
-) -> Stored<()> {
+) -> Stored<i64> {
     let user = stored(entity.user.as_deref());
     let (agent, session) = (stored(entity.agent.as_deref()), stored(entity.session.as_deref()));
     let seq = write.next_seq();
@@ -138,7 +140,7 @@ fn insert_sighting(
     if let Some(id) = embed_job {
         NewJob { id, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
     }
-    Ok(())
+    Ok(seq)
 }
 
 /// Records a new version behind the one that holds.
@@ -178,8 +180,9 @@ pub(super) fn update(
         ..old
     };
     entity.check()?;
-    insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
-    let changed = chains::recompute(write, slot, &BTreeSet::new(), update.now)?;
+    let seq = insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
+    let stretch = Stretch::around(write.connection, slot, entity.valid_from, seq)?;
+    let changed = chains::recompute(write, &stretch, &BTreeSet::new(), update.now)?;
     recorded(write.connection, entity.id, Some(&changed))
 }
 

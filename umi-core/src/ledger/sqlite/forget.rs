@@ -7,7 +7,8 @@ use rusqlite::{Connection, Row, ToSql, named_params};
 use uuid::Uuid;
 
 use super::{
-    chains, episodes,
+    chains::{self, Stretch},
+    episodes,
     errors::Stored,
     lookup,
     spaces::{self, OwnerKey},
@@ -73,7 +74,8 @@ fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> 
     }
     let mut removed = 0;
     for (slot, touched) in slots {
-        removed += chains::recompute(write, slot, &touched, now)?.removed;
+        let stretch = Stretch::whole(write.connection, slot)?;
+        removed += chains::recompute(write, &stretch, &touched, now)?.removed;
     }
     Ok(removed)
 }

@@ -83,7 +83,7 @@ CREATE TABLE versions ( -- facts: computed from the sightings of a slot, in orde
 ) STRICT;
 CREATE INDEX versions_feed ON versions (user, seq);
 CREATE INDEX versions_time ON versions (user, valid_from, seq);
-CREATE INDEX versions_slot ON versions (slot);
+CREATE INDEX versions_slot ON versions (slot, valid_from, said_seq);
 CREATE UNIQUE INDEX versions_current ON versions (user, type, name_folded, attribute_folded)
     WHERE valid_to IS NULL AND attribute_folded IS NOT NULL;
 
@@ -110,7 +110,7 @@ CREATE TABLE sightings ( -- every saying of a fact
     recorded_at    INTEGER NOT NULL,
     episode_id     TEXT REFERENCES episodes (id)
 ) STRICT;
-CREATE INDEX sightings_slot ON sightings (slot);
+CREATE INDEX sightings_slot ON sightings (slot, version);
 CREATE INDEX sightings_version ON sightings (version);
 CREATE INDEX sightings_episode ON sightings (episode_id) WHERE episode_id IS NOT NULL;
 CREATE INDEX sightings_scope ON sightings (user, session);
@@ -203,12 +203,13 @@ CREATE TABLE working ( -- working memory: bytes with a time to live
 
 -- For people. Nothing in the engine reads these.
 
+-- julianday, because unixepoch('subsec') is null in the sqlite3 shells of before 2023.
 CREATE VIEW facts_now AS
     SELECT user, type, name, attribute, content, confidence,
            strftime('%Y-%m-%d %H:%M:%S', valid_from / 1000000, 'unixepoch') AS since, id
     FROM versions
-    WHERE valid_from <= unixepoch('subsec') * 1000000
-      AND (valid_to IS NULL OR valid_to > unixepoch('subsec') * 1000000)
+    WHERE valid_from <= CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)
+      AND (valid_to IS NULL OR valid_to > CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
     ORDER BY user, type, name, attribute, valid_from, seq;
 
 CREATE VIEW facts_history AS

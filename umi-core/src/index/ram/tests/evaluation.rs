@@ -37,7 +37,10 @@ fn conversations(data: &Value) -> Vec<Conversation> {
         let mut number = 0;
         for session in 1.. {
             let Some(list) = talk[format!("session_{session}")].as_array() else {
-                if session > 60 { break } else { continue }
+                if session > 60 {
+                    break;
+                }
+                continue;
             };
             let start = session_time(talk[format!("session_{session}_date_time")].as_str().unwrap());
             for (second, turn) in (0..).zip(list) {
