@@ -178,7 +178,7 @@ class Memory:
         text: str | Sequence[Mapping[str, Any]],
         options: RememberOptions | None = None,
         *,
-        role: str | None = None,
+        role: str = "user",
         name: str | None = None,
         at: datetime | None = None,
         metadata: dict[str, Any] | None = None,
@@ -196,7 +196,7 @@ class Memory:
         Args:
             text: What was said, or a list of turns `{"role": …, "content": …, "name": …}`.
             options: How it is remembered.
-            role: Who spoke: user (the default), assistant, system, tool or another word.
+            role: Who spoke: user, assistant, system, tool or another word; a turn's own role comes first.
             name: The speaker's name.
             at: When it was said, an aware datetime; now unless it is given.
             metadata: Your own fields: a JSON object of at most 64 KiB.
@@ -221,7 +221,7 @@ class Memory:
         text: str | Sequence[Mapping[str, Any]],
         options: RememberOptions | None = None,
         *,
-        role: str | None = None,
+        role: str = "user",
         name: str | None = None,
         at: datetime | None = None,
         metadata: dict[str, Any] | None = None,

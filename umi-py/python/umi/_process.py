@@ -37,9 +37,10 @@ def _at_exit() -> None:
             memory._engine.close().wait(_PATIENCE)  # noqa: SLF001 - the package's own class
         except (UmiError, TimeoutError):
             pass  # what was acknowledged is durable without it, and an embedder that hangs must not hold up the end
+    # first the workers: one that still ran Python code when the interpreter is gone would crash
+    _umi._shutdown()  # noqa: SLF001 - the package's own module
     if (loop := sys.modules.get("umi._loop")) is not None:
         loop.stop()
-    _umi._shutdown()  # noqa: SLF001 - the package's own module
 
 
 if hasattr(os, "register_at_fork"):
