@@ -844,6 +844,8 @@ class Engine:
         """Opens a store; blocks without holding the interpreter."""
     def scoped(self, scope: _ScopeArgs) -> Engine:
         """A handle of another scope on the same store."""
+    def parts(self) -> Parts:
+        """The durable core and working memory of its scope."""
     @property
     def scope(self) -> Scope:
         """The scope of a call that names none."""
@@ -930,6 +932,11 @@ class Engine:
         """Waits for the background."""
     def close(self) -> Operation[None]:
         """Closes the handle."""
+
+@final
+class Parts:
+    """The durable core and working memory of an engine's scope."""
+
     def core_set_block(self, type: str, content: str, label: str | None, importance: float | None) -> Operation[None]:
         """Replaces a block."""
     def core_get_block(self, type: str) -> Operation[str | None]:

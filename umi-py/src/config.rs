@@ -12,7 +12,7 @@ use umi_core::{self as core, Error, INDEX_MEMORY_BYTES};
 use crate::{
     convert::{Ttl, Whole, dict_of, ttl_seconds},
     error::{IntoPyResult, PythonError},
-    options::limit,
+    recall_options::limit,
 };
 
 /// Limits and defaults of a memory. An immutable value; the `with_…` methods give checked copies.

@@ -6,11 +6,16 @@
 mod config;
 mod convert;
 mod core_memory;
+mod durable;
 mod entity;
+mod episode;
 mod error;
+mod evolution;
 mod memory;
-mod options;
 mod providers;
+mod recall_options;
+mod recalled;
+mod remember_options;
 mod request;
 mod results;
 mod runtime;
@@ -28,15 +33,19 @@ mod _umi {
     use super::{
         config::MemoryConfig,
         core_memory::{Block, CoreMemory},
-        entity::{Entity, EvolutionRelation},
+        durable::Parts,
+        entity::Entity,
+        episode::{Episode, Job},
         error::{_error_kinds, _panic},
+        evolution::EvolutionRelation,
         memory::Engine,
-        options::{RecallOptions, RememberOptions},
         providers::{
             CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,
             SqliteStorageBackend, StaticEmbeddingProvider,
         },
-        results::{Episode, Job, Recalled},
+        recall_options::RecallOptions,
+        recalled::Recalled,
+        remember_options::RememberOptions,
         runtime::{_shutdown, Operation},
         scope::Scope,
         working_memory::WorkingMemory,

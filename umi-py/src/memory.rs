@@ -3,28 +3,22 @@
 use std::{future::Future, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
-use pyo3::{
-    IntoPyObjectExt,
-    prelude::*,
-    types::{PyBytes, PyList},
-};
-use umi_core::{
-    self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder, MemoryCore, MemoryWorking,
-};
+use pyo3::{IntoPyObjectExt, prelude::*, types::PyList};
+use umi_core::{self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder};
 
 use crate::{
     config::MemoryConfig,
-    convert::{Meta, Real, Text, Time, Whole, ttl_seconds},
-    core_memory::{Block, block_type},
+    convert::{Meta, Real, Text, Time, Whole},
+    durable::Parts,
     entity::Entity,
     error::{IntoPyResult, PythonError},
-    options::{RecallOptions, RememberOptions, limit},
     providers::{EmbeddingProvider, Storage},
+    recall_options::{RecallOptions, limit},
+    remember_options::RememberOptions,
     request::{self, Common},
     results,
     runtime::{self, Operation, block_on},
     scope::{Scope, ScopeArgs},
-    working_memory::ttl_secs,
     world::ManualClock,
 };
 
@@ -51,7 +45,7 @@ impl Engine {
     }
 
     /// An operation on the memory.
-    fn call<T, F>(
+    pub(crate) fn call<T, F>(
         &self,
         work: impl FnOnce(core::Memory) -> F,
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
@@ -61,30 +55,6 @@ impl Engine {
         F: Future<Output = core::Result<T>> + Send + 'static,
     {
         Ok(Operation::new(work(self.memory()?), convert))
-    }
-
-    fn call_core<T, F>(
-        &self,
-        work: impl FnOnce(MemoryCore) -> F,
-        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> PyResult<Operation>
-    where
-        T: Send + 'static,
-        F: Future<Output = core::Result<T>> + Send + 'static,
-    {
-        self.call(|memory| work(memory.core()), convert)
-    }
-
-    fn call_working<T, F>(
-        &self,
-        work: impl FnOnce(MemoryWorking) -> F,
-        convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> PyResult<Operation>
-    where
-        T: Send + 'static,
-        F: Future<Output = core::Result<T>> + Send + 'static,
-    {
-        self.call(|memory| work(memory.working()), convert)
     }
 }
 
@@ -106,7 +76,7 @@ impl Drop for Engine {
 }
 
 /// Values that need no other conversion.
-fn plain<T: for<'py> IntoPyObject<'py>>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>> {
+pub(crate) fn plain<T: for<'py> IntoPyObject<'py>>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>> {
     value.into_py_any(py)
 }
 
@@ -118,15 +88,7 @@ fn entities(py: Python<'_>, found: Vec<core::Entity>) -> PyResult<Py<PyAny>> {
     Ok(results::entities(py, found)?.into_any().unbind())
 }
 
-fn block(py: Python<'_>, inner: core::Block) -> PyResult<Py<PyAny>> {
-    Block { inner }.into_py_any(py)
-}
-
-fn blocks(py: Python<'_>, found: Vec<core::Block>) -> PyResult<Py<PyAny>> {
-    found.into_iter().map(|inner| Block { inner }).collect::<Vec<_>>().into_py_any(py)
-}
-
-fn text(text: Option<Text>) -> Option<String> {
+pub(crate) fn text(text: Option<Text>) -> Option<String> {
     text.map(|text| text.0)
 }
 
@@ -176,6 +138,11 @@ impl Engine {
     #[getter]
     fn scope(&self) -> PyResult<Scope> {
         Ok(Scope { inner: self.memory()?.scope().clone() })
+    }
+
+    /// The durable core and working memory of its scope.
+    fn parts(slf: Bound<'_, Self>) -> Parts {
+        Parts::new(slf.unbind())
     }
 
     /// Whether it was closed.
@@ -432,156 +399,6 @@ impl Engine {
     /// Closes the handle.
     fn close(&self) -> PyResult<Operation> {
         self.call(|memory| async move { memory.close().await }, plain)
-    }
-
-    // ---- durable core memory ---------------------------------------------------------------------------------
-
-    /// Replaces a block.
-    fn core_set_block(
-        &self,
-        r#type: Text,
-        content: Text,
-        label: Option<Text>,
-        importance: Option<Real>,
-    ) -> PyResult<Operation> {
-        let kind = block_type(&r#type.0)?;
-        let (label, importance) = (text(label), importance.map(|value| value.0));
-        self.call_core(
-            |core| async move { core.set_block(kind, &content.0, label.as_deref(), importance).await },
-            |py, _| Ok(py.None()),
-        )
-    }
-
-    /// The content of a block.
-    fn core_get_block(&self, r#type: Text) -> PyResult<Operation> {
-        let kind = block_type(&r#type.0)?;
-        self.call_core(
-            |core| async move { core.get(kind).await },
-            |py, block| plain(py, block.map(|block| block.content)),
-        )
-    }
-
-    /// Removes a block.
-    fn core_remove_block(&self, r#type: Text) -> PyResult<Operation> {
-        let kind = block_type(&r#type.0)?;
-        self.call_core(|core| async move { core.remove(kind).await }, plain)
-    }
-
-    /// Removes every block.
-    fn core_clear(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { core.clear().await }, plain)
-    }
-
-    /// The blocks.
-    fn core_blocks(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { Ok(core.snapshot().await?.blocks().to_vec()) }, blocks)
-    }
-
-    /// The blocks as XML.
-    fn core_render(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { Ok(core.snapshot().await?.render()) }, plain)
-    }
-
-    /// The blocks as Markdown.
-    fn core_render_markdown(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { Ok(core.snapshot().await?.render_markdown()) }, plain)
-    }
-
-    /// The pair (`used_bytes`, `max_bytes`).
-    fn core_usage(&self) -> PyResult<Operation> {
-        self.call_core(
-            |core| async move {
-                let snapshot = core.snapshot().await?;
-                Ok((snapshot.used_bytes(), snapshot.max_bytes()))
-            },
-            plain,
-        )
-    }
-
-    /// The versions of a block.
-    fn core_versions(&self, r#type: Text) -> PyResult<Operation> {
-        let kind = block_type(&r#type.0)?;
-        self.call_core(|core| async move { core.versions(kind).await }, blocks)
-    }
-
-    /// Restores a version.
-    fn core_restore(&self, r#type: Text, version: Whole) -> PyResult<Operation> {
-        let kind = block_type(&r#type.0)?;
-        let version = version.size("version")? as u64;
-        self.call_core(|core| async move { core.restore(kind, version).await }, block)
-    }
-
-    // ---- durable working memory ------------------------------------------------------------------------------
-
-    /// Writes a value.
-    fn working_set(&self, key: Text, value: Vec<u8>, ttl: Option<Real>) -> PyResult<Operation> {
-        let ttl = ttl_secs(ttl)?;
-        self.call_working(|working| async move { working.set(&key.0, value, ttl).await }, plain)
-    }
-
-    /// The value of a key.
-    fn working_get(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(
-            |working| async move { working.get(&key.0).await },
-            |py, value| plain(py, value.map(|value| PyBytes::new(py, &value).unbind())),
-        )
-    }
-
-    /// Deletes a key.
-    fn working_delete(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.delete(&key.0).await }, plain)
-    }
-
-    /// Whether a key is live.
-    fn working_exists(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.exists(&key.0).await }, plain)
-    }
-
-    /// The live keys.
-    fn working_keys(&self) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.keys().await }, plain)
-    }
-
-    /// The seconds that a key still lives.
-    fn working_ttl(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.ttl(&key.0).await }, |py, ttl| plain(py, ttl.map(ttl_seconds)))
-    }
-
-    /// Adds to a number.
-    fn working_incr(&self, key: Text, delta: Whole) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.incr(&key.0, delta.0).await }, plain)
-    }
-
-    /// Puts bytes behind a value.
-    fn working_append(&self, key: Text, value: Vec<u8>) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.append(&key.0, value).await }, plain)
-    }
-
-    /// Lets a time to live begin anew.
-    fn working_touch(&self, key: Text, ttl: Option<Real>) -> PyResult<Operation> {
-        let ttl = ttl_secs(ttl)?;
-        self.call_working(|working| async move { working.touch(&key.0, ttl).await }, plain)
-    }
-
-    /// Drops what has expired.
-    fn working_cleanup_expired(&self) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.cleanup_expired().await }, plain)
-    }
-
-    /// Deletes every key.
-    fn working_clear(&self) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.clear().await }, plain)
-    }
-
-    /// The triple (`used_bytes`, `entry_count`, `max_bytes`).
-    fn working_usage(&self) -> PyResult<Operation> {
-        self.call_working(
-            |working| async move {
-                let (bytes, entries) = working.usage().await?;
-                Ok((bytes, entries, working.limits().max_bytes))
-            },
-            plain,
-        )
     }
 
     fn __repr__(&self) -> PyResult<String> {

@@ -117,6 +117,8 @@ impl CallableEmbeddingProvider {
                 .with_hint("name the model, because vectors of two models are never compared"))
             .py();
         }
+        // here, because the workers that will need it should not import anything
+        r#fn.py().import(intern!(r#fn.py(), "umi._loop"))?;
         let embedder = CallableEmbedder {
             is_async: is_coroutine_function(r#fn)?,
             function: r#fn.clone().unbind(),

@@ -9,7 +9,7 @@ use umi_core::{RememberRequest, Turn};
 
 use crate::{
     convert::{Meta, Text, Time},
-    options::RememberOptions,
+    remember_options::RememberOptions,
     results::metadata_or_empty,
     scope::scope,
 };

@@ -8,8 +8,9 @@
 It keeps what was said, what is true now and what was true before, and renders it as XML for a model's prompt.
 """
 
+from umi._builder import MemoryBuilder
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
-from umi._memory import Memory, MemoryBuilder
+from umi._memory import Memory
 from umi._results import RecallResults, RememberResult, StepFailure, Usage
 from umi._umi import (
     Block,

@@ -9,54 +9,66 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Awaitable, Callable
 
 _lock = threading.Lock()
-_private: tuple[int, asyncio.AbstractEventLoop, threading.Thread] | None = None
+_private: tuple[int, AbstractEventLoop, threading.Thread] | None = None
 
 
-def submit(
-    function: Callable[[Any], Awaitable[Any]], argument: Any, loop: asyncio.AbstractEventLoop | None
-) -> Future[Any]:
+class _Call:
+    """One call of an async function on an event loop, and the future that its caller waits for."""
+
+    def __init__(self, function: Callable[[Any], Awaitable[Any]], argument: Any, loop: AbstractEventLoop) -> None:
+        self.future: Future[Any] = Future()
+        self._function = function
+        self._argument = argument
+        self._loop = loop
+
+    def begin(self) -> None:
+        if self.future.cancelled():
+            return
+        try:
+            self._task = asyncio.ensure_future(self._function(self._argument))
+        except Exception as error:  # noqa: BLE001 - it is the caller's, who finds it in the future
+            self._give(error, None)
+            return
+        if isinstance(self._task, asyncio.Task):
+            # as asyncio.gather does: where the loop ends before the call, the call is gone and its job is kept
+            self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+        self._task.add_done_callback(self._settle)
+        self.future.add_done_callback(self._stop)
+
+    def _stop(self, future: Future[Any]) -> None:
+        if future.cancelled() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _settle(self, task: asyncio.Future[Any]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._give(error, None if error else task.result())
+
+    def _give(self, error: BaseException | None, result: Any) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
+
+
+def submit(function: Callable[[Any], Awaitable[Any]], argument: Any, loop: AbstractEventLoop | None) -> Future[Any]:
     """Calls an async function on `loop`, or on the one private loop where there is none.
 
     The function is called on the loop itself, so that nothing is left unawaited where the loop ends before. Cancelling
     the future cancels the task.
     """
     loop = loop or _private_loop()
-    future: Future[Any] = Future()
-
-    def begin() -> None:
-        if future.cancelled():
-            return
-        try:
-            task = asyncio.ensure_future(function(argument))
-        except Exception as error:  # noqa: BLE001 - it is the caller's, who finds it in the future
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
-            return
-
-        def stop(future: Future[Any]) -> None:
-            if future.cancelled() and not loop.is_closed():
-                loop.call_soon_threadsafe(task.cancel)
-
-        task.add_done_callback(settle)
-        future.add_done_callback(stop)
-
-    def settle(task: asyncio.Future[Any]) -> None:
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if not future.set_running_or_notify_cancel():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(task.result())
-
-    loop.call_soon_threadsafe(begin)
-    return future
+    call = _Call(function, argument, loop)
+    loop.call_soon_threadsafe(call.begin)
+    return call.future
 
 
-def _private_loop() -> asyncio.AbstractEventLoop:
+def _private_loop() -> AbstractEventLoop:
     global _private  # noqa: PLW0603 - one thread per process
     with _lock:
         if _private is None or _private[0] != os.getpid():
@@ -67,7 +79,7 @@ def _private_loop() -> asyncio.AbstractEventLoop:
         return _private[1]
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()

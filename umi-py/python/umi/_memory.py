@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sized
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self
+from operator import length_hint
 
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
@@ -13,12 +11,14 @@ from umi._results import recalled, remembered
 from umi._umi import Engine, InMemoryStorageBackend, SqliteStorageBackend
 from umi.exceptions import FeatureNotBuiltError, ForkedError, InvalidInputError
 
+TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
     import builtins
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
+    from typing import Any, Self
 
     from umi._results import RecallResults, RememberResult
     from umi._umi import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Scope,
     )
 
-__all__ = ["Memory", "MemoryBuilder"]
+__all__ = ["Memory"]
 
 
 class Memory:
@@ -97,7 +97,7 @@ class Memory:
             StoreVersionError: It was written by a newer version, or is no store.
             EmbeddingSpaceError: Its vectors are of another embedder.
         """
-        return _open(
+        return open_memory(
             SqliteStorageBackend.connect(path),
             None,
             llm,
@@ -121,7 +121,7 @@ class Memory:
         reembed: bool = False,
     ) -> Memory:
         """Opens a new store without a file, which lives as long as its handles."""
-        return _open(
+        return open_memory(
             InMemoryStorageBackend(), None, llm, embedder, config, (user, agent, session), clock, reembed=reembed
         )
 
@@ -139,7 +139,7 @@ class Memory:
         reembed: bool = False,
     ) -> Memory:
         """Opens a simulated store: no file, and ids, vectors and a clock that depend on the seed alone."""
-        return _open(None, seed, llm, embedder, config, (user, agent, session), clock, reembed=reembed)
+        return open_memory(None, seed, llm, embedder, config, (user, agent, session), clock, reembed=reembed)
 
     def scoped(self, *, user: str | None = None, agent: str | None = None, session: str | None = None) -> Memory:
         """Gives a handle of another scope on the same store; a user named here is pinned.
@@ -166,19 +166,19 @@ class Memory:
     @property
     def core(self) -> DurableCoreMemory:
         """The durable core memory of this handle's (user, agent)."""
-        return DurableCoreMemory(self._engine)
+        return DurableCoreMemory(self._engine.parts())
 
     @property
     def working(self) -> DurableWorkingMemory:
         """The durable working memory of this handle's (user, agent, session)."""
-        return DurableWorkingMemory(self._engine)
+        return DurableWorkingMemory(self._engine.parts())
 
     async def remember(
         self,
         text: str | Sequence[Mapping[str, Any]],
         options: RememberOptions | None = None,
         *,
-        role: str | None = None,
+        role: str = "user",
         name: str | None = None,
         at: datetime | None = None,
         metadata: dict[str, Any] | None = None,
@@ -196,7 +196,7 @@ class Memory:
         Args:
             text: What was said, or a list of turns `{"role": …, "content": …, "name": …}`.
             options: How it is remembered.
-            role: Who spoke: user (the default), assistant, system, tool or another word.
+            role: Who spoke: user, assistant, system, tool or another word; a turn's own role comes first.
             name: The speaker's name.
             at: When it was said, an aware datetime; now unless it is given.
             metadata: Your own fields: a JSON object of at most 64 KiB.
@@ -221,7 +221,7 @@ class Memory:
         text: str | Sequence[Mapping[str, Any]],
         options: RememberOptions | None = None,
         *,
-        role: str | None = None,
+        role: str = "user",
         name: str | None = None,
         at: datetime | None = None,
         metadata: dict[str, Any] | None = None,
@@ -640,9 +640,10 @@ class Memory:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # a child that was forked inside the block leaves it without closing what is its parent's
-        with contextlib.suppress(ForkedError):
+        try:  # noqa: SIM105 - contextlib would be imported for this alone
             await self.close()
+        except ForkedError:
+            pass  # a child that was forked inside the block leaves it without closing what is its parent's
 
     def __enter__(self) -> Self:
         return self
@@ -650,8 +651,10 @@ class Memory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with contextlib.suppress(ForkedError):
+        try:  # noqa: SIM105 - contextlib would be imported for this alone
             self.close_sync()
+        except ForkedError:
+            pass  # as above
 
     def __repr__(self) -> str:
         try:
@@ -661,7 +664,7 @@ class Memory:
         return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
 
 
-def _open(  # noqa: PLR0917 - called by three constructors and the builder, in this order
+def open_memory(  # noqa: PLR0917 - called by three constructors and the builder, in this order
     storage: SqliteStorageBackend | InMemoryStorageBackend | None,
     seed: int | None,
     llm: None,
@@ -672,13 +675,15 @@ def _open(  # noqa: PLR0917 - called by three constructors and the builder, in t
     *,
     reembed: bool,
 ) -> Memory:
-    _refuse_language_model(llm)
+    """Opens a memory of its parts."""
+    refuse_language_model(llm)
     memory = Memory._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed))  # noqa: SLF001 - its own
     _process.opened(memory)
     return memory
 
 
-def _refuse_language_model(llm: object) -> None:
+def refuse_language_model(llm: object) -> None:
+    """Refuses every language model, because this version has none."""
     if llm is not None:
         raise FeatureNotBuiltError(
             "this version has no language models", hint="leave llm out: what was said is remembered as it is"
@@ -694,73 +699,8 @@ def _batches(
         raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
     if batch_size < 1:
         raise InvalidInputError(f"batch_size is {batch_size}, it must be at least 1")
-    total = len(items) if isinstance(items, Sized) else None
+    hint = length_hint(items, -1)
+    total = hint if hint >= 0 else None
     iterator = iter(items)
     while batch := list(islice(iterator, batch_size)):
         yield batch, total
-
-
-class MemoryBuilder:
-    """Builds a `Memory` from its parts; what is not named has its default. Every `with_…` method changes the builder.
-
-    Example:
-        >>> builder = MemoryBuilder().with_storage(InMemoryStorageBackend()).with_scope(user="alice")
-        >>> builder.build().scope.user
-        'alice'
-    """
-
-    __slots__ = ("_clock", "_config", "_embedder", "_reembed", "_scope", "_storage")
-
-    def __init__(self) -> None:
-        self._storage: SqliteStorageBackend | InMemoryStorageBackend | None = None
-        self._embedder: EmbeddingProvider | None = None
-        self._config: MemoryConfig | None = None
-        self._scope: tuple[str | None, str | None, str | None] = (None, None, None)
-        self._clock: ManualClock | None = None
-        self._reembed = False
-
-    def with_llm(self, llm: None) -> MemoryBuilder:
-        """Takes a language model; this version has none, so None."""
-        _refuse_language_model(llm)
-        return self
-
-    def with_embedder(self, embedder: EmbeddingProvider | None) -> MemoryBuilder:
-        """Makes vectors with this embedder."""
-        self._embedder = embedder
-        return self
-
-    def with_storage(self, storage: SqliteStorageBackend | InMemoryStorageBackend) -> MemoryBuilder:
-        """Keeps the store there; in `./umi_memory` unless it is told."""
-        self._storage = storage
-        return self
-
-    def with_config(self, config: MemoryConfig | None) -> MemoryBuilder:
-        """Uses these limits and defaults."""
-        self._config = config
-        return self
-
-    def with_scope(
-        self, *, user: str | None = None, agent: str | None = None, session: str | None = None
-    ) -> MemoryBuilder:
-        """Reads and writes in this scope where a call names none."""
-        self._scope = (user, agent, session)
-        return self
-
-    def with_clock(self, clock: ManualClock | None) -> MemoryBuilder:
-        """Takes times from this clock."""
-        self._clock = clock
-        return self
-
-    def with_reembed(self, reembed: bool = True) -> MemoryBuilder:  # noqa: FBT001, FBT002 - a fluent switch
-        """Allows an embedder of another space than the store's."""
-        self._reembed = reembed
-        return self
-
-    def build(self) -> Memory:
-        """Opens the memory; as `Memory.open()`."""
-        return _open(
-            self._storage, None, None, self._embedder, self._config, self._scope, self._clock, reembed=self._reembed
-        )
-
-    def __repr__(self) -> str:
-        return f"MemoryBuilder(storage={self._storage!r}, embedder={self._embedder!r}, config={self._config!r})"

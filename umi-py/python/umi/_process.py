@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import sys
 import weakref
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from umi import _umi
 from umi.exceptions import UmiError
 
+TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
     from umi._memory import Memory
 
@@ -34,12 +33,14 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     for memory in list(_open):
-        # what was acknowledged is durable without it, and an embedder that hangs must not hold up the end
-        with contextlib.suppress(UmiError, TimeoutError):
+        try:  # noqa: SIM105 - contextlib would be imported for this alone
             memory._engine.close().wait(_PATIENCE)  # noqa: SLF001 - the package's own class
+        except (UmiError, TimeoutError):
+            pass  # what was acknowledged is durable without it, and an embedder that hangs must not hold up the end
+    # first the workers: one that still ran Python code when the interpreter is gone would crash
+    _umi._shutdown()  # noqa: SLF001 - the package's own module
     if (loop := sys.modules.get("umi._loop")) is not None:
         loop.stop()
-    _umi._shutdown()  # noqa: SLF001 - the package's own module
 
 
 if hasattr(os, "register_at_fork"):

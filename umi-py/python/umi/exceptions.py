@@ -5,7 +5,10 @@ The native module looks these classes up once, when it is imported.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
+if TYPE_CHECKING:
+    from typing import Any
+
 
 __all__ = [
     "AuthenticationError",
