@@ -11,6 +11,7 @@ mod entity;
 mod episode;
 mod error;
 mod evolution;
+mod logging;
 mod memory;
 mod providers;
 mod recall_options;

@@ -12,6 +12,7 @@ use crate::{
     durable::Parts,
     entity::Entity,
     error::{IntoPyResult, PythonError},
+    logging,
     providers::{EmbeddingProvider, Storage},
     recall_options::{RecallOptions, limit},
     remember_options::RememberOptions,
@@ -108,6 +109,7 @@ impl Engine {
         reembed: bool,
         seed: Option<Whole>,
     ) -> PyResult<Self> {
+        logging::bridge(py)?;
         let mut builder = match seed {
             Some(seed) => MemoryBuilder::sim(seed.size("seed")? as u64),
             None => MemoryBuilder::new(),

@@ -176,7 +176,7 @@ impl Drop for SqliteLedger {
         if let Some(thread) = writer.abandon()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that writes panicked");
+            tracing::error!(target: "umi::ledger", "the thread that writes panicked");
         }
     }
 }

@@ -173,7 +173,7 @@ impl MemoryBuilder {
         if let Err(error) = memory.claim_space(self.reembed).await {
             // The store was opened for this handle; without it nobody would close it.
             if let Err(close) = memory.close().await {
-                tracing::warn!(error = %close, "a store that could not be used did not close cleanly");
+                tracing::warn!(target: "umi::memory", error = %close, "a store that could not be used did not close cleanly");
             }
             return Err(error);
         }

@@ -109,7 +109,7 @@ impl Memory {
                     piece.vector = Some(vector::encode(vectors.pop().flatten().as_deref(), dimensions));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the in-process embedder failed; the fact is stored and a job is left");
+                    tracing::warn!(target: "umi::memory", %error, "the in-process embedder failed; the fact is stored and a job is left");
                 }
             }
         }

@@ -46,7 +46,7 @@ impl Background {
         loop {
             let Some(task) = self.tasks.lock().pop() else { return };
             if let Err(error) = task.await {
-                tracing::error!(%error, "a background task did not end");
+                tracing::error!(target: "umi::memory", %error, "a background task did not end");
             }
         }
     }
@@ -154,7 +154,7 @@ impl Memory {
         let memory = self.detached();
         self.parts.background.spawn(async move {
             if let Err(error) = memory.retry_pending().await {
-                tracing::warn!(%error, "work that an earlier process left was not finished");
+                tracing::warn!(target: "umi::memory", %error, "work that an earlier process left was not finished");
             }
         });
         Ok(())

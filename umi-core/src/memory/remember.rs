@@ -276,7 +276,7 @@ impl Memory {
         match embed_checked(self.parts.embedder.as_ref(), &texts).await {
             Ok(vectors) => Some(vectors),
             Err(error) => {
-                tracing::warn!(%error, "the in-process embedder failed; the text is stored and a job is left");
+                tracing::warn!(target: "umi::memory", %error, "the in-process embedder failed; the text is stored and a job is left");
                 None
             }
         }

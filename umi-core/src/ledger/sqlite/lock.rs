@@ -122,6 +122,6 @@ fn release(file: &File) {
     let released = file.unlock();
     if let Err(error) = released {
         // Closing the file releases it too; nothing that was written is in doubt.
-        tracing::warn!(%error, "cannot release the write lock");
+        tracing::warn!(target: "umi::ledger", %error, "cannot release the write lock");
     }
 }

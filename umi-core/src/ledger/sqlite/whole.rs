@@ -101,7 +101,7 @@ pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
         && let Err(error) = std::fs::remove_file(&database)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(%error, path = %database.display(), "cannot remove an unfinished backup");
+        tracing::warn!(target: "umi::ledger", %error, path = %database.display(), "cannot remove an unfinished backup");
     }
     copied
 }

@@ -246,7 +246,7 @@ fn run_group(
         if !connection.is_autocommit()
             && let Err(error) = connection.execute_batch("ROLLBACK")
         {
-            tracing::error!(%error, "cannot roll back a transaction that failed");
+            tracing::error!(target: "umi::ledger", %error, "cannot roll back a transaction that failed");
         }
         fault.into_error(store.database.as_deref())
     });
