@@ -337,6 +337,11 @@ impl Ledger for SqliteLedger {
         parts.readers.micro(|connection| parts.core.get(connection, scope, limits))
     }
 
+    async fn core_rendered(&self, scope: &Scope, limits: CoreLimits) -> Result<Arc<str>> {
+        let parts = self.parts()?;
+        parts.readers.micro(|connection| parts.core.rendered(connection, scope, limits))
+    }
+
     async fn set_block(
         &self,
         scope: &Scope,
