@@ -38,7 +38,9 @@ pub use uuid::Uuid;
 pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::{Embedder, EmbeddingSpace, sim::SimEmbedder, static_table::StaticEmbedder},
-    entity::{Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit, fold},
+    entity::{
+        Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit, fold,
+    },
     episode::{Episode, Kind},
     error::{Details, Error, ErrorKind, Result},
     index::IndexStats,

@@ -59,7 +59,8 @@ impl Metadata {
             if index > 0 {
                 json.push(',');
             }
-            let key = serde_json::to_string(key).map_err(|error| Error::internal("a key is not JSON").with_source(error))?;
+            let key =
+                serde_json::to_string(key).map_err(|error| Error::internal("a key is not JSON").with_source(error))?;
             json.push_str(&key);
             json.push(':');
             json.push_str(value.get());
@@ -98,9 +99,8 @@ impl Metadata {
 }
 
 fn fields(json: &str) -> Result<Fields> {
-    serde_json::from_str(json).map_err(|error| {
-        Error::invalid_input(format!("metadata is not a JSON object: {error}")).with_source(error)
-    })
+    serde_json::from_str(json)
+        .map_err(|error| Error::invalid_input(format!("metadata is not a JSON object: {error}")).with_source(error))
 }
 
 fn too_long(bytes: usize) -> Error {

@@ -128,8 +128,8 @@ impl Ids for RandomIds {
         let millis = u128::from(now.as_millisecond().max(0).unsigned_abs()) & 0xffff_ffff_ffff;
         // 48 bits of time above 74 random ones; within a millisecond, and when the clock steps back, the last
         // value is raised by a random step instead, so that the order of making is the order of sorting.
-        let random = (u128::from(state.random.next_u64()) << 10 | u128::from(state.random.next_u32() & 0x3ff))
-            & ((1 << 73) - 1);
+        let random =
+            (u128::from(state.random.next_u64()) << 10 | u128::from(state.random.next_u32() & 0x3ff)) & ((1 << 73) - 1);
         let fresh = millis << 74 | random;
         let step = u128::from(state.random.next_u32()) + 1;
         let value = if fresh > state.last && millis > state.last >> 74 { fresh } else { state.last + step };

@@ -60,9 +60,10 @@ pub fn chain(sightings: &[Sighting]) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     for index in order {
         let sighting = &sightings[index];
-        let same = spans.last().and_then(|span| span.members.last()).is_some_and(|&last| {
-            sightings[last].content == sighting.content && !sighting.starts_version
-        });
+        let same = spans
+            .last()
+            .and_then(|span| span.members.last())
+            .is_some_and(|&last| sightings[last].content == sighting.content && !sighting.starts_version);
         match spans.last_mut() {
             Some(span) if same => {
                 span.members.push(index);
