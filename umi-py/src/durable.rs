@@ -2,7 +2,11 @@
 
 use std::future::Future;
 
-use pyo3::{IntoPyObjectExt, prelude::*, types::{PyBytes, PyString}};
+use pyo3::{
+    IntoPyObjectExt,
+    prelude::*,
+    types::{PyBytes, PyString},
+};
 use umi_core::{self as core, MemoryCore, MemoryWorking};
 
 use crate::{
