@@ -136,16 +136,12 @@ impl Memory {
     }
 
     async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {
-        let (found, warnings) = match options {
-            Some(options) => self.find(query, options, scope).await?,
-            None => {
-                let options = RecallOptions::default().with_limit(CANDIDATES)?;
-                let (mut found, warnings) = self.find(query, &options, scope).await?;
-                let best = found.iter().map(|found| found.score).fold(0.0, f64::max);
-                found.retain(|found| best >= BEST_SCORE && found.score >= SHARE_OF_BEST * best);
-                (found, warnings)
-            }
-        };
+        let default = RecallOptions::default().with_limit(CANDIDATES)?;
+        let (mut found, warnings) = self.find(query, options.unwrap_or(&default), scope).await?;
+        if options.is_none() {
+            let best = found.iter().map(|found| found.score).fold(0.0, f64::max);
+            found.retain(|found| best >= BEST_SCORE && found.score >= SHARE_OF_BEST * best);
+        }
         for warning in warnings {
             // The document has no place for warnings; `recall` gives them.
             tracing::warn!(step = warning.step, error = %warning.error, "a prompt was rendered without a step");
