@@ -193,7 +193,8 @@ fn piece_bytes(piece: &super::Piece) -> usize {
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn active_space(&self) -> Result<Option<EmbeddingSpace>> {
-        self.read(|connection| Ok(spaces::active(connection)?.map(|(_, space)| space))).await
+        // Every recall asks this: a thread of its own would cost it more than the answer.
+        self.parts()?.readers.micro(|connection| Ok(spaces::active(connection)?.map(|(_, space)| space)))
     }
 
     async fn claim_space(&self, space: &EmbeddingSpace) -> Result<()> {
