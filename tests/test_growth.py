@@ -57,15 +57,15 @@ def test_other_users_do_not_make_recall_slower(alone: Memory) -> None:
     with Memory.in_memory() as crowded:
         for memory in (alone, crowded):
             memory.remember_many_sync(turns(4_000, "alice"))
-        crowded.remember_many_sync(turn for other in range(40) for turn in turns(100, f"user-{other}"))
-        assert ratio(recall(crowded), recall(alone), 25) < MUCH
+        crowded.remember_many_sync(turn for other in range(40) for turn in turns(50, f"user-{other}"))
+        assert ratio(recall(crowded), recall(alone), 15) < MUCH
 
 
 def test_recall_grows_no_faster_than_what_is_remembered(alone: Memory) -> None:
     with Memory.in_memory() as small:
         alone.remember_many_sync(turns(4_000, "alice"))
         small.remember_many_sync(turns(500, "alice"))
-        assert ratio(recall(alone), recall(small), 25) < MUCH * 4_000 / 500
+        assert ratio(recall(alone), recall(small), 15) < MUCH * 4_000 / 500
 
 
 def test_a_recall_after_a_write_follows_it_and_does_not_load_anew(alone: Memory) -> None:
@@ -77,7 +77,7 @@ def test_a_recall_after_a_write_follows_it_and_does_not_load_anew(alone: Memory)
         alone.remember_sync("Ana3 lost the kayak.", user="alice")
         ask()
 
-    assert statistics.median(cost(write_and_recall) for _ in range(15)) * MUCH < load
+    assert statistics.median(cost(write_and_recall) for _ in range(11)) * MUCH < load
 
 
 def test_what_is_stored_does_not_make_remember_slower(alone: Memory) -> None:
@@ -98,13 +98,3 @@ def test_versions_of_a_block_do_not_make_core_memory_slower(alone: Memory) -> No
             core.set_block("human", f"Prefers answer number {version:04}.")
     assert ratio(many.render, few.render, 300) < MUCH
     assert ratio(lambda: many.set_block("human", "New."), lambda: few.set_block("human", "New."), 60) < MUCH
-
-
-def test_versions_of_a_fact_do_not_make_recall_or_list_slower(alone: Memory) -> None:
-    from umi import Entity
-
-    with Memory.in_memory() as few:
-        for memory, versions in ((alone, 300), (few, 10)):
-            for version in range(versions):
-                memory.add_entity_sync(Entity("person", "Ana", f"works at {version}", attribute="job"), user="alice")
-        assert ratio(lambda: alone.list_sync(user="alice"), lambda: few.list_sync(user="alice"), 60) < MUCH * 2
