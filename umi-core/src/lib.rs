@@ -54,5 +54,5 @@ pub use self::{
     metadata::{METADATA_BYTES, METADATA_DEPTH, Metadata},
     scope::{SCOPE_NAME_BYTES, Scope},
     working_memory::{TimeToLive, WorkingLimits, WorkingMemory},
-    world::{Clock, Ids, ManualClock, RandomIds, SystemClock},
+    world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
 };

@@ -1,6 +1,14 @@
 //! The only door to time and chance: [`Clock`], [`Ids`] and their implementations.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -85,35 +93,40 @@ impl Clock for ManualClock {
     }
 }
 
-/// Version 7 UUIDs (RFC 9562) from a generator seeded once: monotonic, and no system call an id.
-#[derive(Debug)]
+/// Version 7 UUIDs (RFC 9562) whose random bits come from the operating system: monotonic, no system call an id, and
+/// no lock, so that a forked child can never inherit a held one.
+#[derive(Debug, Default)]
 pub struct RandomIds {
-    state: Mutex<IdState>,
-    seed: Option<u64>,
+    /// The last id's 48 bits of milliseconds above its 12-bit count within them.
+    last: AtomicU64,
+    /// Raised in a forked child, so that every thread draws a new seed.
+    generation: AtomicU64,
 }
 
-#[derive(Debug)]
-struct IdState {
-    random: ChaCha12Rng,
-    last: u128,
+thread_local! {
+    static RANDOM: RefCell<Option<(u64, ChaCha12Rng)>> = const { RefCell::new(None) };
 }
 
 impl RandomIds {
     /// Ids seeded from the operating system.
     pub fn from_entropy() -> Self {
-        Self { state: Mutex::new(IdState { random: entropy(), last: 0 }), seed: None }
+        Self::default()
     }
 
-    /// Ids that are the same in every run with the same seed and times.
-    pub fn from_seed(seed: u64) -> Self {
-        Self { state: Mutex::new(IdState { random: ChaCha12Rng::seed_from_u64(seed), last: 0 }), seed: Some(seed) }
-    }
-
-    /// Draws a new seed, in a forked child, so that it does not repeat its parent's ids.
+    /// Draws new seeds, in a forked child, so that it does not repeat its parent's ids.
     pub fn reseed(&self) {
-        if self.seed.is_none() {
-            self.state.lock().random = entropy();
-        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// 62 random bits.
+    fn random(&self) -> u64 {
+        let generation = self.generation.load(Ordering::Acquire);
+        RANDOM.with_borrow_mut(|slot| {
+            if slot.as_ref().is_none_or(|(seeded, _)| *seeded != generation) {
+                *slot = Some((generation, entropy()));
+            }
+            slot.as_mut().map_or(0, |(_, random)| random.next_u64() >> 2)
+        })
     }
 }
 
@@ -124,20 +137,47 @@ fn entropy() -> ChaCha12Rng {
 
 impl Ids for RandomIds {
     fn next(&self, now: Timestamp) -> Uuid {
-        let mut state = self.state.lock();
-        let millis = u128::from(now.as_millisecond().max(0).unsigned_abs()) & 0xffff_ffff_ffff;
-        // 48 bits of time above 74 random ones; within a millisecond, and when the clock steps back, the last
-        // value is raised by a random step instead, so that the order of making is the order of sorting.
-        let random =
-            (u128::from(state.random.next_u64()) << 10 | u128::from(state.random.next_u32() & 0x3ff)) & ((1 << 73) - 1);
-        let fresh = millis << 74 | random;
-        let step = u128::from(state.random.next_u32()) + 1;
-        let value = if fresh > state.last && millis > state.last >> 74 { fresh } else { state.last + step };
-        state.last = value;
-        let millis = value >> 74;
-        let (high, low) = ((value >> 62) & 0xfff, value & ((1 << 62) - 1));
-        Uuid::from_u128(millis << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)
+        // Within a millisecond, and when the clock steps back, the last value is counted up instead, so that the order
+        // of making is the order of sorting.
+        let fresh = milliseconds(now) << COUNT_BITS;
+        let step = |last: u64| Some(fresh.max(last + 1));
+        let previous = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, step).unwrap_or_default();
+        uuid7(fresh.max(previous + 1), self.random())
     }
+}
+
+/// Ids that are the same in every run with the same seed and times.
+#[derive(Debug)]
+pub struct SeededIds {
+    state: Mutex<(u64, ChaCha12Rng)>,
+}
+
+impl SeededIds {
+    /// Ids of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self { state: Mutex::new((0, ChaCha12Rng::seed_from_u64(seed))) }
+    }
+}
+
+impl Ids for SeededIds {
+    fn next(&self, now: Timestamp) -> Uuid {
+        let (last, random) = &mut *self.state.lock();
+        *last = (milliseconds(now) << COUNT_BITS).max(*last + 1);
+        uuid7(*last, random.next_u64() >> 2)
+    }
+}
+
+/// The bits that count ids within a millisecond; beyond them the milliseconds are counted on.
+const COUNT_BITS: u32 = 12;
+
+fn milliseconds(now: Timestamp) -> u64 {
+    now.as_millisecond().max(0).unsigned_abs() & 0xffff_ffff_ffff
+}
+
+/// Version and variant between 48 bits of time, 12 of count and 62 random ones.
+fn uuid7(time_and_count: u64, random: u64) -> Uuid {
+    let (time, count) = (u128::from(time_and_count >> COUNT_BITS), u128::from(time_and_count & 0xfff));
+    Uuid::from_u128(time << 80 | 0x7 << 76 | count << 64 | 0b10 << 62 | u128::from(random))
 }
 
 #[cfg(test)]
@@ -160,10 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn threads_make_distinct_ids() {
+        let ids = RandomIds::from_entropy();
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let made: Vec<Uuid> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (0..1_000).map(|_| ids.next(at)).collect::<Vec<_>>())).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let distinct: std::collections::BTreeSet<u64> = made.iter().map(|id| (id.as_u128() >> 64) as u64).collect();
+        assert_eq!(distinct.len(), 4_000, "time and count alone tell them apart");
+    }
+
+    #[test]
     fn seeded_ids_repeat() {
         let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let (one, two) = (RandomIds::from_seed(7), RandomIds::from_seed(7));
+        let (one, two) = (SeededIds::new(7), SeededIds::new(7));
         assert_eq!(one.next(at), two.next(at));
-        assert_ne!(one.next(at), RandomIds::from_seed(8).next(at));
+        assert_ne!(one.next(at), SeededIds::new(8).next(at));
     }
 }

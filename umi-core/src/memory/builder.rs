@@ -12,7 +12,7 @@ use crate::{
     embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, ErrorKind, Result},
     scope::Scope,
-    world::{Clock, Ids, ManualClock, RandomIds, SystemClock},
+    world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
 };
 
 /// Ids of this process; one source, so that they are monotonic over all stores.
@@ -153,7 +153,7 @@ impl MemoryBuilder {
             (None, None) => Arc::new(StaticEmbedder::new()),
         };
         let ids: Arc<dyn Ids> = match self.seed {
-            Some(seed) => Arc::new(RandomIds::from_seed(seed)),
+            Some(seed) => Arc::new(SeededIds::new(seed)),
             None => Arc::clone(&IDS) as Arc<dyn Ids>,
         };
         let clock: Arc<dyn Clock> = match (self.clock, self.seed) {

@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::{
@@ -40,22 +41,37 @@ pub(super) struct Lease {
 
 type Slot = Arc<tokio::sync::Mutex<Weak<Store>>>;
 
-/// Open folders by their canonical path, of this process (a forked child starts with none).
-static OPEN: LazyLock<Mutex<(u32, HashMap<PathBuf, Slot>)>> =
-    LazyLock::new(|| Mutex::new((std::process::id(), HashMap::new())));
-
-fn slot(path: &Path) -> Slot {
-    let mut open = OPEN.lock();
-    if open.0 != std::process::id() {
-        // The parent's stores are not ours to close: leave them as they are.
-        std::mem::forget(std::mem::take(&mut open.1));
-        open.0 = std::process::id();
-    }
-    open.1.retain(|known, slot| known == path || Arc::strong_count(slot) > 1 || slot_in_use(slot));
-    Arc::clone(open.1.entry(path.to_owned()).or_default())
+/// Open folders of one process by their canonical path.
+struct OpenFolders {
+    process: u32,
+    slots: Mutex<HashMap<PathBuf, Slot>>,
 }
 
-fn slot_in_use(slot: &Slot) -> bool {
+impl OpenFolders {
+    fn of_this_process() -> Self {
+        Self { process: std::process::id(), slots: Mutex::default() }
+    }
+}
+
+/// Swapped as a whole in a forked child: what it inherits may be locked by a thread that it does not have, and the
+/// parent's stores are not its own.
+static OPEN: LazyLock<ArcSwap<OpenFolders>> = LazyLock::new(|| ArcSwap::from_pointee(OpenFolders::of_this_process()));
+
+fn slot(path: &Path) -> Slot {
+    let mut open = OPEN.load_full();
+    while open.process != std::process::id() {
+        let previous = OPEN.compare_and_swap(&open, Arc::new(OpenFolders::of_this_process()));
+        if Arc::ptr_eq(&previous, &open) {
+            std::mem::forget(open);
+        }
+        open = OPEN.load_full();
+    }
+    let mut slots = open.slots.lock();
+    slots.retain(|known, slot| known == path || Arc::strong_count(slot) > 1 || is_in_use(slot));
+    Arc::clone(slots.entry(path.to_owned()).or_default())
+}
+
+fn is_in_use(slot: &Slot) -> bool {
     slot.try_lock().map_or(true, |store| store.strong_count() > 0)
 }
 
