@@ -1,7 +1,7 @@
 """Synthetic conversations for measurements: seeded, of words whose frequencies follow Zipf's law, never the same twice.
 
-The frequent words are those of `common_words.txt`, behind them come their derivations, then invented names, as rare as
-names are: a text has about as many tokens of the bundled embedder a word as a real one. No text is taken from anybody.
+The frequent words are those of `common_words.txt`, behind them come numbers, derivations and invented names, as rare
+as names are: a text has about as many tokens of the bundled embedder a word as a real one. Nobody's text is in it.
 """
 
 import itertools
@@ -16,7 +16,7 @@ SHORTEST, LONGEST = 8, 40  # words of a turn
 TURNS_OF_A_SESSION = 20
 BETWEEN_SESSIONS = timedelta(days=1)
 SPEAKERS = (("user", "Alice"), ("assistant", "Umi"))
-SUFFIXES = ("s", "ed", "ing", "er", "ers", "ly", "y", "less", "ful", "man")
+SUFFIXES = ("s", "ed", "ing", "er", "ly")
 SYLLABLES = ("ka", "lo", "min", "ra", "te", "so", "vi", "na", "du", "pel")
 SYLLABLES += ("gar", "is", "mo", "ze", "fi", "hul", "an", "be", "cor", "ti")
 BEGIN = datetime(2020, 1, 1, 9, tzinfo=UTC)
@@ -24,9 +24,10 @@ BEGIN = datetime(2020, 1, 1, 9, tzinfo=UTC)
 
 def _vocabulary() -> list[str]:
     common = (Path(__file__).parent / "common_words.txt").read_text(encoding="utf-8").split()
+    numbers = [str(number) for number in range(1, 1_000)]
     derived = [word + suffix for suffix in SUFFIXES for word in common if len(word) > 3]
     names = ["".join(syllables).title() for count in (2, 3) for syllables in itertools.product(SYLLABLES, repeat=count)]
-    return [*common, *derived, *names][:VOCABULARY]
+    return [*common, *numbers, *derived, *names][:VOCABULARY]
 
 
 class Conversation:

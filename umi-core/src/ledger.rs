@@ -7,7 +7,7 @@
 mod contract;
 pub(crate) mod sqlite;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -418,6 +418,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
 
     /// The core memory of (user, agent). Cheap enough for every prompt.
     async fn core(&self, scope: &Scope, limits: CoreLimits) -> Result<CoreMemory>;
+    /// The same as XML.
+    async fn core_rendered(&self, scope: &Scope, limits: CoreLimits) -> Result<Arc<str>>;
     /// Replaces a block's content; a label or importance of none keeps the old one.
     #[expect(clippy::too_many_arguments, reason = "one row's columns")]
     async fn set_block(

@@ -2,7 +2,11 @@
 
 use std::future::Future;
 
-use pyo3::{IntoPyObjectExt, prelude::*, types::PyBytes};
+use pyo3::{
+    IntoPyObjectExt,
+    prelude::*,
+    types::{PyBytes, PyString},
+};
 use umi_core::{self as core, MemoryCore, MemoryWorking};
 
 use crate::{
@@ -104,7 +108,7 @@ impl Parts {
 
     /// The blocks as XML.
     fn core_render(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { Ok(core.snapshot().await?.render()) }, plain)
+        self.call_core(|core| async move { core.render().await }, |py, xml| PyString::new(py, &xml).into_py_any(py))
     }
 
     /// The blocks as Markdown.

@@ -193,7 +193,8 @@ fn piece_bytes(piece: &super::Piece) -> usize {
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn active_space(&self) -> Result<Option<EmbeddingSpace>> {
-        self.read(|connection| Ok(spaces::active(connection)?.map(|(_, space)| space))).await
+        // Every recall asks this: a thread of its own would cost it more than the answer.
+        self.parts()?.readers.micro(|connection| Ok(spaces::active(connection)?.map(|(_, space)| space)))
     }
 
     async fn claim_space(&self, space: &EmbeddingSpace) -> Result<()> {
@@ -335,6 +336,11 @@ impl Ledger for SqliteLedger {
     async fn core(&self, scope: &Scope, limits: CoreLimits) -> Result<CoreMemory> {
         let parts = self.parts()?;
         parts.readers.micro(|connection| parts.core.get(connection, scope, limits))
+    }
+
+    async fn core_rendered(&self, scope: &Scope, limits: CoreLimits) -> Result<Arc<str>> {
+        let parts = self.parts()?;
+        parts.readers.micro(|connection| parts.core.rendered(connection, scope, limits))
     }
 
     async fn set_block(

@@ -105,7 +105,7 @@ impl Memory {
     ) -> Result<String> {
         self.check_open()?;
         let resolved = self.resolve(scope)?;
-        let core = self.ledger().core(&resolved, self.parts.config.core_limits()).await?.render();
+        let core = self.ledger().core_rendered(&resolved, self.parts.config.core_limits()).await?;
         let working = self.ledger().working_entries(&resolved, self.now()).await?;
         let items = match query {
             Some(query) => self.relevant(query, options, scope).await?,

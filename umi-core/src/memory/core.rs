@@ -1,5 +1,7 @@
 //! [`MemoryCore`]: the durable core memory of a handle's (user, agent).
 
+use std::sync::Arc;
+
 use super::Memory;
 use crate::{
     core_memory::{Block, BlockType, CoreMemory},
@@ -53,6 +55,15 @@ impl MemoryCore {
     pub async fn snapshot(&self) -> Result<CoreMemory> {
         self.memory.check_open()?;
         self.memory.ledger().core(self.memory.scope(), self.memory.parts.config.core_limits()).await
+    }
+
+    /// The core memory as it is now, as XML for a prompt: [`CoreMemory::render`], done once for each change.
+    ///
+    /// # Errors
+    /// `Storage` kinds when the ledger fails.
+    pub async fn render(&self) -> Result<Arc<str>> {
+        self.memory.check_open()?;
+        self.memory.ledger().core_rendered(self.memory.scope(), self.memory.parts.config.core_limits()).await
     }
 
     /// Removes a block; its versions stay. Gives whether it was there.

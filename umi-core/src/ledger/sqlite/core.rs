@@ -1,6 +1,6 @@
 //! Core memory: every edit is a row, and the newest row of each type is what holds.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -31,27 +31,46 @@ struct Cached {
     changed: i64,
     limits: CoreLimits,
     core: CoreMemory,
+    rendered: Option<Arc<str>>,
 }
 
 impl CoreCache {
     /// The core memory of (user, agent): from the cache while no process has changed a block.
     pub(super) fn get(&self, connection: &Connection, scope: &Scope, limits: CoreLimits) -> Stored<CoreMemory> {
+        self.with(connection, scope, limits, |cached| cached.core.clone())
+    }
+
+    /// The XML of the core memory of (user, agent), rendered once for each change.
+    pub(super) fn rendered(&self, connection: &Connection, scope: &Scope, limits: CoreLimits) -> Stored<Arc<str>> {
+        self.with(connection, scope, limits, |Cached { core, rendered, .. }| {
+            Arc::clone(rendered.get_or_insert_with(|| core.render().into()))
+        })
+    }
+
+    fn with<T>(
+        &self,
+        connection: &Connection,
+        scope: &Scope,
+        limits: CoreLimits,
+        take: impl FnOnce(&mut Cached) -> T,
+    ) -> Stored<T> {
         let (user, agent) = owner(scope);
         let changed: i64 = connection.prepare_cached("SELECT core FROM counter")?.query_row((), |row| row.get(0))?;
         let key = (user.to_owned(), agent.to_owned());
-        if let Some(cached) = self.entries.lock().get(&key)
+        if let Some(cached) = self.entries.lock().get_mut(&key)
             && cached.changed == changed
             && cached.limits == limits
         {
-            return Ok(cached.core.clone());
+            return Ok(take(cached));
         }
-        let core = load(connection, scope, limits)?;
+        let mut cached = Cached { changed, limits, core: load(connection, scope, limits)?, rendered: None };
+        let taken = take(&mut cached);
         let mut entries = self.entries.lock();
         if entries.len() >= CACHED && !entries.contains_key(&key) {
             entries.clear();
         }
-        entries.insert(key, Cached { changed, limits, core: core.clone() });
-        Ok(core)
+        entries.insert(key, cached);
+        Ok(taken)
     }
 }
 
@@ -70,14 +89,18 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Block> {
     })
 }
 
-/// The blocks that hold.
+/// The blocks that hold. Each is looked up by itself, so that the number of old versions does not matter.
 fn load(connection: &Connection, scope: &Scope, limits: CoreLimits) -> Stored<CoreMemory> {
+    let (user, agent) = owner(scope);
     let mut statement = connection.prepare_cached(
         "SELECT type, label, content, importance, version, updated_at FROM blocks \
-         WHERE user = ?1 AND agent = ?2 AND content IS NOT NULL AND version = (SELECT max(version) FROM blocks AS all_of \
-             WHERE all_of.user = blocks.user AND all_of.agent = blocks.agent AND all_of.type = blocks.type)",
+         WHERE content IS NOT NULL AND block = (SELECT block FROM blocks \
+             WHERE user = ?1 AND agent = ?2 AND type = ?3 ORDER BY version DESC LIMIT 1)",
     )?;
-    let blocks = statement.query_map(owner(scope), read)?.collect::<rusqlite::Result<_>>()?;
+    let mut blocks = Vec::new();
+    for block_type in BlockType::ALL {
+        blocks.extend(statement.query_row((user, agent, block_type.as_str()), read).optional()?);
+    }
     Ok(CoreMemory::from_blocks(limits, blocks))
 }
 
