@@ -103,3 +103,55 @@ fn a_version_tells_every_origin() {
         assert_eq!((changes.rows.len(), &changes.rows[0].origins[..]), (1, &origins[..]));
     });
 }
+
+#[test]
+fn stretches_of_every_length_give_the_same_feed() {
+    over_all(async |store: Store| {
+        let mut bob = episode(90, 10, "other");
+        bob.episode.user = Some("bob".to_owned());
+        store.append_one(bob).await;
+        for number in 1..=4 {
+            let mut long = episode(number, 10, "long");
+            long.pieces = [2, 0, 1].map(|ordinal| Piece { ordinal, ..whole(&format!("part {ordinal}")) }).to_vec();
+            store.append_one(long).await;
+            store.say(fact(10 + number, 20, Some("home"), "Rome")).await;
+            store.say(fact(20 + number, 20, None, &format!("likes {number}"))).await;
+        }
+        store.forget(&alice(), id(2), ForgetReach::Version, at(30)).await.unwrap();
+        store.say(fact(30, 40, Some("home"), "Oslo")).await;
+        store.forget(&alice(), id(22), ForgetReach::Version, at(30)).await.unwrap();
+        store.append_one(NewEpisode { pieces: Vec::new(), ..episode(5, 10, "no piece") }).await;
+
+        let whole = store.changes(&alice(), 0, 99).await.unwrap();
+        assert_eq!((whole.removed.as_slice(), whole.has_more), ([id(2), id(22)].as_slice(), false));
+        assert_eq!(whole.head, store.head().unwrap());
+        // three episodes and the one without a piece, three of four tastes, Rome of four sayings, Oslo
+        assert_eq!(whole.rows.len(), 4 + 3 + 2);
+        assert!(whole.rows.is_sorted_by_key(|row| row.seq));
+        for row in &whole.rows {
+            let ordinals: Vec<u32> = row.pieces.iter().map(|piece| piece.ordinal).collect();
+            let expected: &[u32] = match row.kind {
+                Kind::Fact => &[0],
+                Kind::Episode if row.id == id(5) => &[],
+                Kind::Episode => &[0, 1, 2],
+            };
+            assert_eq!(ordinals, expected);
+            assert_eq!(row.origins, [(None, None)]);
+        }
+        for limit in 1..=12 {
+            let (mut after, mut rows, mut removed) = (0, Vec::new(), Vec::new());
+            loop {
+                let stretch = store.changes(&alice(), after, limit).await.unwrap();
+                assert!(stretch.rows.len() + stretch.removed.len() <= limit && stretch.head > after);
+                assert!(stretch.rows.iter().all(|row| after < row.seq && row.seq <= stretch.head));
+                rows.extend(stretch.rows);
+                removed.extend(stretch.removed);
+                after = stretch.head;
+                if !stretch.has_more {
+                    break;
+                }
+            }
+            assert_eq!((&rows, &removed, after), (&whole.rows, &whole.removed, whole.head));
+        }
+    });
+}

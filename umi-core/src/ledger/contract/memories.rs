@@ -68,3 +68,52 @@ fn working_keys_live_until_they_expire() {
         assert!(bad.is_ok() && change("s", WorkingChange::Increment(1), None, 20).await.is_err());
     });
 }
+
+#[test]
+fn the_usage_of_working_memory_is_that_of_its_live_keys_at_any_time() {
+    over_all(async |store: Store| {
+        let limits = WorkingLimits::default();
+        let live = async |second: i64| {
+            let entries = store.working_entries(&alice(), at(second)).await.unwrap();
+            let bytes: usize = entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
+            (bytes, entries.len())
+        };
+        let mut state = 7_usize;
+        let mut roll = |sides: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % sides
+        };
+        let mut now = 1_000;
+        for _ in 0..300 {
+            // the clock is set back now and then
+            now += i64::try_from(roll(12)).unwrap() - 3;
+            let key = format!("k{}", "y".repeat(roll(12)));
+            let ttl = match roll(3) {
+                0 => None,
+                1 => Some(TimeToLive::Forever),
+                _ => Some(TimeToLive::For(Duration::from_secs(1 + roll(30) as u64))),
+            };
+            let value = vec![b'1'; 1 + roll(9)];
+            match roll(9) {
+                0 => drop(store.working_delete(&alice(), &key, at(now)).await.unwrap()),
+                1 => drop(store.working_cleanup(&alice(), at(now)).await.unwrap()),
+                2 if roll(9) == 0 => store.working_clear(&alice()).await.unwrap(),
+                action => {
+                    let change = match action {
+                        3 => WorkingChange::Touch,
+                        4 => WorkingChange::Append(value),
+                        _ => WorkingChange::Set(value),
+                    };
+                    store.working_change(&alice(), limits, &key, change, ttl, at(now)).await.unwrap();
+                }
+            }
+            for second in [now - 20, now, now + 20] {
+                assert_eq!(store.working_usage(&alice(), at(second)).await.unwrap(), live(second).await);
+            }
+        }
+        store.assert_sound().await;
+        store.forget_scope(&alice(), at(now)).await.unwrap();
+        assert_eq!(store.working_usage(&alice(), at(now)).await.unwrap(), (0, 0));
+        store.assert_sound().await;
+    });
+}

@@ -25,7 +25,7 @@ const TABLES: [&str; 11] = [
 ];
 
 /// Findings that one query gives, a line each.
-const QUERIES: [&str; 8] = [
+const QUERIES: [&str; 9] = [
     "SELECT 'sightings: ' || id || ' has no version' FROM sightings WHERE version IS NULL",
     "SELECT 'sightings: ' || sightings.id || ' is of another slot than its version' FROM sightings \
      JOIN versions USING (version) WHERE versions.slot <> sightings.slot",
@@ -44,6 +44,12 @@ const QUERIES: [&str; 8] = [
     "SELECT 'evolutions: ' || evolutions.id || ' leads to another tenant' FROM evolutions \
      JOIN versions AS first ON first.version = older JOIN versions AS second ON second.version = newer \
      WHERE first.user <> second.user OR first.user <> evolutions.user",
+    "SELECT 'working: the usage of `' || user || '` is not that of its keys' FROM (SELECT user, agent, session, \
+     sum(bytes) AS bytes, sum(entries) AS entries FROM (SELECT user, agent, session, bytes, entries \
+     FROM working_usage UNION ALL SELECT user, agent, session, -(octet_length(key) + octet_length(value)), -1 \
+     FROM working LEFT JOIN working_usage AS used USING (user, agent, session) \
+     WHERE expires_at IS NULL OR expires_at > coalesce(used.at, expires_at - 1)) \
+     GROUP BY user, agent, session) WHERE bytes <> 0 OR entries <> 0",
 ];
 
 /// Looks at everything.

@@ -80,7 +80,7 @@ fn slot_for(connection: &Connection, entity: &Entity) -> Stored<i64> {
             .prepare_cached(
                 "SELECT slot FROM versions \
                  WHERE user = :user AND type = :type AND name_folded = :name AND attribute_folded IS NULL \
-                 AND content = :content AND (valid_to IS NULL OR :time < valid_to) \
+                 AND substr(content, 1, 64) = substr(:content, 1, 64) AND content = :content AND (valid_to IS NULL OR :time < valid_to) \
                  AND (valid_from <= :time OR NOT EXISTS (SELECT 1 FROM versions AS older \
                      WHERE older.slot = versions.slot AND older.said_seq <> versions.said_seq \
                      AND (older.valid_from, older.said_seq) < (versions.valid_from, versions.said_seq))) \

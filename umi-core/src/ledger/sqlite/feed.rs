@@ -1,20 +1,14 @@
 //! The change feed: what happened in a tenant behind a place.
 
-use std::collections::BTreeMap;
-
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, Row, Rows, named_params};
 use uuid::Uuid;
 
-use super::{
-    errors::Stored,
-    rows,
-    spaces::{self, OwnerKey, SpaceKey},
-};
+use super::{errors::Stored, rows, spaces};
 use crate::{
     entity::EntityType,
     episode::Kind,
     error::Error,
-    ledger::{Changes, IndexRow},
+    ledger::{Changes, IndexRow, Piece},
     scope::{Scope, restored},
 };
 
@@ -23,120 +17,156 @@ pub(super) fn head(connection: &Connection) -> Stored<i64> {
     Ok(connection.prepare_cached("SELECT seq FROM counter")?.query_row((), |row| row.get(0))?)
 }
 
-/// What a place in the feed holds.
-enum Change {
-    Row(Box<IndexRow>, Key),
-    Removed(Uuid),
-}
+/// Episodes, a row for each of their pieces. No limit: whoever reads them stops where there are enough, and SQLite
+/// has looked at nothing behind that.
+pub(super) const EPISODES: &str = "SELECT episodes.seq, ordinal, lexical, vector, episodes.id, agent, session, role, \
+     name, at, importance \
+     FROM episodes LEFT JOIN pieces ON pieces.episode = episodes.episode \
+     LEFT JOIN vectors ON vectors.space = :space AND vectors.piece = pieces.piece \
+     WHERE user = :user AND episodes.seq > :after ORDER BY episodes.seq";
 
-enum Key {
-    Episode(i64),
-    Version(i64),
-}
+/// Versions, a row for each of their sayings. The piece of the first saying stands for the version.
+pub(super) const VERSIONS: &str = "SELECT versions.seq, ordinal, lexical, vector, versions.id, sightings.agent, \
+     sightings.session, versions.type, versions.name, versions.valid_from, versions.valid_to, versions.importance \
+     FROM versions LEFT JOIN sightings ON sightings.version = versions.version \
+     LEFT JOIN pieces ON pieces.sighting = sightings.sighting AND sightings.seq = versions.said_seq \
+     LEFT JOIN vectors ON vectors.space = :space AND vectors.piece = pieces.piece \
+     WHERE versions.user = :user AND versions.seq > :after ORDER BY versions.seq";
+
+/// Rows that are gone.
+pub(super) const DELETIONS: &str = "SELECT seq, id FROM deletions WHERE user = :user AND seq > :after ORDER BY seq";
 
 /// At most `limit` changes behind `after`, in order.
 pub(super) fn changes(connection: &Connection, scope: &Scope, after: i64, limit: usize) -> Stored<Changes> {
     let (user, ..) = scope.bound();
     let limit = limit.max(1);
-    let mut found: BTreeMap<i64, Change> = BTreeMap::new();
-    for (sql, read) in SOURCES {
-        let mut statement = connection.prepare_cached(sql)?;
-        let values = named_params! {
-            ":user": user, ":after": after, ":limit": rows::number(limit.saturating_add(1)),
-        };
-        for change in statement.query_map(values, |row| Ok((row.get("seq")?, read(row)?)))? {
-            let (seq, change) = change?;
-            found.insert(seq, change);
-        }
-    }
-    let has_more = found.len() > limit;
-    let mut changes = Changes { has_more, head: after.max(head(connection)?), ..Changes::default() };
     let space = spaces::active(connection)?.map(|(space, _)| space);
-    for (seq, change) in found.into_iter().take(limit) {
-        if has_more {
-            changes.head = seq;
+    let bound = named_params! { ":space": space, ":user": user, ":after": after };
+    let mut episodes = connection.prepare_cached(EPISODES)?;
+    let mut versions = connection.prepare_cached(VERSIONS)?;
+    let mut deletions = connection.prepare_cached(DELETIONS)?;
+    let mut episodes = Stream::new(episodes.query(bound)?, episode);
+    let mut versions = Stream::new(versions.query(bound)?, version);
+    let mut deletions = deletions.query(named_params! { ":user": user, ":after": after })?;
+
+    let mut changes = Changes::default();
+    let mut heads = (episodes.next()?, versions.next()?, deletion(&mut deletions)?);
+    let mut last = after;
+    for taken in 0.. {
+        // Every `seq` is in one of the three at most.
+        let seqs = [heads.0.as_ref().map(|row| row.seq), heads.1.as_ref().map(|row| row.seq), heads.2.map(|gone| gone.0)];
+        let Some(seq) = seqs.into_iter().flatten().min() else { break };
+        if taken == limit {
+            changes.has_more = true;
+            break;
         }
-        match change {
-            Change::Removed(id) => changes.removed.push(id),
-            Change::Row(mut row, key) => {
-                complete(connection, space, &mut row, &key)?;
-                changes.rows.push(*row);
-            }
+        last = seq;
+        if seqs[0] == Some(seq) {
+            changes.rows.extend(std::mem::replace(&mut heads.0, episodes.next()?));
+        } else if seqs[1] == Some(seq) {
+            changes.rows.extend(std::mem::replace(&mut heads.1, versions.next()?));
+        } else {
+            let gone = std::mem::replace(&mut heads.2, deletion(&mut deletions)?);
+            changes.removed.extend(gone.map(|(_, id)| id));
         }
     }
+    changes.head = if changes.has_more { last } else { after.max(head(connection)?) };
     Ok(changes)
 }
 
-type Read = fn(&Row<'_>) -> rusqlite::Result<Change>;
+/// Reads a row's own columns: everything but its pieces and, for a version, its origins behind the first one.
+type Begin = fn(&Row<'_>) -> rusqlite::Result<IndexRow>;
 
-/// Each table of the feed with its reader. Every `seq` is in one of them at most.
-const SOURCES: [(&str, Read); 3] = [
-    (
-        "SELECT episode, id, seq, agent, session, role, name, at, importance FROM episodes \
-         WHERE user = :user AND seq > :after ORDER BY seq LIMIT :limit",
-        episode,
-    ),
-    (
-        "SELECT version, id, seq, type, name, valid_from, valid_to, importance FROM versions \
-         WHERE user = :user AND seq > :after ORDER BY seq LIMIT :limit",
-        version,
-    ),
-    ("SELECT id, seq FROM deletions WHERE user = :user AND seq > :after ORDER BY seq LIMIT :limit", deletion),
-];
-
-fn episode(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let index_row = IndexRow {
-        id: rows::parsed(row, "id")?,
-        kind: Kind::Episode,
-        seq: row.get("seq")?,
-        origins: vec![(rows::named(row, "agent")?, rows::named(row, "session")?)],
-        role: row.get("role")?,
-        name: row.get("name")?,
-        entity_type: EntityType::Note,
-        from: rows::time(row, "at")?,
-        to: None,
-        importance: row.get("importance")?,
-        pieces: Vec::new(),
-    };
-    Ok(Change::Row(Box::new(index_row), Key::Episode(row.get("episode")?)))
+/// Index rows from the joined rows of a query: those of one `seq` follow one another and are one index row.
+struct Stream<'s> {
+    rows: Rows<'s>,
+    begin: Begin,
+    /// The row whose parts are being read.
+    open: Option<IndexRow>,
 }
 
-fn version(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let index_row = IndexRow {
-        id: rows::parsed(row, "id")?,
-        kind: Kind::Fact,
-        seq: row.get("seq")?,
-        origins: Vec::new(),
-        role: String::new(),
-        name: row.get("name")?,
-        entity_type: rows::parsed(row, "type")?,
-        from: rows::time(row, "valid_from")?,
-        to: rows::maybe_time(row, "valid_to")?,
-        importance: row.get("importance")?,
-        pieces: Vec::new(),
-    };
-    Ok(Change::Row(Box::new(index_row), Key::Version(row.get("version")?)))
-}
+impl<'s> Stream<'s> {
+    fn new(rows: Rows<'s>, begin: Begin) -> Self {
+        Self { rows, begin, open: None }
+    }
 
-fn deletion(row: &Row<'_>) -> rusqlite::Result<Change> {
-    Ok(Change::Removed(rows::parsed(row, "id")?))
-}
-
-/// Adds what lies in other tables.
-fn complete(connection: &Connection, space: Option<SpaceKey>, row: &mut IndexRow, key: &Key) -> Stored<()> {
-    let owner = match key {
-        Key::Episode(episode) => OwnerKey::Episode(*episode),
-        Key::Version(version) => {
-            let mut statement = connection.prepare_cached(
-                "SELECT DISTINCT agent, session FROM sightings WHERE version = ?1 ORDER BY agent, session",
-            )?;
-            row.origins = statement
-                .query_map((version,), |row| Ok((restored(row.get(0)?), restored(row.get(1)?))))?
-                .collect::<rusqlite::Result<_>>()?;
-            spaces::representative(connection, *version)?
-                .ok_or_else(|| Error::internal(format!("the version `{}` has no saying", row.id)))?
+    fn next(&mut self) -> Stored<Option<IndexRow>> {
+        while let Some(row) = self.rows.next()? {
+            let seq: i64 = row.get(0)?;
+            if let Some(open) = self.open.as_mut().filter(|open| open.seq == seq) {
+                if open.kind == Kind::Fact {
+                    open.origins.extend(origin(row)?);
+                }
+                open.pieces.extend(piece(row)?);
+                continue;
+            }
+            let mut new = (self.begin)(row)?;
+            new.origins.extend(origin(row)?);
+            new.pieces.extend(piece(row)?);
+            if let Some(done) = self.open.replace(new) {
+                return finished(done).map(Some);
+            }
         }
-    };
-    row.pieces = spaces::pieces(connection, space, owner)?;
-    Ok(())
+        self.open.take().map(finished).transpose()
+    }
+}
+
+/// A row that has all its parts, in their order.
+fn finished(mut row: IndexRow) -> Stored<IndexRow> {
+    if row.origins.is_empty() {
+        return Err(Error::internal(format!("the version `{}` has no saying", row.id)).into());
+    }
+    row.origins.sort_unstable();
+    row.origins.dedup();
+    row.pieces.sort_unstable_by_key(|piece| piece.ordinal);
+    Ok(row)
+}
+
+/// The agent and session of a joined row; none for a version without a saying.
+fn origin(row: &Row<'_>) -> rusqlite::Result<Option<(Option<String>, Option<String>)>> {
+    let Some(agent) = row.get::<_, Option<String>>(5)? else { return Ok(None) };
+    Ok(Some((restored(agent), restored(row.get(6)?))))
+}
+
+/// The piece of a joined row, if it has one.
+fn piece(row: &Row<'_>) -> rusqlite::Result<Option<Piece>> {
+    let Some(ordinal) = row.get(1)? else { return Ok(None) };
+    Ok(Some(Piece { ordinal, lexical: row.get(2)?, vector: row.get(3)? }))
+}
+
+fn episode(row: &Row<'_>) -> rusqlite::Result<IndexRow> {
+    Ok(IndexRow {
+        id: rows::parsed(row, 4)?,
+        kind: Kind::Episode,
+        seq: row.get(0)?,
+        origins: Vec::with_capacity(1),
+        role: row.get(7)?,
+        name: row.get(8)?,
+        entity_type: EntityType::Note,
+        from: rows::time(row, 9)?,
+        to: None,
+        importance: row.get(10)?,
+        pieces: Vec::with_capacity(1),
+    })
+}
+
+fn version(row: &Row<'_>) -> rusqlite::Result<IndexRow> {
+    Ok(IndexRow {
+        id: rows::parsed(row, 4)?,
+        kind: Kind::Fact,
+        seq: row.get(0)?,
+        origins: Vec::with_capacity(1),
+        role: String::new(),
+        name: row.get(8)?,
+        entity_type: rows::entity_type(row, 7)?,
+        from: rows::time(row, 9)?,
+        to: rows::maybe_time(row, 10)?,
+        importance: row.get(11)?,
+        pieces: Vec::with_capacity(1),
+    })
+}
+
+fn deletion(rows: &mut Rows<'_>) -> Stored<Option<(i64, Uuid)>> {
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some((row.get(0)?, rows::parsed(row, 1)?)))
 }

@@ -121,7 +121,9 @@ pub(super) fn forget_scope(write: &mut Write<'_>, scope: &Scope, now: Timestamp)
     for episode in episodes {
         removed += 1 + forget_episode(write, episode, now)?;
     }
-    connection.prepare_cached(&format!("DELETE FROM working WHERE {SCOPE_PREDICATE}"))?.execute(bound)?;
+    for table in ["working", "working_usage"] {
+        connection.prepare_cached(&format!("DELETE FROM {table} WHERE {SCOPE_PREDICATE}"))?.execute(bound)?;
+    }
     // Core memory belongs to (user, agent): a session has none of its own.
     if session.is_none() {
         connection

@@ -7,7 +7,7 @@ use rusqlite::{Row, RowIndex, types::Type};
 use uuid::Uuid;
 
 use crate::{
-    entity::{Entity, EvolutionRelation},
+    entity::{Entity, EntityType, EvolutionRelation},
     episode::Episode,
     metadata::Metadata,
     scope::restored,
@@ -34,6 +34,15 @@ where
     let index = column.idx(row.as_ref())?;
     let found = row.get_ref(index)?.as_str()?;
     found.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error)))
+}
+
+/// Reads a type as this library writes it: no other spelling has to be looked for, which would cost an allocation.
+pub(super) fn entity_type(row: &Row<'_>, index: usize) -> Read<EntityType> {
+    let found = row.get_ref(index)?.as_str()?;
+    match EntityType::ALL.into_iter().find(|known| known.as_str() == found) {
+        Some(known) => Ok(known),
+        None => parsed(row, index),
+    }
 }
 
 /// Reads a time.
@@ -109,7 +118,7 @@ pub(super) const VERSION: &str = "versions.id, versions.type, versions.name, ver
 pub(super) fn version(row: &Row<'_>) -> Read<Entity> {
     Ok(Entity {
         id: parsed(row, 0)?,
-        entity_type: parsed(row, 1)?,
+        entity_type: entity_type(row, 1)?,
         name: row.get(2)?,
         attribute: row.get(3)?,
         content: row.get(4)?,

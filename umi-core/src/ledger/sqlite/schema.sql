@@ -83,6 +83,8 @@ CREATE TABLE versions ( -- facts: computed from the sightings of a slot, in orde
 ) STRICT;
 CREATE INDEX versions_feed ON versions (user, seq);
 CREATE INDEX versions_time ON versions (user, valid_from, seq);
+CREATE INDEX versions_content ON versions (user, type, name_folded, substr(content, 1, 64))
+    WHERE attribute_folded IS NULL;
 CREATE INDEX versions_slot ON versions (slot, valid_from, said_seq);
 CREATE UNIQUE INDEX versions_current ON versions (user, type, name_folded, attribute_folded)
     WHERE valid_to IS NULL AND attribute_folded IS NOT NULL;
@@ -199,6 +201,17 @@ CREATE TABLE working ( -- working memory: bytes with a time to live
     value      BLOB NOT NULL,
     expires_at INTEGER, -- null for never
     PRIMARY KEY (user, agent, session, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX working_expiry ON working (user, agent, session, expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE working_usage ( -- what the keys of a scope that were live at a time amount to
+    user    TEXT NOT NULL,
+    agent   TEXT NOT NULL,
+    session TEXT NOT NULL,
+    bytes   INTEGER NOT NULL, -- of keys and values
+    entries INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (user, agent, session)
 ) STRICT, WITHOUT ROWID;
 
 -- For people. Nothing in the engine reads these.

@@ -115,29 +115,6 @@ pub(super) fn delete_pieces(write: &Write<'_>, owner: OwnerKey) -> Stored<()> {
     Ok(())
 }
 
-/// An owner's pieces with their vectors of `space`, by ordinal.
-pub(super) fn pieces(connection: &Connection, space: Option<SpaceKey>, owner: OwnerKey) -> Stored<Vec<Piece>> {
-    // Two statements, because each reads one partial index.
-    let (sql, key) = match owner {
-        OwnerKey::Episode(key) => (
-            "SELECT ordinal, lexical, vector FROM pieces \
-             LEFT JOIN vectors ON vectors.piece = pieces.piece AND vectors.space = ?1 \
-             WHERE episode = ?2 ORDER BY ordinal",
-            key,
-        ),
-        OwnerKey::Sighting(key) => (
-            "SELECT ordinal, lexical, vector FROM pieces \
-             LEFT JOIN vectors ON vectors.piece = pieces.piece AND vectors.space = ?1 \
-             WHERE sighting = ?2 ORDER BY ordinal",
-            key,
-        ),
-    };
-    let mut statement = connection.prepare_cached(sql)?;
-    let pieces = statement
-        .query_map((space, key), |row| Ok(Piece { ordinal: row.get(0)?, lexical: row.get(1)?, vector: row.get(2)? }))?;
-    Ok(pieces.collect::<rusqlite::Result<_>>()?)
-}
-
 /// The internal key of an owner; none when it is gone.
 pub(super) fn owner_key(connection: &Connection, owner: Owner) -> Stored<Option<OwnerKey>> {
     let id = rows::text(owner.id);
@@ -273,15 +250,6 @@ pub(super) fn activate(write: &mut Write<'_>, space: &EmbeddingSpace) -> Stored<
         write.advance_to(seq);
     }
     Ok(true)
-}
-
-/// The owner of the pieces that stand for a version in the index: its first saying.
-pub(super) fn representative(connection: &Connection, version: i64) -> Stored<Option<OwnerKey>> {
-    Ok(connection
-        .prepare_cached("SELECT sighting FROM sightings WHERE version = ?1 ORDER BY valid_from, seq LIMIT 1")?
-        .query_row((version,), |row| row.get(0))
-        .optional()?
-        .map(OwnerKey::Sighting))
 }
 
 /// Leaves a job to embed an owner.

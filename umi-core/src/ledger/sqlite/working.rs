@@ -9,6 +9,7 @@ use super::{
     writer::Write,
 };
 use crate::{
+    error::Error,
     ledger::{Worked, WorkingChange, WorkingEntry},
     scope::{Scope, stored},
     working_memory::{self, TimeToLive, WorkingLimits},
@@ -53,16 +54,63 @@ pub(super) fn entries(connection: &Connection, scope: &Scope, now: Timestamp) ->
 
 /// (bytes, entries) that are live.
 pub(super) fn usage(connection: &Connection, scope: &Scope, now: Timestamp) -> Stored<(usize, usize)> {
-    let [user, agent, session] = owner(scope);
-    Ok(connection
-        .prepare_cached(&format!(
-            "SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0), count(*) FROM working \
-             WHERE {OWN} AND {LIVE}"
-        ))?
-        .query_row(
-            named_params! { ":user": user, ":agent": agent, ":session": session, ":now": micros(now) },
-            |row| Ok((rows::unsigned(row, 0)?, rows::unsigned(row, 1)?)),
-        )?)
+    Usage::load(connection, scope, now)?.numbers()
+}
+
+/// What keys that are live at a time amount to. The store keeps it for the time of the last change, so that a change
+/// has to look only at the keys that expire between that time and its own, whichever of the two is earlier.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    bytes: i64,
+    entries: i64,
+}
+
+/// What the keys that expire in a span of time, its beginning excluded, amount to.
+pub(super) const EXPIRING: &str = "SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0), count(*) \
+     FROM working WHERE user = ?1 AND agent = ?2 AND session = ?3 AND expires_at > ?4 AND expires_at <= ?5";
+
+impl Usage {
+    /// The usage at `now`.
+    fn load(connection: &Connection, scope: &Scope, now: Timestamp) -> Stored<Self> {
+        let [user, agent, session] = owner(scope);
+        let kept = connection
+            .prepare_cached(
+                "SELECT bytes, entries, at FROM working_usage WHERE user = ?1 AND agent = ?2 AND session = ?3",
+            )?
+            .query_row((user, agent, session), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((bytes, entries, at)) = kept else { return Ok(Self { bytes: 0, entries: 0 }) };
+        let (now, at): (i64, i64) = (micros(now), at);
+        if now == at {
+            return Ok(Self { bytes, entries });
+        }
+        let (span_bytes, span_entries): (i64, i64) = connection
+            .prepare_cached(EXPIRING)?
+            .query_row((user, agent, session, now.min(at), now.max(at)), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        // Time passed, and they are live no more; or the clock was set back, and they are live again.
+        let sign = if now > at { -1 } else { 1 };
+        Ok(Self { bytes: bytes + sign * span_bytes, entries: entries + sign * span_entries })
+    }
+
+    /// This usage with or without a key of this size.
+    fn with(self, key: &str, value: usize, sign: i64) -> Self {
+        Self { bytes: self.bytes + sign * rows::number(key.len() + value), entries: self.entries + sign }
+    }
+
+    fn numbers(self) -> Stored<(usize, usize)> {
+        let number =
+            |sum: i64| usize::try_from(sum).map_err(|_| Error::internal(format!("the usage `{sum}` is negative")));
+        Ok((number(self.bytes)?, number(self.entries)?))
+    }
+
+    fn store(self, write: &Write<'_>, scope: &Scope, now: Timestamp) -> Stored<()> {
+        let [user, agent, session] = owner(scope);
+        write
+            .connection
+            .prepare_cached("INSERT OR REPLACE INTO working_usage VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute((user, agent, session, self.bytes, self.entries, micros(now)))?;
+        Ok(())
+    }
 }
 
 /// A change of one key.
@@ -104,8 +152,17 @@ pub(super) fn change(write: &Write<'_>, scope: &Scope, limits: &WorkingLimits, c
         (None, Some(old)) if !is_set => old.expires_at,
         (None, _) => limits.default_ttl.expires_at(now),
     };
-    let (bytes, count) = usage(write.connection, scope, now)?;
-    working_memory::admit(limits, bytes, count, old.map(|old| old.value.len()), &key, value.len())?;
+    let mut used = Usage::load(write.connection, scope, now)?;
+    let (bytes, count) = used.numbers()?;
+    let old_length = old.map(|old| old.value.len());
+    working_memory::admit(limits, bytes, count, old_length, &key, value.len())?;
+    if let Some(length) = old_length {
+        used = used.with(&key, length, -1);
+    }
+    if expires_at.is_none_or(|expires_at| micros(expires_at) > micros(now)) {
+        used = used.with(&key, value.len(), 1);
+    }
+    used.store(write, scope, now)?;
     let [user, agent, session] = owner(scope);
     write
         .connection
@@ -119,29 +176,43 @@ pub(super) fn change(write: &Write<'_>, scope: &Scope, limits: &WorkingLimits, c
 
 /// Deletes a key. Gives whether it was live.
 pub(super) fn delete(write: &Write<'_>, scope: &Scope, key: &str, now: Timestamp) -> Stored<bool> {
-    let was_live = get(write.connection, scope, key, now)?.is_some();
+    let live = get(write.connection, scope, key, now)?;
+    let mut used = Usage::load(write.connection, scope, now)?;
+    if let Some(live) = &live {
+        used = used.with(key, live.value.len(), -1);
+    }
     let [user, agent, session] = owner(scope);
-    write
+    let removed = write
         .connection
         .prepare_cached("DELETE FROM working WHERE user = ?1 AND agent = ?2 AND session = ?3 AND key = ?4")?
         .execute((user, agent, session, key))?;
-    Ok(was_live)
+    if removed > 0 {
+        used.store(write, scope, now)?;
+    }
+    Ok(live.is_some())
 }
 
 /// Deletes what has expired. Gives how many.
 pub(super) fn cleanup(write: &Write<'_>, scope: &Scope, now: Timestamp) -> Stored<usize> {
+    let used = Usage::load(write.connection, scope, now)?;
     let [user, agent, session] = owner(scope);
-    Ok(write
+    let removed = write
         .connection
-        .prepare_cached(&format!("DELETE FROM working WHERE {OWN} AND NOT {LIVE}"))?
-        .execute(named_params! { ":user": user, ":agent": agent, ":session": session, ":now": micros(now) })?)
+        .prepare_cached(&format!("DELETE FROM working WHERE {OWN} AND expires_at <= :now"))?
+        .execute(named_params! { ":user": user, ":agent": agent, ":session": session, ":now": micros(now) })?;
+    if removed > 0 {
+        used.store(write, scope, now)?;
+    }
+    Ok(removed)
 }
 
 /// Deletes every key.
 pub(super) fn clear(write: &Write<'_>, scope: &Scope) -> Stored<()> {
-    write
-        .connection
-        .prepare_cached("DELETE FROM working WHERE user = ?1 AND agent = ?2 AND session = ?3")?
-        .execute(owner(scope))?;
+    for sql in [
+        "DELETE FROM working WHERE user = ?1 AND agent = ?2 AND session = ?3",
+        "DELETE FROM working_usage WHERE user = ?1 AND agent = ?2 AND session = ?3",
+    ] {
+        write.connection.prepare_cached(sql)?.execute(owner(scope))?;
+    }
     Ok(())
 }
