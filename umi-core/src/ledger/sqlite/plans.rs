@@ -6,7 +6,7 @@ use super::{episodes, facts, feed, lookup, open, spaces, working};
 
 /// What SQLite will do, a line each.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
-    // Its values do not matter: the plans of SQLite do not depend on them here.
+    // Its values do not matter: `open` has SQLite make plans that do not depend on them.
     let mut statement: Statement<'_> = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     for index in 1..=statement.parameter_count() {
         statement.raw_bind_parameter(index, 1).unwrap();
