@@ -54,7 +54,8 @@ pub(super) fn changes(connection: &Connection, scope: &Scope, after: i64, limit:
     let mut last = after;
     for taken in 0.. {
         // Every `seq` is in one of the three at most.
-        let seqs = [heads.0.as_ref().map(|row| row.seq), heads.1.as_ref().map(|row| row.seq), heads.2.map(|gone| gone.0)];
+        let seqs =
+            [heads.0.as_ref().map(|row| row.seq), heads.1.as_ref().map(|row| row.seq), heads.2.map(|gone| gone.0)];
         let Some(seq) = seqs.into_iter().flatten().min() else { break };
         if taken == limit {
             changes.has_more = true;
