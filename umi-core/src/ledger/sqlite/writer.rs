@@ -198,8 +198,9 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
         let held = match store.lock.as_ref().map(|lock| lock.acquire(stop)).transpose() {
             Ok(held) => held,
             Err(error) => {
-                // Those that wait have waited as long.
-                for request in std::iter::once(first).chain(requests.try_iter()) {
+                // Those that wait by now share its fate; who comes once it is answered does not.
+                let waiting: Vec<_> = std::iter::once(first).chain(requests.try_iter()).collect();
+                for request in waiting {
                     request.answer(Some(error.clone()));
                 }
                 continue;
