@@ -174,7 +174,7 @@ pub fn check_unit(what: &str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         Ok(())
     } else {
-        Err(Error::invalid_input(format!("{what} is {value}, it must lie between 0 and 1")))
+        Err(Error::invalid_input(format!("{what} is `{value}`, it must lie between 0 and 1")))
     }
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{entity::EntityType, episode::Kind, error::Result, ledger::Ledger, scope::Scope};
 
 /// A question to an index. Its scope is resolved: no part stands for a handle's value any more.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SearchQuery {
     /// Whose memory.
     pub scope: Scope,

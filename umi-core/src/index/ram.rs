@@ -205,7 +205,7 @@ impl RamIndex {
                 tenant.reset();
             }
         }
-        let mut may_retry = tenant.watermark() > 0;
+        let mut may_retry = true;
         while tenant.watermark() < head {
             let after = tenant.watermark();
             let changes = feed.changes(scope, after, PAGE).await?;
@@ -216,7 +216,7 @@ impl RamIndex {
             let taker = Arc::clone(tenant);
             match blocking(move || taker.apply(after, &changes)).await? {
                 Ok(()) => {}
-                // Vectors of another space came while this tenant held the old one's: they are all new then.
+                // Vectors of another space came behind those of the old one: they are all new then.
                 Err(_) if may_retry => {
                     may_retry = false;
                     continue;

@@ -13,6 +13,8 @@ mod lock;
 mod lookup;
 mod migrations;
 mod open;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod rows;
 mod spaces;
