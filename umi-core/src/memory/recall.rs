@@ -149,6 +149,7 @@ impl Memory {
             scope,
             text: query.to_owned(),
             vector,
+            vector_trust: self.parts.embedder.legibility(query),
             use_text: options.use_text_search(),
             kinds: options.include().clone(),
             entity_types: options.entity_types().cloned(),

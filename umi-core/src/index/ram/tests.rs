@@ -142,6 +142,7 @@ pub(super) fn query(user: Option<&str>, text: &str) -> SearchQuery {
         scope: Scope::from_parts(user.map(str::to_owned), None, None).unwrap(),
         text: text.to_owned(),
         vector: Some(vector),
+        vector_trust: 1.0,
         use_text: true,
         kinds: BTreeSet::from([Kind::Fact, Kind::Episode]),
         entity_types: None,
