@@ -144,7 +144,7 @@ impl Memory {
         }
         for warning in warnings {
             // The document has no place for warnings; `recall` gives them.
-            tracing::warn!(target: "umi::memory", step = warning.step, error = %warning.error, "a prompt was rendered without a step");
+            tracing::warn!(target: "umi::memory", step = warning.step, kind = ?warning.error.kind(), "a prompt was rendered without a step");
         }
         // The budget is filled in the order of rank.
         Ok(found.into_iter().enumerate().map(|(rank, found)| (found.row, 1.0 / (rank + 1) as f64)).collect())

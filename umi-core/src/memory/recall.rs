@@ -235,7 +235,7 @@ fn lexical_only(error: Error, options: &RecallOptions, warnings: &mut Vec<StepFa
     if !options.use_text_search() {
         return Err(error);
     }
-    tracing::warn!(target: "umi::memory", %error, "a query could not be embedded and is answered by its words");
+    tracing::warn!(target: "umi::memory", step = "embed_query", kind = ?error.kind(), "a query could not be embedded and is answered by its words");
     warnings.push(StepFailure { step: "embed_query", error, job_id: None });
     Ok(None)
 }
