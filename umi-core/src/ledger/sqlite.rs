@@ -13,6 +13,9 @@ mod lock;
 mod lookup;
 mod migrations;
 mod open;
+mod place;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod rows;
 mod spaces;

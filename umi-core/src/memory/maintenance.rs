@@ -62,6 +62,11 @@ impl Memory {
         self.check_open()?;
         let space = self.parts.embedder.space().clone();
         let mut done = 0;
+        // Counted once, because it looks at every piece.
+        let total = match progress {
+            Some(_) => self.ledger().count_without_vectors(&space).await?,
+            None => 0,
+        };
         loop {
             let owners = self.ledger().owners_without_vectors(&space, REEMBED_BATCH).await?;
             if owners.is_empty() {
@@ -77,7 +82,7 @@ impl Memory {
             self.ledger().put_vectors(&space, vectors).await?;
             done += count as u64;
             if let Some(progress) = progress {
-                progress(done, done + self.ledger().count_without_vectors(&space).await?);
+                progress(done, total.max(done));
             }
         }
     }

@@ -173,6 +173,41 @@ fn a_space_is_built_beside_the_active_one_and_flips_when_it_is_whole() {
 }
 
 #[test]
+fn owners_without_vectors_are_found_behind_and_before_those_with_them() {
+    over_all(async |store: Store| {
+        for number in 1..=6 {
+            let mut new = episode(number, 10, "text");
+            new.pieces.push(Piece { ordinal: 1, ..whole("part") });
+            store.append_one(new).await;
+        }
+        let other = EmbeddingSpace::new("other", 3, "d");
+        let missing = async |limit: usize| -> Vec<u128> {
+            let owners = store.owners_without_vectors(&other, limit).await.unwrap();
+            owners.iter().map(|text| text.owner().id.as_u128()).collect()
+        };
+        let put = async |number: u128, ordinals: &[u32]| {
+            let owner = Owner { kind: Kind::Episode, id: id(number) };
+            let vectors = ordinals.iter().map(|&ordinal| (ordinal, vec![9])).collect();
+            store.put_vectors(&other, vec![OwnerVectors { owner, vectors }]).await.unwrap();
+        };
+        assert_eq!(missing(4).await, [1, 2, 3, 4]);
+        put(1, &[0, 1]).await;
+        put(3, &[0]).await; // its other piece is still to be embedded
+        assert_eq!(missing(2).await, [3, 4]);
+        assert_eq!(missing(9).await, [3, 4, 5, 6, 2]);
+        assert_eq!(store.count_without_vectors(&other).await.unwrap(), 5);
+        put(6, &[1, 0]).await;
+        assert_eq!(missing(9).await, [2, 3, 4, 5]);
+        for number in 2..=5 {
+            assert!(!store.activate_space(&other).await.unwrap());
+            put(number, &[0, 1]).await;
+        }
+        assert!(missing(9).await.is_empty());
+        assert!(store.activate_space(&other).await.unwrap());
+    });
+}
+
+#[test]
 fn a_closed_ledger_says_so() {
     over_all(async |store: Store| {
         store.append_one(episode(1, 10, "text")).await;

@@ -83,6 +83,7 @@ CREATE TABLE versions ( -- facts: computed from the sightings of a slot, in orde
 ) STRICT;
 CREATE INDEX versions_feed ON versions (user, seq);
 CREATE INDEX versions_time ON versions (user, valid_from, seq);
+CREATE INDEX versions_importance ON versions (user, importance DESC, valid_from DESC, id);
 CREATE INDEX versions_content ON versions (user, type, name_folded, substr(content, 1, 64))
     WHERE attribute_folded IS NULL;
 CREATE INDEX versions_slot ON versions (slot, valid_from, said_seq);
