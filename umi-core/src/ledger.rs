@@ -80,15 +80,18 @@ pub(crate) struct Recorded {
 }
 
 /// A new version of a stored fact.
+///
+/// It follows the version that holds at `now` in the slot of `id`: what is none is kept from that one, whichever of
+/// the slot's versions `id` names. Versions that are planned for later stay ahead of it.
 #[derive(Clone, Debug)]
 pub(crate) struct FactUpdate {
-    /// The version (or a saying of it) to follow.
+    /// Any version of the slot, or a saying of it.
     pub id: Uuid,
     /// The id of the new saying.
     pub new_id: Uuid,
     /// The new content, or none to keep it.
     pub content: Option<String>,
-    /// Keys to set or add.
+    /// Keys to set or add; the others are kept.
     pub metadata: Option<Metadata>,
     /// The new confidence, or none to keep it.
     pub confidence: Option<f64>,
@@ -363,10 +366,11 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>>;
     /// Records facts in one transaction.
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>>;
-    /// Records a new version behind a stored one.
+    /// Records a new version behind the one that holds.
     ///
     /// # Errors
-    /// `NotFound` when the scope has no such fact.
+    /// `NotFound` when the scope has no such fact; `InvalidInput` for a narrowed scope that does not admit the version
+    /// that holds, unless the update brings its own content.
     async fn update(&self, space: &EmbeddingSpace, scope: &Scope, update: FactUpdate) -> Result<Recorded>;
     /// Removes a row and all that was derived from it. Gives whether it was there.
     async fn forget(&self, scope: &Scope, id: Uuid, reach: ForgetReach, now: Timestamp) -> Result<bool>;
@@ -377,6 +381,9 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
 
     /// A version, by its id or that of one of its sayings.
     async fn fact(&self, scope: &Scope, id: Uuid) -> Result<Option<Entity>>;
+    /// What an update at `now` of any version of a slot goes out from: the version that holds, or the first one that
+    /// is planned where none does; for a narrowed scope the last of those that it admits.
+    async fn current(&self, scope: &Scope, id: Uuid, now: Timestamp) -> Result<Option<Entity>>;
     /// An episode.
     async fn episode(&self, scope: &Scope, id: Uuid) -> Result<Option<Episode>>;
     /// The versions that exist among `ids`, in no particular order.

@@ -263,6 +263,15 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| lookup::get(connection, &scope, id)).await
     }
 
+    async fn current(&self, scope: &Scope, id: Uuid, now: Timestamp) -> Result<Option<Entity>> {
+        let scope = scope.clone();
+        self.read(move |connection| {
+            let Some(version) = lookup::key(connection, &scope, id)? else { return Ok(None) };
+            Ok(lookup::current(connection, &scope, version, now)?.map(|(_, version)| version))
+        })
+        .await
+    }
+
     async fn episode(&self, scope: &Scope, id: Uuid) -> Result<Option<Episode>> {
         let scope = scope.clone();
         self.read(move |connection| episodes::get(connection, &scope, id)).await

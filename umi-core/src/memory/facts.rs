@@ -197,10 +197,13 @@ impl Memory {
         self.ledger().episodes(&scope, EpisodePage { limit, offset, newest_first: false }).await
     }
 
-    /// Records a new version of a fact, true from now on. Metadata merges, what is none stays.
+    /// Records a new version of a fact, true from now on. It follows the version that holds now, whichever version of
+    /// the fact `id` names: metadata merges into that one's, what is none stays as it is there. A version that is
+    /// planned for later stays ahead.
     ///
     /// # Errors
-    /// `NotFound` for an id that the scope does not have; `InvalidInput` for an episode's id or a field out of bounds.
+    /// `NotFound` for an id that the scope does not have; `InvalidInput` for an episode's id, a field out of bounds, or
+    /// a change without content where another agent or session said what holds now.
     pub async fn update(&self, id: &str, change: FactChange, scope: &Scope) -> Result<Entity> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
@@ -209,14 +212,14 @@ impl Memory {
             Error::not_found(format!("no fact has the id `{shown}` in this scope"))
         };
         let parsed = parse_id(id).ok_or_else(unknown)?;
-        let Some(old) = self.ledger().fact(&scope, parsed).await? else {
+        let now = self.now();
+        let Some(old) = self.ledger().current(&scope, parsed, now).await? else {
             return match self.ledger().episode(&scope, parsed).await? {
                 Some(_) => Err(Error::invalid_input(format!("`{parsed}` is an episode, which is never rewritten"))
                     .with_hint("remember the new words, or forget the old ones")),
                 None => Err(unknown()),
             };
         };
-        let now = self.now();
         let new = Entity {
             content: change.content.clone().unwrap_or_else(|| old.content.clone()),
             metadata: match &change.metadata {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     entity::{Entity, Sighting, Span, chain, fold},
     metadata::Metadata,
-    scope::stored,
+    scope::{SCOPE_PREDICATE, Scope, stored},
 };
 
 /// How much of each content the reason of an evolution shows, in bytes.
@@ -39,6 +39,21 @@ pub(super) struct StoredSighting {
     seq: i64,
     starts_version: bool,
     entity: Entity,
+}
+
+/// The columns that [`read_stored`] reads of `sightings JOIN slots USING (slot)`.
+fn stored_columns() -> String {
+    format!("{}, sightings.sighting, sightings.version, sightings.seq, sightings.starts_version", rows::SIGHTING)
+}
+
+fn read_stored(row: &Row<'_>) -> rusqlite::Result<StoredSighting> {
+    Ok(StoredSighting {
+        key: row.get("sighting")?,
+        version: row.get("version")?,
+        seq: row.get("seq")?,
+        starts_version: row.get("starts_version")?,
+        entity: rows::sighting(row)?,
+    })
 }
 
 /// A version as it should be.
@@ -106,22 +121,12 @@ impl Stretch {
     /// Its sightings, those included that belong to no version yet.
     fn sightings(&self, connection: &Connection) -> Stored<Vec<StoredSighting>> {
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {}, sightings.sighting, sightings.version, sightings.seq, sightings.starts_version \
-             FROM sightings JOIN slots USING (slot) WHERE sightings.slot = ?1 AND sightings.version IS ?2",
-            rows::SIGHTING
+            "SELECT {} FROM sightings JOIN slots USING (slot) WHERE sightings.slot = ?1 AND sightings.version IS ?2",
+            stored_columns()
         ))?;
-        let read = |row: &Row<'_>| {
-            Ok(StoredSighting {
-                key: row.get("sighting")?,
-                version: row.get("version")?,
-                seq: row.get("seq")?,
-                starts_version: row.get("starts_version")?,
-                entity: rows::sighting(row)?,
-            })
-        };
         let mut found = Vec::new();
         for version in std::iter::once(None).chain(self.versions.iter().copied().map(Some)) {
-            for sighting in statement.query_map((self.slot, version), read)? {
+            for sighting in statement.query_map((self.slot, version), read_stored)? {
                 found.push(sighting?);
             }
         }
@@ -171,6 +176,17 @@ impl Stretch {
 /// The values of a version from its run of sightings, in the order of time.
 fn merge(span: &Span, sightings: &[StoredSighting]) -> Option<Computed> {
     let members: Vec<&StoredSighting> = span.members.iter().map(|&index| &sightings[index]).collect();
+    let said_seq = members.first()?.seq;
+    let mut entity = merged_values(&members)?;
+    entity.id = span.id;
+    entity.valid_from = span.valid_from;
+    entity.valid_to = span.valid_to;
+    entity.last_seen = span.last_seen;
+    Some(Computed { entity, said_seq, sightings: members.iter().map(|member| (member.key, member.version)).collect() })
+}
+
+/// What sayings of one content, in the order of time, amount to; none for no saying.
+fn merged_values(members: &[&StoredSighting]) -> Option<Entity> {
     let (first, rest) = members.split_first()?;
     let mut entity = first.entity.clone();
     for StoredSighting { entity: later, .. } in rest {
@@ -181,16 +197,30 @@ fn merge(span: &Span, sightings: &[StoredSighting]) -> Option<Computed> {
         }
         entity.recorded_at = entity.recorded_at.min(later.recorded_at);
         entity.updated_at = entity.updated_at.max(later.recorded_at);
+        entity.last_seen = later.valid_from;
     }
-    entity.id = span.id;
-    entity.valid_from = span.valid_from;
-    entity.valid_to = span.valid_to;
-    entity.last_seen = span.last_seen;
-    Some(Computed {
-        entity,
-        said_seq: first.seq,
-        sightings: members.iter().map(|member| (member.key, member.version)).collect(),
-    })
+    Some(entity)
+}
+
+/// A version as a scope that is narrowed by agent or session sees it: its id, content and span are the version's, all
+/// else is merged from the sayings that the scope admits. None where it admits none.
+pub(super) fn narrowed(connection: &Connection, scope: &Scope, key: i64, version: Entity) -> Stored<Option<Entity>> {
+    let (user, agent, session) = scope.bound();
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM (SELECT * FROM sightings WHERE version = :version AND {SCOPE_PREDICATE}) AS sightings \
+         JOIN slots USING (slot) ORDER BY sightings.valid_from, sightings.seq",
+        stored_columns()
+    ))?;
+    let sightings: Vec<StoredSighting> = statement
+        .query_map(named_params! { ":version": key, ":user": user, ":agent": agent, ":session": session }, read_stored)?
+        .collect::<rusqlite::Result<_>>()?;
+    let members: Vec<&StoredSighting> = sightings.iter().collect();
+    Ok(merged_values(&members).map(|values| Entity {
+        id: version.id,
+        valid_from: version.valid_from,
+        valid_to: version.valid_to,
+        ..values
+    }))
 }
 
 /// Both objects as one; where that is over the limit of metadata, what was said later stands alone.
@@ -380,8 +410,7 @@ fn relate(
 ) -> Stored<()> {
     for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
-        let reason = reason(&older.entity, &newer.entity);
-        let confidence = newer.entity.confidence;
+        let Told { reason, confidence, created_at } = told(&older.entity, &newer.entity);
         let found = before.remove(&(*source, *target));
         if found
             .as_ref()
@@ -410,7 +439,7 @@ fn relate(
                 target,
                 reason,
                 confidence,
-                micros(older.entity.recorded_at.max(newer.entity.recorded_at)),
+                micros(created_at),
             ))?;
     }
     // Those of versions that are gone went with them.
@@ -426,6 +455,23 @@ fn evolution_id(older: Uuid, newer: Uuid) -> Uuid {
     ends[..16].copy_from_slice(older.as_bytes());
     ends[16..].copy_from_slice(newer.as_bytes());
     Uuid::new_v5(&EVOLUTION_NAMESPACE, &ends)
+}
+
+/// What an `update` tells of its two versions.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) reason: String,
+    pub(super) confidence: f64,
+    pub(super) created_at: Timestamp,
+}
+
+/// What an `update` tells of two versions as they are given: nothing that these do not hold.
+pub(super) fn told(older: &Entity, newer: &Entity) -> Told {
+    Told {
+        reason: reason(older, newer),
+        confidence: newer.confidence,
+        created_at: older.recorded_at.max(newer.recorded_at),
+    }
 }
 
 fn reason(older: &Entity, newer: &Entity) -> String {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, named_params};
 use uuid::Uuid;
 
@@ -36,17 +35,21 @@ pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[New
         let changed = chains::recompute(write, &stretch, &BTreeSet::new(), fact.entity.recorded_at)?;
         evolutions.insert(fact.entity.id, changed);
     }
-    facts.iter().map(|fact| recorded(write.connection, fact.entity.id, evolutions.get(&fact.entity.id))).collect()
+    let answer = |Entity { id, user, agent, session, .. }: &Entity| {
+        let scope = Scope::from_parts(user.clone(), agent.clone(), session.clone())?;
+        recorded(write.connection, &scope, *id, evolutions.get(id))
+    };
+    facts.iter().map(|fact| answer(&fact.entity)).collect()
 }
 
-fn recorded(connection: &Connection, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
-    let version = lookup::version_of_saying(connection, saying)?
+/// What became of a saying, as its own scope sees it.
+fn recorded(connection: &Connection, scope: &Scope, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
+    let entity = lookup::get(connection, scope, saying)?
         .ok_or_else(|| Error::internal(format!("the saying `{saying}` has no version")))?;
-    let entity = lookup::by_key(connection, version)?;
     let mut evolutions = Vec::new();
     for &evolution in changed.iter().flat_map(|changed| &changed.evolutions) {
         // A later fact of the same call may have come between the two.
-        evolutions.extend(lookup::evolution(connection, evolution)?);
+        evolutions.extend(lookup::evolution(connection, scope, evolution)?);
     }
     Ok(Recorded { entity, evolutions })
 }
@@ -146,7 +149,7 @@ fn insert_sighting(
     Ok(seq)
 }
 
-/// Records a new version behind the one that holds.
+/// Records a new version behind the one that holds at the time of the update; what is planned stays ahead of it.
 pub(super) fn update(
     write: &mut Write<'_>,
     space: &EmbeddingSpace,
@@ -158,8 +161,21 @@ pub(super) fn update(
     let Some(version) = lookup::key(connection, scope, update.id)? else {
         return Err(not_updatable(connection, scope, update.id)?.into());
     };
-    let old = lookup::by_key(connection, version)?;
-    let (slot, last) = last_of_slot(connection, version)?;
+    let no_version = || Error::internal(format!("the slot of `{}` has no version", update.id));
+    let (base, old) = lookup::current(connection, scope, version, update.now)?.ok_or_else(no_version)?;
+    let tenant = Scope::from_parts(scope.user().map(str::to_owned), None, None)?;
+    let (holds, held) = lookup::current(connection, &tenant, version, update.now)?.ok_or_else(no_version)?;
+    if base != holds && update.content.is_none() {
+        // Another agent or session said what holds: keeping its content would show it, keeping ours would undo it.
+        return Err(Error::invalid_input(format!("`{}` has changed outside of this agent and session", update.id))
+            .with_hint("give the content of the new version")
+            .into());
+    }
+    let slot = connection
+        .prepare_cached("SELECT slot FROM versions WHERE version = ?1")?
+        .query_row((version,), |row| row.get(0))?;
+    // Where nothing holds yet, it follows the first version that is planned.
+    let valid_from = update.now.max(held.valid_from);
     let metadata = match &update.metadata {
         Some(metadata) => old.metadata.merged(metadata)?,
         None => old.metadata.clone(),
@@ -172,9 +188,9 @@ pub(super) fn update(
         confidence: update.confidence.unwrap_or(old.confidence),
         importance: update.importance.unwrap_or(old.importance),
         event_time: None,
-        valid_from: update.now.max(last),
+        valid_from,
         valid_to: None,
-        last_seen: update.now.max(last),
+        last_seen: valid_from,
         recorded_at: update.now,
         updated_at: update.now,
         episode_id: None,
@@ -186,7 +202,7 @@ pub(super) fn update(
     let seq = insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
     let stretch = Stretch::around(write.connection, slot, entity.valid_from, seq)?;
     let changed = chains::recompute(write, &stretch, &BTreeSet::new(), update.now)?;
-    recorded(write.connection, entity.id, Some(&changed))
+    recorded(write.connection, scope, entity.id, Some(&changed))
 }
 
 fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Error> {
@@ -195,13 +211,4 @@ fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Err
             .with_hint("remember the new text, or forget the episode"));
     }
     Ok(Error::not_found(format!("no fact `{id}`")))
-}
-
-/// The slot of a version and the beginning of the last version of that slot.
-pub(super) const LAST_OF_SLOT: &str = "SELECT slot, valid_from FROM versions \
-     WHERE slot = (SELECT slot FROM versions WHERE version = ?1) ORDER BY valid_from DESC LIMIT 1";
-
-/// The slot of a version, and from when on its last version holds.
-fn last_of_slot(connection: &Connection, version: i64) -> Stored<(i64, Timestamp)> {
-    Ok(connection.prepare_cached(LAST_OF_SLOT)?.query_row((version,), |row| Ok((row.get(0)?, rows::time(row, 1)?)))?)
 }

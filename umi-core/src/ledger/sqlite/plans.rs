@@ -38,7 +38,8 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
             facts::SAME_CONTENT.to_owned(),
             "versions USING INDEX versions_content (user=? AND type=? AND name_folded=? AND <expr>=?)",
         ),
-        (facts::LAST_OF_SLOT.to_owned(), "versions USING COVERING INDEX versions_slot (slot=?)"),
+        (lookup::begun_sql(), "versions USING INDEX versions_slot (slot=? AND valid_from<?)"),
+        (lookup::planned_sql(), "versions USING INDEX versions_slot (slot=? AND valid_from>?)"),
         (working::LIVE_KEY.to_owned(), "working USING PRIMARY KEY (user=? AND agent=? AND session=? AND key=?)"),
         (working::entries_sql(), "working USING PRIMARY KEY (user=? AND agent=? AND session=?)"),
         (
