@@ -44,8 +44,12 @@ pub(crate) struct NewEpisode {
     pub episode: Episode,
     /// Its pieces.
     pub pieces: Vec<Piece>,
-    /// The idempotency key, unique in the tenant.
-    pub key: Option<String>,
+    /// The idempotency key and the episode's place among those of that key, from 0: the turn of a conversation. The
+    /// two are unique in the tenant, whatever the agent and session: a repeated key in another session gives the first
+    /// episode.
+    pub key: Option<(String, u32)>,
+    /// Whether its pieces are to have vectors. Where they are not, no re-embedding gives them any.
+    pub wants_vectors: bool,
     /// The id of a job to leave behind when the pieces lack their vectors.
     pub embed_job: Option<Uuid>,
 }
@@ -347,11 +351,12 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     /// # Errors
     /// `EmbeddingSpace` when another one is active.
     async fn claim_space(&self, space: &EmbeddingSpace) -> Result<()>;
-    /// Owners without vectors in `space`, up to `limit`.
+    /// Owners without vectors in `space`, up to `limit`; those that are to have none are not among them.
     async fn owners_without_vectors(&self, space: &EmbeddingSpace, limit: usize) -> Result<Vec<OwnerText>>;
     /// How many owners lack vectors in `space`.
     async fn count_without_vectors(&self, space: &EmbeddingSpace) -> Result<u64>;
-    /// Stores vectors in `space`, whether it is active or is being built. Owners that are gone are passed over.
+    /// Stores vectors in `space`, whether it is active or is being built. What is given of an owner is all of it: a
+    /// piece of another ordinal is to have no vector from now on. Owners that are gone are passed over.
     async fn put_vectors(&self, space: &EmbeddingSpace, vectors: Vec<OwnerVectors>) -> Result<()>;
     /// Makes `space` the active one and drops the vectors of every other, if no owner lacks its vectors in it.
     /// Gives whether it did.
@@ -376,8 +381,9 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn forget(&self, scope: &Scope, id: Uuid, reach: ForgetReach, now: Timestamp) -> Result<bool>;
     /// Removes everything of a scope: facts, episodes, core, working, jobs. Gives the number of facts and episodes.
     async fn forget_scope(&self, scope: &Scope, now: Timestamp) -> Result<u64>;
-    /// Rewrites the store so that no byte of what was forgotten is left in its folder.
-    async fn purge(&self) -> Result<()>;
+    /// Rewrites the store so that no byte of what was forgotten, or of working keys that have expired by `now`, is left
+    /// in its folder.
+    async fn purge(&self, now: Timestamp) -> Result<()>;
 
     /// A version, by its id or that of one of its sayings.
     async fn fact(&self, scope: &Scope, id: Uuid) -> Result<Option<Entity>>;

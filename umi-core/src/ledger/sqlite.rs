@@ -115,9 +115,9 @@ impl SqliteLedger {
     fn open_with(folder: &Path, deadline: Duration) -> Result<Self> {
         open::make_folder(folder)?;
         let database = folder.join(open::DATABASE);
-        open::inspect(&database)?;
+        let found = open::inspect(&database)?;
         let lock = WriterLock::open(folder, deadline)?;
-        let connection = open::writer(&database, &lock)?;
+        let connection = open::writer(&database, found, &lock)?;
         let readers = Readers::of_file(database.clone())?;
         let store = Store { connection: Arc::new(Mutex::new(connection)), lock: Some(lock), database: Some(database) };
         Self::start(Some(folder.to_owned()), readers, store)
@@ -253,9 +253,17 @@ impl Ledger for SqliteLedger {
         self.write(ROW_BYTES, move |write| forget::forget_scope(write, &scope, now)).await
     }
 
-    async fn purge(&self) -> Result<()> {
-        let database = self.folder.as_ref().map(|folder| folder.join(open::DATABASE));
-        self.parts()?.writer.alone(move |write| whole::purge(write, database.as_deref())).await
+    async fn purge(&self, now: Timestamp) -> Result<()> {
+        self.write(ROW_BYTES, move |write| working::cleanup_all(write, now)).await?;
+        let Parts { writer, readers, .. } = self.parts()?;
+        writer.alone(whole::vacuum).await?;
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let database = folder.join(open::DATABASE);
+        // The old pages cannot go while one of our own reads needs them.
+        let pause = readers.pause().await?;
+        let done = writer.alone(move |write| whole::empty_log(write, &database)).await;
+        drop(pause);
+        done
     }
 
     async fn fact(&self, scope: &Scope, id: Uuid) -> Result<Option<Entity>> {

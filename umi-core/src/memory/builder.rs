@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{Memory, Parts, config::MemoryConfig, jobs::Background, store::Lease};
 use crate::{
     embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     scope::Scope,
     world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
 };
@@ -195,11 +195,7 @@ impl Memory {
         match self.ledger().active_space().await? {
             None => self.ledger().claim_space(own).await,
             Some(active) if active == *own || reembed => Ok(()),
-            Some(active) => Err(Error::new(
-                ErrorKind::EmbeddingSpace,
-                format!("the store's vectors are of `{active}`, the embedder's of `{own}`"),
-            )
-            .with_hint("open it with the first embedder, or with reembed=True and then call reembed()")),
+            Some(active) => Err(active.mismatch(own)),
         }
     }
 }

@@ -113,7 +113,7 @@ impl<'a> IntoFuture for Remember<'a> {
 /// A checked turn on its way to the ledger.
 struct Prepared {
     episode: Episode,
-    key: Option<String>,
+    key: Option<(String, u32)>,
     /// Which request it is part of.
     request: usize,
     wants_vectors: bool,
@@ -197,12 +197,9 @@ impl Memory {
             check_bytes("key", key, KEY_BYTES)?;
         }
         for (turn_index, turn) in request.turns.iter().enumerate() {
-            let key = match (&request.key, request.turns.len()) {
-                (None, _) => None,
-                (Some(key), 1) => Some(key.clone()),
-                // A turn's own key; the zero byte keeps it apart from every key that a caller could give.
-                (Some(key), _) => Some(format!("{key}\u{0}{turn_index}")),
-            };
+            let turn_number = u32::try_from(turn_index)
+                .map_err(|error| Error::invalid_input("the conversation has too many turns").with_source(error))?;
+            let key = request.key.clone().map(|key| (key, turn_number));
             let episode = self.episode(turn, &request.options, &scope, now)?;
             prepared.push(Prepared {
                 episode,
@@ -307,7 +304,8 @@ impl Memory {
                 .collect();
             let embed_job = (turn.wants_vectors && !has_vectors).then(|| self.next_id(turn.episode.recorded_at));
             turns.push((turn.request, embed_job, turn.waits));
-            rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, embed_job });
+            let wants_vectors = turn.wants_vectors;
+            rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, wants_vectors, embed_job });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
         let appended = self.ledger().append(self.parts.embedder.space(), rows).await?;

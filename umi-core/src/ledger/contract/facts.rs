@@ -372,3 +372,50 @@ fn a_narrowed_update_neither_shows_nor_undoes_what_another_session_said() {
         store.assert_sound().await;
     });
 }
+
+#[test]
+fn forgetting_what_stood_between_two_repeats_makes_them_one() {
+    over_all(async |store: Store| {
+        store.say(fact(1, 10, None, "likes tea")).await;
+        store.update(&space(), &alice(), change(1, 2, 50, Some("likes coffee"))).await.unwrap();
+        assert_eq!(store.say(fact(3, 60, None, "likes tea")).await.entity.id, id(3));
+        store.update(&space(), &alice(), change(3, 4, 80, Some("likes mate"))).await.unwrap();
+        store.say(fact(5, 5, None, "likes jazz")).await;
+        assert!(store.forget(&alice(), id(2), ForgetReach::Version, at(90)).await.unwrap());
+        assert_eq!(store.chain_of(3).await, [link("likes tea", 10, Some(80)), link("likes mate", 80, None)]);
+        assert_eq!(store.chain_of(1).await, store.chain_of(4).await);
+        store.assert_sound().await;
+        assert!(store.forget(&alice(), id(4), ForgetReach::Version, at(90)).await.unwrap());
+        let all = FactFilter { valid_at: Some(at(99)), limit: 10, ..FactFilter::default() };
+        let facts = store.facts(&alice(), &all).await.unwrap();
+        assert_eq!(
+            facts.iter().map(|fact| (fact.id, fact.last_seen)).collect::<Vec<_>>(),
+            [(id(5), at(5)), (id(1), at(60))]
+        );
+        assert!(store.changes(&alice(), 0, 99).await.unwrap().removed.contains(&id(3)));
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn metadata_that_does_not_fit_to_its_version_is_refused() {
+    over_all(async |store: Store| {
+        let large = |number: u128, second, content: &str| {
+            let mut said = fact(number, second, Some("home"), content);
+            said.entity.metadata = Metadata::parse(&format!("{{\"{number}\":\"{}\"}}", "x".repeat(40_000))).unwrap();
+            said
+        };
+        store.say(large(1, 10, "Rome")).await;
+        let refused = store.record(&space(), vec![large(2, 20, "Rome")]).await.unwrap_err();
+        assert!(refused.is_invalid_input(), "{refused}");
+        assert_eq!(store.stats().await.unwrap().sightings, 1);
+        store.say(fact(3, 20, Some("home"), "Rome")).await;
+        // Forgetting is never refused: where it joins two that do not fit, the later one's metadata stands.
+        store.say(fact(4, 30, Some("home"), "Oslo")).await;
+        store.say(large(5, 40, "Rome")).await;
+        store.forget(&alice(), id(4), ForgetReach::Version, at(50)).await.unwrap();
+        let joined = store.fact(&alice(), id(1)).await.unwrap().unwrap();
+        assert!(joined.metadata.get("5").is_some() && joined.metadata.get("1").is_none());
+        store.assert_sound().await;
+    });
+}

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     entity::{Entity, Sighting, Span, chain, fold},
+    error::{Error, Result},
     metadata::Metadata,
     scope::{SCOPE_PREDICATE, Scope, stored},
 };
@@ -29,6 +30,8 @@ pub(super) struct Changed {
     pub(super) evolutions: Vec<Uuid>,
     /// How many versions are gone.
     pub(super) removed: u64,
+    /// Why the metadata of a new saying does not fit to that of its version.
+    pub(super) overfull: Option<Error>,
 }
 
 /// A sighting as it is stored.
@@ -65,6 +68,8 @@ pub(super) struct Computed {
     pub(super) said_seq: i64,
     /// The internal keys of its sightings, each with the version that it belonged to before.
     pub(super) sightings: Vec<(i64, Option<i64>)>,
+    /// Why their metadata is not that of all of them.
+    overfull: Option<Error>,
 }
 
 /// A version as it is.
@@ -177,20 +182,27 @@ impl Stretch {
 fn merge(span: &Span, sightings: &[StoredSighting]) -> Option<Computed> {
     let members: Vec<&StoredSighting> = span.members.iter().map(|&index| &sightings[index]).collect();
     let said_seq = members.first()?.seq;
-    let mut entity = merged_values(&members)?;
+    let (mut entity, overfull) = merged_values(&members)?;
     entity.id = span.id;
     entity.valid_from = span.valid_from;
     entity.valid_to = span.valid_to;
     entity.last_seen = span.last_seen;
-    Some(Computed { entity, said_seq, sightings: members.iter().map(|member| (member.key, member.version)).collect() })
+    let sightings = members.iter().map(|member| (member.key, member.version)).collect();
+    Some(Computed { entity, said_seq, sightings, overfull })
 }
 
-/// What sayings of one content, in the order of time, amount to; none for no saying.
-fn merged_values(members: &[&StoredSighting]) -> Option<Entity> {
+/// What sayings of one content, in the order of time, amount to; none for no saying. With it an error where their
+/// metadata is over the limit as one object: what was said later stands alone then. No saying that would lead to it is
+/// recorded, but forgetting what stood between two sayings can.
+fn merged_values(members: &[&StoredSighting]) -> Option<(Entity, Option<Error>)> {
     let (first, rest) = members.split_first()?;
     let mut entity = first.entity.clone();
+    let mut overfull = None;
     for StoredSighting { entity: later, .. } in rest {
-        entity.metadata = merged(&entity.metadata, &later.metadata);
+        entity.metadata = union(&entity.metadata, &later.metadata).unwrap_or_else(|error| {
+            overfull = Some(error);
+            later.metadata.clone()
+        });
         if !first.starts_version {
             entity.confidence = entity.confidence.max(later.confidence);
             entity.importance = entity.importance.max(later.importance);
@@ -199,7 +211,7 @@ fn merged_values(members: &[&StoredSighting]) -> Option<Entity> {
         entity.updated_at = entity.updated_at.max(later.recorded_at);
         entity.last_seen = later.valid_from;
     }
-    Some(entity)
+    Some((entity, overfull))
 }
 
 /// A version as a scope that is narrowed by agent or session sees it: its id, content and span are the version's, all
@@ -215,7 +227,7 @@ pub(super) fn narrowed(connection: &Connection, scope: &Scope, key: i64, version
         .query_map(named_params! { ":version": key, ":user": user, ":agent": agent, ":session": session }, read_stored)?
         .collect::<rusqlite::Result<_>>()?;
     let members: Vec<&StoredSighting> = sightings.iter().collect();
-    Ok(merged_values(&members).map(|values| Entity {
+    Ok(merged_values(&members).map(|(values, _)| Entity {
         id: version.id,
         valid_from: version.valid_from,
         valid_to: version.valid_to,
@@ -223,12 +235,9 @@ pub(super) fn narrowed(connection: &Connection, scope: &Scope, key: i64, version
     }))
 }
 
-/// Both objects as one; where that is over the limit of metadata, what was said later stands alone.
-fn merged(older: &Metadata, newer: &Metadata) -> Metadata {
-    if newer.is_empty() {
-        return older.clone();
-    }
-    older.merged(newer).unwrap_or_else(|_| newer.clone())
+/// Both objects as one.
+fn union(older: &Metadata, newer: &Metadata) -> Result<Metadata> {
+    if newer.is_empty() { Ok(older.clone()) } else { older.merged(newer) }
 }
 
 /// Computes a stretch of a chain again and writes what differs, at the time `now`.
@@ -248,6 +257,9 @@ pub(super) fn recompute(
     // A sighting that moved from one version to another changes both.
     let mut touched = touched.clone();
     for version in &computed {
+        if version.sightings.iter().any(|(_, was)| was.is_none()) {
+            changed.overfull.clone_from(&version.overfull);
+        }
         let own = before.get(&version.entity.id).map(|existing| existing.key);
         touched.extend(version.sightings.iter().filter(|(_, was)| *was != own).filter_map(|(_, was)| *was));
     }

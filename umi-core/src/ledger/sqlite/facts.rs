@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, named_params};
 use uuid::Uuid;
 
@@ -32,7 +33,7 @@ pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[New
         let slot = slot_for(write.connection, &fact.entity)?;
         let seq = insert_sighting(write, space, slot, &fact.entity, false, &fact.piece, fact.embed_job)?;
         let stretch = Stretch::around(write.connection, slot, fact.entity.valid_from, seq)?;
-        let changed = chains::recompute(write, &stretch, &BTreeSet::new(), fact.entity.recorded_at)?;
+        let changed = computed(write, &stretch, fact.entity.recorded_at)?;
         evolutions.insert(fact.entity.id, changed);
     }
     let answer = |Entity { id, user, agent, session, .. }: &Entity| {
@@ -40,6 +41,15 @@ pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[New
         recorded(write.connection, &scope, *id, evolutions.get(id))
     };
     facts.iter().map(|fact| answer(&fact.entity)).collect()
+}
+
+/// Computes the chain around a new saying, which is refused where its version's metadata would be over the limit.
+fn computed(write: &mut Write<'_>, stretch: &Stretch, now: Timestamp) -> Stored<Changed> {
+    let changed = chains::recompute(write, stretch, &BTreeSet::new(), now)?;
+    match changed.overfull {
+        Some(error) => Err(error.with_hint("say it with less metadata, or `update` it to begin with its own").into()),
+        None => Ok(changed),
+    }
 }
 
 /// What became of a saying, as its own scope sees it.
@@ -142,11 +152,43 @@ fn insert_sighting(
             ":recorded_at": micros(entity.recorded_at), ":episode_id": entity.episode_id.map(rows::text),
         })?;
     let owner = OwnerKey::Sighting(write.connection.last_insert_rowid());
-    spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece))?;
+    spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece), true)?;
     if let Some(id) = embed_job {
         NewJob { id, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
     }
     Ok(seq)
+}
+
+/// The slot of the same fact without an attribute whose first version begins in the last version of another slot: had
+/// nothing closed that one, what was said there would have been said here.
+pub(super) const REPEATED: &str = "SELECT repeat.slot FROM versions AS last, versions AS repeat \
+     WHERE last.slot = :slot AND last.valid_to IS NULL AND last.attribute_folded IS NULL \
+     AND repeat.user = last.user AND repeat.type = last.type AND repeat.name_folded = last.name_folded \
+     AND repeat.attribute_folded IS NULL AND substr(repeat.content, 1, 64) = substr(last.content, 1, 64) \
+     AND +repeat.content = last.content AND repeat.slot <> last.slot AND repeat.valid_from >= last.valid_from \
+     AND NOT EXISTS (SELECT 1 FROM versions AS older WHERE older.slot = repeat.slot \
+         AND (older.valid_from, older.said_seq) < (repeat.valid_from, repeat.said_seq)) \
+     ORDER BY repeat.valid_from, repeat.slot LIMIT 1";
+
+/// Joins to a slot without attribute those that repeat its last version, which something that is gone had closed.
+pub(super) fn join_repeats(write: &mut Write<'_>, slot: i64, now: Timestamp) -> Stored<()> {
+    loop {
+        let repeat: Option<i64> = write
+            .connection
+            .prepare_cached(REPEATED)?
+            .query_row(named_params! { ":slot": slot }, |row| row.get(0))
+            .optional()?;
+        let Some(repeat) = repeat else { return Ok(()) };
+        for sql in [
+            "UPDATE sightings SET slot = ?1 WHERE slot = ?2",
+            "UPDATE versions SET slot = ?1 WHERE slot = ?2",
+            "DELETE FROM slots WHERE ?1 IS NOT NULL AND slot = ?2",
+        ] {
+            write.connection.prepare_cached(sql)?.execute((slot, repeat))?;
+        }
+        let stretch = Stretch::whole(write.connection, slot)?;
+        chains::recompute(write, &stretch, &BTreeSet::new(), now)?;
+    }
 }
 
 /// Records a new version behind the one that holds at the time of the update; what is planned stays ahead of it.
@@ -201,7 +243,7 @@ pub(super) fn update(
     entity.check()?;
     let seq = insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
     let stretch = Stretch::around(write.connection, slot, entity.valid_from, seq)?;
-    let changed = chains::recompute(write, &stretch, &BTreeSet::new(), update.now)?;
+    let changed = computed(write, &stretch, update.now)?;
     recorded(write.connection, scope, entity.id, Some(&changed))
 }
 
