@@ -62,6 +62,12 @@ pub trait Embedder: Send + Sync + fmt::Debug {
         false
     }
 
+    /// How much of a text it can read, from 0 to 1: the weight that a cosine has in the absolute score of a question.
+    fn legibility(&self, text: &str) -> f32 {
+        let _ = text;
+        1.0
+    }
+
     /// One vector a text, in order, each of the space's dimensions. The engine normalises them to length 1; a vector
     /// of zeros means that the text has no direction (an empty one, say).
     ///

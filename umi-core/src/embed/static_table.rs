@@ -68,6 +68,17 @@ impl StaticTable {
         self.word_piece.tokens(text)
     }
 
+    /// The share of characters in tokens that say something by themselves; 1 without any token.
+    pub(crate) fn legibility(&self, tokens: &[u16]) -> f32 {
+        let (mut told, mut all) = (0, 0);
+        for &token in tokens {
+            let (characters, is_telling) = self.word_piece.telling(token);
+            all += characters;
+            told += if is_telling { characters } else { 0 };
+        }
+        if all == 0 { 1.0 } else { told as f32 / all as f32 }
+    }
+
     /// The tokens as they are, or none where all are unknown: texts in scripts that the table does not know would
     /// otherwise all point to where the unknown token points, and look alike.
     fn known<'a>(&self, tokens: &'a [u16]) -> &'a [u16] {
@@ -175,6 +186,10 @@ impl Embedder for StaticEmbedder {
         true
     }
 
+    fn legibility(&self, text: &str) -> f32 {
+        self.table.legibility(&self.table.tokens(text))
+    }
+
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         Ok(texts.iter().map(|text| self.table.embed(self.table.known(&self.table.tokens(text)))).collect())
     }
@@ -259,6 +274,14 @@ mod tests {
         let expected = texts.each_ref().map(|text| table.embed(&table.tokens(text)));
         assert_eq!(embedder.embed(&texts).await.unwrap(), expected);
         assert_eq!(expected[1], [0.0; 256]);
+    }
+
+    #[test]
+    fn scripts_that_the_table_does_not_know_are_hardly_legible() {
+        let embedder = StaticEmbedder::new();
+        assert!(embedder.legibility("Where did Tarek find the oak shelves in 1962?") > 0.99);
+        assert!(embedder.legibility("كم عدد سكان الصين؟") < 0.6);
+        assert!(embedder.legibility("中国的人口是多少") < 0.2);
     }
 
     #[tokio::test]

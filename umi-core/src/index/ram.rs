@@ -11,10 +11,12 @@ mod tokens;
 use std::{
     collections::BTreeMap,
     fmt,
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
+    thread::available_parallelism,
 };
 
 use async_trait::async_trait;
@@ -65,6 +67,9 @@ pub(crate) struct RamIndex {
     bytes_limit: usize,
     tenants: Mutex<BTreeMap<Option<String>, Arc<Tenant>>>,
     scratch: Arc<Mutex<Vec<Scratch>>>,
+    /// As many searches compute at once as there are cores: more would only be in one another's way, and in that of
+    /// the caller's event loop.
+    computing: Arc<Semaphore>,
     clock: AtomicU64,
     scans: AtomicU64,
     evictions: AtomicU64,
@@ -139,6 +144,7 @@ impl RamIndex {
             bytes_limit,
             tenants: Mutex::default(),
             scratch: Arc::default(),
+            computing: Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZero::get))),
             clock: AtomicU64::new(0),
             scans: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -199,7 +205,7 @@ impl RamIndex {
                 tenant.reset();
             }
         }
-        let mut may_retry = tenant.watermark() > 0;
+        let mut may_retry = true;
         while tenant.watermark() < head {
             let after = tenant.watermark();
             let changes = feed.changes(scope, after, PAGE).await?;
@@ -210,7 +216,7 @@ impl RamIndex {
             let taker = Arc::clone(tenant);
             match blocking(move || taker.apply(after, &changes)).await? {
                 Ok(()) => {}
-                // Vectors of another space came while this tenant held the old one's: they are all new then.
+                // Vectors of another space came behind those of the old one: they are all new then.
                 Err(_) if may_retry => {
                     may_retry = false;
                     continue;
@@ -285,8 +291,12 @@ impl RamIndex {
 
     /// Runs a search on a thread for work that computes, with memory of an earlier search.
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce(&mut Scratch) -> T + Send + 'static) -> Result<T> {
+        let turn = Arc::clone(&self.computing).acquire_owned().await;
+        let turn = turn.map_err(|error| Error::internal("the index stopped computing").with_source(error))?;
         let pool = Arc::clone(&self.scratch);
         blocking(move || {
+            // A caller that gives up leaves the work running: its turn lasts as long as that.
+            let _turn = turn;
             let mut scratch = pool.lock().pop().unwrap_or_default();
             let out = work(&mut scratch);
             let mut pool = pool.lock();

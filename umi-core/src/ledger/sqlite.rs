@@ -13,6 +13,7 @@ mod lock;
 mod lookup;
 mod migrations;
 mod open;
+mod place;
 #[cfg(test)]
 mod plans;
 mod readers;

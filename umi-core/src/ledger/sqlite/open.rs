@@ -193,7 +193,5 @@ fn configure(connection: &Connection) -> Stored<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    // Otherwise the planner looks at bound values, and SQLite compiles a kept statement anew each time they change.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
