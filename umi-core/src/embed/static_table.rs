@@ -5,7 +5,11 @@ use std::{fmt, sync::LazyLock};
 use async_trait::async_trait;
 
 use super::{Embedder, EmbeddingSpace, word_piece::WordPiece};
-use crate::{error::Result, index::vector::normalise};
+use crate::{
+    blocking::{blocking, is_quick},
+    error::Result,
+    index::vector::normalise,
+};
 
 static ASSET: &[u8] = include_bytes!("../../assets/static_table.bin");
 const MAGIC: &[u8; 8] = b"UMISTATT";
@@ -96,6 +100,10 @@ impl StaticTable {
         }
         normalise(&mut vector);
         vector
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Vec<Vec<f32>> {
+        texts.iter().map(|text| self.embed(self.known(&self.tokens(text)))).collect()
     }
 
     /// A token's direction: int8 values and the factor that makes them a unit vector, so that the cosine of two tokens
@@ -191,7 +199,11 @@ impl Embedder for StaticEmbedder {
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        Ok(texts.iter().map(|text| self.table.embed(self.table.known(&self.table.tokens(text)))).collect())
+        if is_quick(texts) {
+            return Ok(self.table.embed_texts(texts));
+        }
+        let (table, texts) = (self.table, texts.to_vec());
+        blocking(move || Ok(table.embed_texts(&texts))).await
     }
 }
 
@@ -282,6 +294,15 @@ mod tests {
         assert!(embedder.legibility("Where did Tarek find the oak shelves in 1962?") > 0.99);
         assert!(embedder.legibility("كم عدد سكان الصين؟") < 0.6);
         assert!(embedder.legibility("中国的人口是多少") < 0.2);
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_leaves_the_worker_and_is_embedded_alike() {
+        let (embedder, large) = (StaticEmbedder::new(), ["a dog ".repeat(4_000)]);
+        assert!(futures::poll!(embedder.embed(&["a dog".to_owned()])).is_ready());
+        let mut embedding = embedder.embed(&large);
+        assert!(futures::poll!(&mut embedding).is_pending());
+        assert_eq!(embedding.await.unwrap(), StaticTable::shared().embed_texts(&large));
     }
 
     #[tokio::test]

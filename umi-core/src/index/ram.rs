@@ -36,6 +36,8 @@ use crate::{
 
 /// Rows that are asked of the feed at once: few enough that nobody waits long behind a page.
 const PAGE: usize = 2_000;
+/// A tenant of at most so many rows is searched on the caller's thread: it takes less than going to another one and back.
+const ROWS_AT_ONCE: usize = 2_000;
 /// How many searches' memory is kept for the next.
 const KEPT_SCRATCH: usize = 4;
 
@@ -116,6 +118,13 @@ impl Tenant {
         applied
     }
 
+    /// Searches what is loaded; none when another caller has emptied it since, so that this one must follow again.
+    fn search(&self, watermark: i64, query: &SearchQuery, scratch: &mut Scratch) -> Option<Vec<Hit>> {
+        let partition = self.partition.read();
+        let is_loaded = partition.watermark() >= watermark;
+        is_loaded.then(|| partition.search(query, &analysis::analyse_query(&query.text), scratch))
+    }
+
     fn reset(&self) {
         let mut partition = self.partition.write();
         *partition = Partition::default();
@@ -166,14 +175,13 @@ impl RamIndex {
             let Some(watermark) = followed else {
                 return self.scan(feed, &scope, &tenant, query).await;
             };
-            let (query, tenant) = (query.clone(), Arc::clone(&tenant));
-            let hits = self.compute(move |scratch| {
-                let partition = tenant.partition.read();
-                // Another caller may have emptied it since: then this one follows again.
-                let is_loaded = partition.watermark() >= watermark;
-                is_loaded.then(|| partition.search(&query, &analysis::analyse_query(&query.text), scratch))
-            });
-            if let Some(hits) = hits.await? {
+            let hits = if tenant.rows.load(Ordering::Acquire) <= ROWS_AT_ONCE {
+                self.with_scratch(|scratch| tenant.search(watermark, query, scratch))
+            } else {
+                let (query, tenant) = (query.clone(), Arc::clone(&tenant));
+                self.compute(move |scratch| tenant.search(watermark, &query, scratch)).await?
+            };
+            if let Some(hits) = hits {
                 return Ok(hits);
             }
         }
@@ -297,16 +305,25 @@ impl RamIndex {
         blocking(move || {
             // A caller that gives up leaves the work running: its turn lasts as long as that.
             let _turn = turn;
-            let mut scratch = pool.lock().pop().unwrap_or_default();
-            let out = work(&mut scratch);
-            let mut pool = pool.lock();
-            if pool.len() < KEPT_SCRATCH {
-                pool.push(scratch);
-            }
-            out
+            scratch_of(&pool, work)
         })
         .await
     }
+
+    /// Runs a short search on the caller's thread, with memory of an earlier one.
+    fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        scratch_of(&self.scratch, work)
+    }
+}
+
+fn scratch_of<T>(pool: &Mutex<Vec<Scratch>>, work: impl FnOnce(&mut Scratch) -> T) -> T {
+    let mut scratch = pool.lock().pop().unwrap_or_default();
+    let out = work(&mut scratch);
+    let mut pool = pool.lock();
+    if pool.len() < KEPT_SCRATCH {
+        pool.push(scratch);
+    }
+    out
 }
 
 /// Where the next page begins; none behind the last one.

@@ -1,6 +1,9 @@
 //! The whole of a store: figures, copies, checks, a new embedding space, purging.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::Memory;
 use crate::{
@@ -74,10 +77,10 @@ impl Memory {
                 // Somebody wrote between the two calls.
                 continue;
             }
-            let count = owners.len() as u64;
-            let vectors = self.embed_owners(owners).await?;
+            let count = owners.len();
+            let vectors = self.embed_owners(Arc::new(owners), 0..count).await?;
             self.ledger().put_vectors(&space, vectors).await?;
-            done += count;
+            done += count as u64;
             if let Some(progress) = progress {
                 progress(done, total.max(done));
             }

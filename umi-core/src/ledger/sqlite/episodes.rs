@@ -57,8 +57,8 @@ fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Store
         })?;
     let owner = OwnerKey::Episode(write.connection.last_insert_rowid());
     spaces::insert_pieces(write, space, owner, &new.pieces, new.wants_vectors)?;
-    if let Some(id) = new.embed_job {
-        NewJob { id, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
+    if let Some(job) = new.embed_job {
+        NewJob { job, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
     }
     Ok(Appended { id: episode.id, is_new: true })
 }

@@ -19,7 +19,7 @@ use crate::{
     entity::{Entity, fold},
     episode::Kind,
     error::Error,
-    ledger::{FactUpdate, NewFact, Piece, Recorded},
+    ledger::{EmbedJob, FactUpdate, NewFact, Piece, Recorded},
     scope::{Scope, stored},
 };
 
@@ -128,7 +128,7 @@ fn insert_sighting(
     entity: &Entity,
     starts_version: bool,
     piece: &Piece,
-    embed_job: Option<Uuid>,
+    embed_job: Option<EmbedJob>,
 ) -> Stored<i64> {
     let user = stored(entity.user.as_deref());
     let (agent, session) = (stored(entity.agent.as_deref()), stored(entity.session.as_deref()));
@@ -153,8 +153,8 @@ fn insert_sighting(
         })?;
     let owner = OwnerKey::Sighting(write.connection.last_insert_rowid());
     spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece), true)?;
-    if let Some(id) = embed_job {
-        NewJob { id, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
+    if let Some(job) = embed_job {
+        NewJob { job, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
     }
     Ok(seq)
 }

@@ -166,6 +166,7 @@ CREATE TABLE jobs ( -- work that a crash or an outage left
     attempts    INTEGER NOT NULL,
     last_error  TEXT,
     lease_until INTEGER,
+    lease_holder TEXT, -- whose lease it is; only its holder finishes or fails the job
     created_at  INTEGER NOT NULL,
     CHECK ((episode IS NULL) <> (sighting IS NULL))
 ) STRICT;

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
-use uuid::Uuid;
 
 use super::{errors::Stored, rows, writer::Write};
 use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
-    ledger::{JobKind, Owner, OwnerText, OwnerVectors, Piece},
+    ledger::{EmbedJob, JobKind, Owner, OwnerText, OwnerVectors, Piece},
 };
 
 /// The internal key of a space.
@@ -275,7 +274,7 @@ pub(super) fn activate(write: &mut Write<'_>, space: &EmbeddingSpace) -> Stored<
 /// Leaves a job to embed an owner.
 #[derive(Debug)]
 pub(super) struct NewJob<'a> {
-    pub(super) id: Uuid,
+    pub(super) job: EmbedJob,
     pub(super) owner: OwnerKey,
     pub(super) user: &'a str,
     pub(super) agent: &'a str,
@@ -289,11 +288,11 @@ impl NewJob<'_> {
         write
             .connection
             .prepare_cached(
-                "INSERT INTO jobs (id, kind, user, agent, session, episode, sighting, attempts, created_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)",
+                "INSERT INTO jobs (id, kind, user, agent, session, episode, sighting, attempts, created_at, \
+                 lease_until, lease_holder) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10)",
             )?
             .execute((
-                rows::text(self.id),
+                rows::text(self.job.id),
                 JobKind::Embed.as_str(),
                 self.user,
                 self.agent,
@@ -301,6 +300,8 @@ impl NewJob<'_> {
                 episode,
                 sighting,
                 self.created_at,
+                self.job.lease.map(|lease| rows::micros(lease.until)),
+                self.job.lease.map(|lease| rows::text(lease.holder)),
             ))?;
         Ok(())
     }
