@@ -481,11 +481,15 @@ class Memory:
         agent: str | None = None,
         session: str | None = None,
     ) -> Entity:
-        """Makes a new version of a fact; metadata is merged. The older version is closed.
+        """Makes a new version of a fact, true from now on; the version that holds now is closed.
+
+        Whichever version of the fact the id names, metadata is merged into that of the version that holds now, and
+        what is None stays as it is there. A version that is planned for later stays ahead.
 
         Raises:
             NotFoundError: No fact of this scope has the id.
-            InvalidInputError: The id is an episode's, or a value is malformed.
+            InvalidInputError: The id is an episode's, a value is malformed, or another agent or session said what
+                holds now and `content` is None.
         """
         return await self._engine.update(id, content, metadata, confidence, importance, (user, agent, session))
 

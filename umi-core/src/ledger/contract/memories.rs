@@ -61,7 +61,11 @@ fn working_keys_live_until_they_expire() {
         let keys: Vec<String> =
             store.working_entries(&alice(), at(20)).await.unwrap().into_iter().map(|entry| entry.key).collect();
         assert_eq!(keys, ["c", "d"]);
-        assert_eq!(store.working_cleanup(&alice(), at(20)).await.unwrap(), 2);
+        assert_eq!(store.stats().await.unwrap().working_keys, 2, "what has expired went with the last write");
+        change("c", WorkingChange::Set(Vec::new()), ttl, 20).await.unwrap();
+        assert_eq!(store.working_cleanup(&alice(), at(29)).await.unwrap(), 0);
+        assert_eq!(store.working_cleanup(&alice(), at(30)).await.unwrap(), 1);
+        change("c", WorkingChange::Set(Vec::new()), ttl, 20).await.unwrap();
         assert!(store.working_delete(&alice(), "c", at(20)).await.unwrap());
         assert!(!store.working_delete(&alice(), "c", at(20)).await.unwrap());
         assert_eq!(store.working_get(&Scope::new(), "d", at(20)).await.unwrap(), None);

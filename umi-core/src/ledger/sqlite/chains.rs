@@ -216,7 +216,7 @@ fn merged_values(members: &[&StoredSighting]) -> Option<(Entity, Option<Error>)>
 
 /// A version as a scope that is narrowed by agent or session sees it: its id, content and span are the version's, all
 /// else is merged from the sayings that the scope admits. None where it admits none.
-pub(super) fn narrowed(connection: &Connection, scope: &Scope, key: i64, version: Entity) -> Stored<Option<Entity>> {
+pub(super) fn narrowed(connection: &Connection, scope: &Scope, key: i64, version: &Entity) -> Stored<Option<Entity>> {
     let (user, agent, session) = scope.bound();
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {} FROM (SELECT * FROM sightings WHERE version = :version AND {SCOPE_PREDICATE}) AS sightings \

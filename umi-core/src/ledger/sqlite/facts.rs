@@ -165,7 +165,7 @@ pub(super) const REPEATED: &str = "SELECT repeat.slot FROM versions AS last, ver
      WHERE last.slot = :slot AND last.valid_to IS NULL AND last.attribute_folded IS NULL \
      AND repeat.user = last.user AND repeat.type = last.type AND repeat.name_folded = last.name_folded \
      AND repeat.attribute_folded IS NULL AND substr(repeat.content, 1, 64) = substr(last.content, 1, 64) \
-     AND +repeat.content = last.content AND repeat.slot <> last.slot AND repeat.valid_from >= last.valid_from \
+     AND +repeat.content = last.content AND repeat.slot <> last.slot AND +repeat.valid_from >= last.valid_from \
      AND NOT EXISTS (SELECT 1 FROM versions AS older WHERE older.slot = repeat.slot \
          AND (older.valid_from, older.said_seq) < (repeat.valid_from, repeat.said_seq)) \
      ORDER BY repeat.valid_from, repeat.slot LIMIT 1";

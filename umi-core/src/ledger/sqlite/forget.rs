@@ -73,9 +73,12 @@ fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> 
         write.connection.prepare_cached("DELETE FROM sightings WHERE sighting = ?1")?.execute((saying.key,))?;
     }
     let mut removed = 0;
-    for (slot, touched) in slots {
+    for (&slot, touched) in &slots {
         let stretch = Stretch::whole(write.connection, slot)?;
-        removed += chains::recompute(write, &stretch, &touched, now)?.removed;
+        removed += chains::recompute(write, &stretch, touched, now)?.removed;
+    }
+    // Once all of them are what is left, because two of them may be one now.
+    for &slot in slots.keys() {
         facts::join_repeats(write, slot, now)?;
     }
     Ok(removed)

@@ -62,7 +62,7 @@ fn versions_sql(condition: &str) -> String {
 
 /// A version as a scope sees it. What a narrowed scope does not admit, it does not show.
 fn seen(connection: &Connection, scope: &Scope, (key, version): (i64, Entity)) -> Stored<Option<Entity>> {
-    if is_narrowed(scope) { chains::narrowed(connection, scope, key, version) } else { Ok(Some(version)) }
+    if is_narrowed(scope) { chains::narrowed(connection, scope, key, &version) } else { Ok(Some(version)) }
 }
 
 fn all_seen(connection: &Connection, scope: &Scope, versions: Vec<(i64, Entity)>) -> Stored<Vec<Entity>> {
