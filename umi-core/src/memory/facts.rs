@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     Memory,
     config::check_limit,
-    jobs::{HeldJobs, other_space},
+    jobs::HeldJobs,
     parse_id,
     results::{RememberResult, StepFailure},
     store::blocking,
@@ -127,7 +127,7 @@ impl Memory {
         let piece = Piece { ordinal: analysed.ordinal, lexical: analysed.lexical, vector: None };
         let mut draft = Draft { piece, space: own.clone(), job: None, held: None, warning: None };
         if let Some(space) = self.space_to_leave().await? {
-            let error = other_space(&space, own);
+            let error = space.mismatch(own);
             return Ok(Draft { warning: Some(StepFailure { step: "embed", error, job_id: None }), space, ..draft });
         }
         if self.parts.embedder.is_in_process() {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Memory,
-    jobs::{HeldJobs, other_space},
+    jobs::HeldJobs,
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
     results::{RememberResult, StepFailure},
@@ -355,7 +355,7 @@ impl Memory {
                     background = true;
                 }
             } else if needs_reembed && result.warnings.is_empty() {
-                result.warnings.push(StepFailure { step: "embed", error: other_space(&space, own), job_id: None });
+                result.warnings.push(StepFailure { step: "embed", error: space.mismatch(own), job_id: None });
             }
             result.episode_ids.push(appended.id);
             result.entities.push(episode.to_note());
