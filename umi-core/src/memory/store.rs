@@ -264,6 +264,23 @@ mod tests {
         second.await.unwrap();
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_read_that_was_given_up_keeps_no_file_open_behind_its_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().canonicalize().unwrap().join("umi.db");
+        for _ in 0..10 {
+            let lease = Lease::open(folder.path(), INDEX_BYTES).await.unwrap();
+            for _ in 0..4 {
+                let _given_up = futures::poll!(lease.store.ledger.check());
+            }
+            drop(lease);
+            let open = std::fs::read_dir("/proc/self/fd").unwrap();
+            let links = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+            assert!(!links.into_iter().any(|link| link == database));
+        }
+    }
+
     #[tokio::test]
     async fn an_opening_that_is_given_up_leaves_the_turn_to_the_next() {
         let folder = tempfile::tempdir().unwrap();
