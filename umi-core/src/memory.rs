@@ -38,7 +38,7 @@ pub use self::{
     maintenance::{MemoryStats, Progress},
     options::{RecallOptions, RememberOptions, Wait},
     recall::Recall,
-    remember::Remember,
+    remember::{REMEMBER_BATCH, Remember},
     request::{RememberRequest, Turn},
     results::{RecallResults, Recalled, RememberResult, StepFailure, Usage},
     tokens::estimate_tokens,
