@@ -61,9 +61,11 @@ def test_the_entries_and_values_of_working_memory() -> None:
     assert config == MemoryConfig().with_working_memory_entries(2).with_working_value_bytes(4)
     assert config == MemoryConfig.from_dict(config.to_dict())
     assert config != MemoryConfig()
-    for bad in ({"working_memory_entries": 0}, {"working_value_bytes": 0}, {"working_memory_entries": -1}):
+    for bad in (0, -1):
         with pytest.raises(InvalidInputError):
-            MemoryConfig(**bad)
+            MemoryConfig(working_memory_entries=bad)
+        with pytest.raises(InvalidInputError):
+            MemoryConfig(working_value_bytes=bad)
     with Memory.in_memory(config=config) as memory:
         memory.working.set("one", b"1234")
         with pytest.raises(CapacityError, match="working_value_bytes"):

@@ -132,10 +132,10 @@ def test_a_repr_shows_no_whole_text() -> None:
             memory.scope,
             memory.config,
         ]
-    values += [job(LONG), relation(0.5, "r" * 1_000), RecallOptions(), RememberOptions()]
-    values += [MemoryConfig(token_counter=Counter()), SqliteStorageBackend.connect(LONG)]
-    values += [RememberResult(episode_ids=[uuid7() for _ in range(1_000)])]
-    for value in values:
-        assert LONG.strip() not in repr(value), type(value)
-        assert len(repr(value)) <= 600, (type(value), len(repr(value)))
-        assert type(value).__name__ in repr(value)
+        values += [job(LONG), relation(0.5, "r" * 1_000), RecallOptions(), RememberOptions()]
+        values += [MemoryConfig(token_counter=Counter()), SqliteStorageBackend.connect(LONG)]
+        values += [RememberResult(episode_ids=[uuid7() for _ in range(1_000)])]
+        for value in values:
+            assert LONG.strip() not in repr(value), type(value)
+            assert len(repr(value)) <= 600, (type(value), len(repr(value)))
+            assert type(value).__name__ in repr(value)

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use self::{
-    builder::{MemoryBuilder, StorageBackend, new_id, reseed_ids},
+    builder::{MemoryBuilder, StorageBackend, new_id, prepare, reseed_ids},
     config::{INDEX_MEMORY_BYTES, MemoryConfig, RECALL_LIMIT, TEXT_BYTES, TokenCounter},
     context::{BUDGET_TOKENS, MemoryContext},
     core::MemoryCore,

@@ -128,6 +128,7 @@ impl Engine {
         seed: Option<Whole>,
     ) -> PyResult<Self> {
         logging::bridge(py)?;
+        core::prepare(); // while attached, since a fork is too: none happens meanwhile
         let mut builder = match seed {
             Some(seed) => MemoryBuilder::sim(seed.size("seed")? as u64),
             None => MemoryBuilder::new(),

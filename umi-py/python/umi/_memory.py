@@ -80,8 +80,8 @@ class Memory:
     ) -> Memory:
         """Opens the store in a folder, which is made if it is missing.
 
-        It blocks for some milliseconds, while the file is opened, checked and brought to this version. Where an event
-        loop must not wait that long: `await asyncio.to_thread(Memory.open, path)`.
+        It blocks for a few milliseconds, for some ten where the store is new, for some twenty where it is the first
+        of a process. Where an event loop must not wait that long: `await asyncio.to_thread(Memory.open, path)`.
 
         Args:
             path: The folder. Opening it again in one process gives another handle on the same store.
