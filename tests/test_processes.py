@@ -121,7 +121,6 @@ import os, sys, threading
 from umi import Memory, SimEmbeddingProvider
 sys.setswitchinterval(1e-6)
 memory = Memory.in_memory(embedder=SimEmbeddingProvider())
-memory.remember_sync("The kiln came from Utrecht.")
 threads = [threading.Thread(target=memory.recall_sync, args=("kiln",)) for _ in range(2)]
 for thread in threads:
     thread.start()

@@ -5,8 +5,9 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::{
+    blocking::blocking_when_large,
     error::{Error, ErrorKind, Result},
-    index::vector::normalise,
+    index::vector::{self, normalise},
 };
 
 pub(crate) mod sim;
@@ -53,6 +54,12 @@ pub trait Embedder: Send + Sync + fmt::Debug {
         false
     }
 
+    /// How much of a text it can read, from 0 to 1: the weight that a cosine has in the absolute score of a question.
+    fn legibility(&self, text: &str) -> f32 {
+        let _ = text;
+        1.0
+    }
+
     /// One vector a text, in order, each of the space's dimensions. The engine normalises them to length 1; a vector
     /// of zeros means that the text has no direction (an empty one, say).
     ///
@@ -70,11 +77,29 @@ pub(crate) async fn embed_checked(embedder: &dyn Embedder, texts: &[String]) -> 
     if texts.is_empty() {
         return Ok(Vec::new());
     }
-    let space = embedder.space();
+    check(embedder.space(), texts.len(), embedder.embed(texts).await?)
+}
+
+/// As [`embed_checked`], in the bytes that the ledger keeps; a text without direction has zeros.
+pub(crate) async fn embed_encoded(embedder: &dyn Embedder, texts: &[String]) -> Result<Vec<Vec<u8>>> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
     let vectors = embedder.embed(texts).await?;
-    if vectors.len() != texts.len() {
-        return Err(bad_answer(space, &format!("{} vectors for {} texts", vectors.len(), texts.len()))
-            .with_sizes(texts.len(), vectors.len()));
+    let (space, count) = (embedder.space().clone(), texts.len());
+    let bytes = vectors.iter().map(|vector| size_of_val(vector.as_slice())).sum();
+    blocking_when_large(bytes, move || {
+        let checked = check(&space, count, vectors)?;
+        Ok(checked.iter().map(|vector| vector::encode(vector.as_deref(), space.dimensions)).collect())
+    })
+    .await
+}
+
+fn check(space: &EmbeddingSpace, texts: usize, vectors: Vec<Vec<f32>>) -> Result<Vec<Option<Vec<f32>>>> {
+    if vectors.len() != texts {
+        return Err(
+            bad_answer(space, &format!("{} vectors for {texts} texts", vectors.len())).with_sizes(texts, vectors.len())
+        );
     }
     let check = |(index, mut vector): (usize, Vec<f32>)| {
         if vector.len() != space.dimensions {

@@ -6,6 +6,7 @@ mod kind;
 
 use caseless::Caseless;
 use jiff::Timestamp;
+use unicode_categories::UnicodeCategories;
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ pub use self::{
     kind::EntityType,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     metadata::Metadata,
 };
 
@@ -113,13 +114,21 @@ impl Entity {
     /// # Errors
     /// `InvalidInput` that names the field, its size or value and the limit.
     pub fn check(&self) -> Result<()> {
-        if self.name.trim().is_empty() {
+        if is_blank(&self.name) {
             return Err(Error::invalid_input("an entity's name is empty"));
         }
         check_bytes("an entity's name", &self.name, ENTITY_NAME_BYTES)?;
-        check_bytes("an entity's content", &self.content, ENTITY_CONTENT_BYTES)?;
-        if self.content.trim().is_empty() {
-            return Err(Error::invalid_input("an entity's content is empty"));
+        if self.content.len() > ENTITY_CONTENT_BYTES {
+            let message = format!(
+                "an entity's content has {} bytes, at most {ENTITY_CONTENT_BYTES} are allowed",
+                self.content.len()
+            );
+            return Err(
+                Error::new(ErrorKind::TextTooLong, message).with_sizes(ENTITY_CONTENT_BYTES, self.content.len())
+            );
+        }
+        if is_blank(&self.content) {
+            return Err(Error::new(ErrorKind::EmptyText, "an entity's content is empty or white space"));
         }
         if let Some(attribute) = &self.attribute {
             if attribute.trim().is_empty() {
@@ -166,6 +175,11 @@ pub fn fold(name: &str) -> String {
     folded.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Whether a text shows nothing: white space, control characters and characters without a shape alone.
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.chars().all(|char| char.is_whitespace() || char.is_other_control() || char.is_other_format())
+}
+
 /// Checks that a number lies in [0, 1]; a NaN does not.
 ///
 /// # Errors
@@ -174,7 +188,7 @@ pub fn check_unit(what: &str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         Ok(())
     } else {
-        Err(Error::invalid_input(format!("{what} is {value}, it must lie between 0 and 1")))
+        Err(Error::invalid_input(format!("{what} is `{value}`, it must lie between 0 and 1")))
     }
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{entity::EntityType, episode::Kind, error::Result, ledger::Ledger, scope::Scope};
 
 /// A question to an index. Its scope is resolved: no part stands for a handle's value any more.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SearchQuery {
     /// Whose memory.
     pub scope: Scope,
@@ -23,6 +23,8 @@ pub(crate) struct SearchQuery {
     pub text: String,
     /// The question's unit vector; none leaves the vector signal out.
     pub vector: Option<Vec<f32>>,
+    /// How far the vector can be trusted in the absolute score, from 0 to 1.
+    pub vector_trust: f32,
     /// Whether words count.
     pub use_text: bool,
     /// The kinds to give.

@@ -46,8 +46,8 @@ pub(crate) struct NewEpisode {
     pub pieces: Vec<Piece>,
     /// The idempotency key, unique in the tenant.
     pub key: Option<String>,
-    /// The id of a job to leave behind when the pieces lack their vectors.
-    pub embed_job: Option<Uuid>,
+    /// The job to leave behind when the pieces lack their vectors.
+    pub embed_job: Option<EmbedJob>,
 }
 
 /// What became of one appended episode.
@@ -66,8 +66,8 @@ pub(crate) struct NewFact {
     pub entity: Entity,
     /// What the index needs of it.
     pub piece: Piece,
-    /// The id of a job to leave behind when the piece lacks its vector.
-    pub embed_job: Option<Uuid>,
+    /// The job to leave behind when the piece lacks its vector.
+    pub embed_job: Option<EmbedJob>,
 }
 
 /// What became of a recorded fact.
@@ -97,7 +97,7 @@ pub(crate) struct FactUpdate {
     /// What the index needs of the new version.
     pub piece: Piece,
     /// As in [`NewFact`].
-    pub embed_job: Option<Uuid>,
+    pub embed_job: Option<EmbedJob>,
     /// The time of the update, from which the new version holds.
     pub now: Timestamp,
 }
@@ -155,6 +155,24 @@ pub struct Job {
     pub last_error: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// A job that a write leaves behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EmbedJob {
+    /// The job's id.
+    pub id: Uuid,
+    /// Whose it is from the start; none for a job that anyone may take.
+    pub lease: Option<JobLease>,
+}
+
+/// Who holds jobs, and until when nobody else may take them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JobLease {
+    /// The run that holds them; another id for every run.
+    pub holder: Uuid,
+    /// When the lease ends.
+    pub until: Timestamp,
 }
 
 /// The kinds of job.
@@ -400,12 +418,25 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn has_jobs(&self) -> Result<bool>;
     /// Jobs that wait, oldest first.
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>>;
-    /// Takes up to `limit` jobs that nobody holds, of all tenants, and holds them until `until`.
-    async fn lease_jobs(&self, limit: usize, now: Timestamp, until: Timestamp) -> Result<Vec<(Job, OwnerText)>>;
-    /// Stores a job's vectors and removes it, in one transaction. A job whose owner is gone does nothing.
-    async fn finish_embed_job(&self, space: &EmbeddingSpace, job: Uuid, vectors: OwnerVectors) -> Result<()>;
-    /// Notes that a job failed and lets go of it.
-    async fn fail_job(&self, job: Uuid, error: &Error) -> Result<()>;
+    /// Takes up to `limit` jobs whose lease has ended or that have none, of all tenants.
+    async fn lease_jobs(&self, limit: usize, now: Timestamp, lease: JobLease) -> Result<Vec<(Job, OwnerText)>>;
+    /// Moves the end of everything that the holder holds.
+    async fn renew_jobs(&self, lease: JobLease) -> Result<()>;
+    /// Lets go of everything that the holder holds.
+    async fn release_jobs(&self, holder: Uuid) -> Result<()>;
+    /// When the first of the leases that are held ends; none when every job is free.
+    async fn next_lease_end(&self) -> Result<Option<Timestamp>>;
+    /// Stores a job's vectors and removes it, in one transaction, and gives whether it did: a job that is gone, or that
+    /// another holds by now, is left alone.
+    async fn finish_embed_job(
+        &self,
+        space: &EmbeddingSpace,
+        job: Uuid,
+        holder: Uuid,
+        vectors: OwnerVectors,
+    ) -> Result<bool>;
+    /// Notes that a job failed, if it is still the holder's. It stays held.
+    async fn fail_job(&self, job: Uuid, holder: Uuid, error: &Error) -> Result<()>;
 
     // ---- the feed ---------------------------------------------------------------------------------------------
 

@@ -16,8 +16,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Times are [`jiff::Timestamp`]s in microseconds, ids are version 7 UUIDs. Every call needs a tokio runtime.
+//! Times are [`jiff::Timestamp`]s in microseconds, ids are version 7 UUIDs. Every call needs a tokio runtime with its timer
+//! enabled.
 
+mod blocking;
 mod core_memory;
 mod embed;
 mod entity;

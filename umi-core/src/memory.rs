@@ -14,6 +14,7 @@ mod remember;
 mod request;
 mod results;
 mod store;
+mod tasks;
 mod tokens;
 mod working;
 
@@ -44,7 +45,7 @@ pub use self::{
     tokens::estimate_tokens,
     working::MemoryWorking,
 };
-use self::{jobs::Background, store::Lease};
+use self::{store::Lease, tasks::Tasks};
 use crate::{
     embed::Embedder,
     error::{Error, ErrorKind, Result},
@@ -85,7 +86,9 @@ struct Parts {
     config: MemoryConfig,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
-    background: Background,
+    background: Tasks,
+    /// Whether it was opened to move the store to its embedder.
+    reembed: bool,
 }
 
 impl fmt::Debug for Memory {
@@ -182,23 +185,22 @@ impl Memory {
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
         self.parts.background.wait().await;
+        self.lease.store.releases.wait().await;
         Ok(())
     }
 
-    /// Waits for background work, then lets go of the store. A scoped handle closes only itself. Safe to repeat.
+    /// Refuses new calls, waits for background work, then lets go of the store. A scoped handle closes only itself. Safe
+    /// to repeat and to call at once from several tasks: each returns when the store was let go of. A cancelled call has
+    /// begun to close, and the next one waits for the end of it.
     ///
     /// # Errors
     /// `Storage` when the last writes cannot be made durable.
     pub async fn close(&self) -> Result<()> {
-        if self.is_closed() {
-            return Ok(());
-        }
         self.closed.store(true, Ordering::Release);
         if !self.is_root {
             return Ok(());
         }
-        self.parts.background.wait().await;
-        self.lease.close().await
+        self.lease.close(&self.parts.background).await
     }
 
     /// The scope of a call: its own parts over the handle's.

@@ -4,7 +4,11 @@ use async_trait::async_trait;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Embedder, EmbeddingSpace};
-use crate::{error::Result, index::vector::normalise};
+use crate::{
+    blocking::{blocking, is_quick},
+    error::Result,
+    index::vector::normalise,
+};
 
 const DIMENSIONS: usize = 256;
 
@@ -29,6 +33,10 @@ impl SimEmbedder {
     /// An embedder of 256 dimensions whose vectors depend on `seed`.
     pub fn new(seed: u64) -> Self {
         Self { seed, space: EmbeddingSpace::new(format!("sim-{seed}"), DIMENSIONS, "") }
+    }
+
+    fn vectors(&self, texts: &[String]) -> Vec<Vec<f32>> {
+        texts.iter().map(|text| self.vector(text)).collect()
     }
 
     fn vector(&self, text: &str) -> Vec<f32> {
@@ -58,7 +66,11 @@ impl Embedder for SimEmbedder {
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        Ok(texts.iter().map(|text| self.vector(text)).collect())
+        if is_quick(texts) {
+            return Ok(self.vectors(texts));
+        }
+        let (sim, texts) = (self.clone(), texts.to_vec());
+        blocking(move || Ok(sim.vectors(&texts))).await
     }
 }
 
@@ -90,6 +102,15 @@ mod tests {
             [true, false, true, true, true, false, true, false],
             "a stored vector must not change with a version"
         );
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_leaves_the_worker_and_is_embedded_alike() {
+        let (sim, large) = (SimEmbedder::new(1), ["word ".repeat(4_000)]);
+        assert!(futures::poll!(sim.embed(&["word".to_owned()])).is_ready());
+        let mut embedding = sim.embed(&large);
+        assert!(futures::poll!(&mut embedding).is_pending());
+        assert_eq!(embedding.await.unwrap(), [sim.vector(&large[0])]);
     }
 
     #[test]

@@ -5,7 +5,11 @@ use std::{fmt, sync::LazyLock};
 use async_trait::async_trait;
 
 use super::{Embedder, EmbeddingSpace, word_piece::WordPiece};
-use crate::{error::Result, index::vector::normalise};
+use crate::{
+    blocking::{blocking, is_quick},
+    error::Result,
+    index::vector::normalise,
+};
 
 static ASSET: &[u8] = include_bytes!("../../assets/static_table.bin");
 const MAGIC: &[u8; 8] = b"UMISTATT";
@@ -68,6 +72,17 @@ impl StaticTable {
         self.word_piece.tokens(text)
     }
 
+    /// The share of characters in tokens that say something by themselves; 1 without any token.
+    pub(crate) fn legibility(&self, tokens: &[u16]) -> f32 {
+        let (mut told, mut all) = (0, 0);
+        for &token in tokens {
+            let (characters, is_telling) = self.word_piece.telling(token);
+            all += characters;
+            told += if is_telling { characters } else { 0 };
+        }
+        if all == 0 { 1.0 } else { told as f32 / all as f32 }
+    }
+
     /// The tokens as they are, or none where all are unknown: texts in scripts that the table does not know would
     /// otherwise all point to where the unknown token points, and look alike.
     fn known<'a>(&self, tokens: &'a [u16]) -> &'a [u16] {
@@ -85,6 +100,10 @@ impl StaticTable {
         }
         normalise(&mut vector);
         vector
+    }
+
+    fn embed_texts(&self, texts: &[String]) -> Vec<Vec<f32>> {
+        texts.iter().map(|text| self.embed(self.known(&self.tokens(text)))).collect()
     }
 
     /// A token's direction: int8 values and the factor that makes them a unit vector, so that the cosine of two tokens
@@ -175,8 +194,16 @@ impl Embedder for StaticEmbedder {
         true
     }
 
+    fn legibility(&self, text: &str) -> f32 {
+        self.table.legibility(&self.table.tokens(text))
+    }
+
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        Ok(texts.iter().map(|text| self.table.embed(self.table.known(&self.table.tokens(text)))).collect())
+        if is_quick(texts) {
+            return Ok(self.table.embed_texts(texts));
+        }
+        let (table, texts) = (self.table, texts.to_vec());
+        blocking(move || Ok(table.embed_texts(&texts))).await
     }
 }
 
@@ -259,6 +286,23 @@ mod tests {
         let expected = texts.each_ref().map(|text| table.embed(&table.tokens(text)));
         assert_eq!(embedder.embed(&texts).await.unwrap(), expected);
         assert_eq!(expected[1], [0.0; 256]);
+    }
+
+    #[test]
+    fn scripts_that_the_table_does_not_know_are_hardly_legible() {
+        let embedder = StaticEmbedder::new();
+        assert!(embedder.legibility("Where did Tarek find the oak shelves in 1962?") > 0.99);
+        assert!(embedder.legibility("كم عدد سكان الصين؟") < 0.6);
+        assert!(embedder.legibility("中国的人口是多少") < 0.2);
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_leaves_the_worker_and_is_embedded_alike() {
+        let (embedder, large) = (StaticEmbedder::new(), ["a dog ".repeat(4_000)]);
+        assert!(futures::poll!(embedder.embed(&["a dog".to_owned()])).is_ready());
+        let mut embedding = embedder.embed(&large);
+        assert!(futures::poll!(&mut embedding).is_pending());
+        assert_eq!(embedding.await.unwrap(), StaticTable::shared().embed_texts(&large));
     }
 
     #[tokio::test]

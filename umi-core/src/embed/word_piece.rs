@@ -71,6 +71,15 @@ impl WordPiece {
         self.unknown
     }
 
+    /// The characters of a piece, and whether it says something by itself: it is neither the unknown one nor a lone
+    /// letter, which is what words in scripts that the vocabulary does not know are cut into.
+    pub(crate) fn telling(&self, id: u16) -> (usize, bool) {
+        let bytes = self.pieces.get(usize::from(id)).map_or(&b""[..], |piece| piece.bytes);
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        let count = text.chars().count();
+        (count, id != self.unknown && !(count == 1 && text.chars().all(char::is_alphabetic)))
+    }
+
     /// The number of pieces; every id is below it.
     pub(crate) fn len(&self) -> usize {
         self.pieces.len()

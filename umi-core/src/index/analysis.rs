@@ -29,12 +29,14 @@ pub(crate) struct AnalysedPiece {
 }
 
 /// A question's words, as search needs them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct AnalysedQuery {
     /// Distinct terms in the order of the question.
     pub(crate) terms: Vec<u64>,
     /// Distinct tokens in the order of the question, without those that mean nothing alone.
     pub(crate) tokens: Vec<u16>,
+    /// The share of its tokens that say something, from 0 to 1: how far the token match can be trusted in the score.
+    pub(crate) legibility: f32,
     /// Its words in lower case, a possessive `'s` cut: where a speaker's name is looked for.
     pub(crate) words: Vec<String>,
     /// Whether it asks for a time.
@@ -127,9 +129,11 @@ pub(crate) fn analyse_query(question: &str) -> AnalysedQuery {
     words::each_term(&question, |term| terms.push(words::hash(term)));
     let mut seen = std::collections::HashSet::new();
     terms.retain(|term| seen.insert(*term));
+    let (tokens, legibility) = tokens::query_tokens(&question);
     AnalysedQuery {
         terms,
-        tokens: tokens::query_tokens(&question),
+        tokens,
+        legibility,
         words: words::plain_words(&question, true),
         asks_when: features::asks_when(&question),
     }

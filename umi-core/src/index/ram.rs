@@ -11,10 +11,12 @@ mod tokens;
 use std::{
     collections::BTreeMap,
     fmt,
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
+    thread::available_parallelism,
 };
 
 use async_trait::async_trait;
@@ -34,6 +36,8 @@ use crate::{
 
 /// Rows that are asked of the feed at once: few enough that nobody waits long behind a page.
 const PAGE: usize = 2_000;
+/// A tenant of at most so many rows is searched on the caller's thread: it takes less than going to another one and back.
+const ROWS_AT_ONCE: usize = 2_000;
 /// How many searches' memory is kept for the next.
 const KEPT_SCRATCH: usize = 4;
 
@@ -65,6 +69,9 @@ pub(crate) struct RamIndex {
     bytes_limit: usize,
     tenants: Mutex<BTreeMap<Option<String>, Arc<Tenant>>>,
     scratch: Arc<Mutex<Vec<Scratch>>>,
+    /// As many searches compute at once as there are cores: more would only be in one another's way, and in that of
+    /// the caller's event loop.
+    computing: Arc<Semaphore>,
     clock: AtomicU64,
     scans: AtomicU64,
     evictions: AtomicU64,
@@ -111,6 +118,13 @@ impl Tenant {
         applied
     }
 
+    /// Searches what is loaded; none when another caller has emptied it since, so that this one must follow again.
+    fn search(&self, watermark: i64, query: &SearchQuery, scratch: &mut Scratch) -> Option<Vec<Hit>> {
+        let partition = self.partition.read();
+        let is_loaded = partition.watermark() >= watermark;
+        is_loaded.then(|| partition.search(query, &analysis::analyse_query(&query.text), scratch))
+    }
+
     fn reset(&self) {
         let mut partition = self.partition.write();
         *partition = Partition::default();
@@ -139,6 +153,7 @@ impl RamIndex {
             bytes_limit,
             tenants: Mutex::default(),
             scratch: Arc::default(),
+            computing: Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZero::get))),
             clock: AtomicU64::new(0),
             scans: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -160,14 +175,13 @@ impl RamIndex {
             let Some(watermark) = followed else {
                 return self.scan(feed, &scope, &tenant, query).await;
             };
-            let (query, tenant) = (query.clone(), Arc::clone(&tenant));
-            let hits = self.compute(move |scratch| {
-                let partition = tenant.partition.read();
-                // Another caller may have emptied it since: then this one follows again.
-                let is_loaded = partition.watermark() >= watermark;
-                is_loaded.then(|| partition.search(&query, &analysis::analyse_query(&query.text), scratch))
-            });
-            if let Some(hits) = hits.await? {
+            let hits = if tenant.rows.load(Ordering::Acquire) <= ROWS_AT_ONCE {
+                self.with_scratch(|scratch| tenant.search(watermark, query, scratch))
+            } else {
+                let (query, tenant) = (query.clone(), Arc::clone(&tenant));
+                self.compute(move |scratch| tenant.search(watermark, &query, scratch)).await?
+            };
+            if let Some(hits) = hits {
                 return Ok(hits);
             }
         }
@@ -199,7 +213,7 @@ impl RamIndex {
                 tenant.reset();
             }
         }
-        let mut may_retry = tenant.watermark() > 0;
+        let mut may_retry = true;
         while tenant.watermark() < head {
             let after = tenant.watermark();
             let changes = feed.changes(scope, after, PAGE).await?;
@@ -210,7 +224,7 @@ impl RamIndex {
             let taker = Arc::clone(tenant);
             match blocking(move || taker.apply(after, &changes)).await? {
                 Ok(()) => {}
-                // Vectors of another space came while this tenant held the old one's: they are all new then.
+                // Vectors of another space came behind those of the old one: they are all new then.
                 Err(_) if may_retry => {
                     may_retry = false;
                     continue;
@@ -285,18 +299,31 @@ impl RamIndex {
 
     /// Runs a search on a thread for work that computes, with memory of an earlier search.
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce(&mut Scratch) -> T + Send + 'static) -> Result<T> {
+        let turn = Arc::clone(&self.computing).acquire_owned().await;
+        let turn = turn.map_err(|error| Error::internal("the index stopped computing").with_source(error))?;
         let pool = Arc::clone(&self.scratch);
         blocking(move || {
-            let mut scratch = pool.lock().pop().unwrap_or_default();
-            let out = work(&mut scratch);
-            let mut pool = pool.lock();
-            if pool.len() < KEPT_SCRATCH {
-                pool.push(scratch);
-            }
-            out
+            // A caller that gives up leaves the work running: its turn lasts as long as that.
+            let _turn = turn;
+            scratch_of(&pool, work)
         })
         .await
     }
+
+    /// Runs a short search on the caller's thread, with memory of an earlier one.
+    fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        scratch_of(&self.scratch, work)
+    }
+}
+
+fn scratch_of<T>(pool: &Mutex<Vec<Scratch>>, work: impl FnOnce(&mut Scratch) -> T) -> T {
+    let mut scratch = pool.lock().pop().unwrap_or_default();
+    let out = work(&mut scratch);
+    let mut pool = pool.lock();
+    if pool.len() < KEPT_SCRATCH {
+        pool.push(scratch);
+    }
+    out
 }
 
 /// Where the next page begins; none behind the last one.

@@ -230,18 +230,43 @@ pub(crate) fn session_bonus(values: impl IntoIterator<Item = f32>) -> f32 {
     if taken == 0 { 0.0 } else { SESSION_WEIGHT * best[..taken].iter().sum::<f32>() / taken as f32 }
 }
 
-/// The absolute relevance of an item, from 0 to 1: its cosine, the share of the question's terms (by weight) that it
-/// holds, its token match. A signal that the search does without gives its part to the others.
-pub(crate) fn score(cosine: Option<f32>, words: Option<(f32, f32)>) -> f64 {
-    let [cosine_part, share_part, token_part] = SCORE_PARTS;
+/// The signals that an absolute score is made of, each from 0 to 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evidence {
+    /// The cosine with the question, and how far it can be trusted; none where the search does without vectors.
+    pub(crate) vector: Option<(f32, f32)>,
+    /// The words; none where the search does without them.
+    pub(crate) words: Option<WordEvidence>,
+}
+
+/// What the words say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WordEvidence {
+    /// The share of the question's terms, by weight, that the item holds.
+    pub(crate) share: f32,
+    /// The token match.
+    pub(crate) token: f32,
+    /// How far the token match can be trusted.
+    pub(crate) token_trust: f32,
+}
+
+/// The absolute relevance of an item, from 0 to 1. A signal that the search does without gives its part to the others;
+/// what cannot be trusted gives its part to the words that are the same: tokens and bundled vectors know little of a
+/// script that they see as single letters, and would find everything in it alike.
+pub(crate) fn score(evidence: Evidence) -> f64 {
+    let [vector_part, share_part, token_part] = SCORE_PARTS;
     let (mut sum, mut parts) = (0.0, 0.0);
-    if let Some(cosine) = cosine {
-        sum += cosine_part * cosine.clamp(0.0, 1.0);
-        parts += cosine_part;
+    if let Some((cosine, trust)) = evidence.vector {
+        sum += vector_part * trust * cosine.clamp(0.0, 1.0);
+        parts += vector_part * if evidence.words.is_some() { trust } else { 1.0 };
     }
-    if let Some((share, token)) = words {
-        sum += share_part * share.clamp(0.0, 1.0) + token_part * token.clamp(0.0, 1.0);
-        parts += share_part + token_part;
+    if let Some(words) = evidence.words {
+        let whole = if evidence.vector.is_some() { 1.0 } else { share_part + token_part };
+        let token_part = token_part * words.token_trust;
+        // Alone, a share of words is too strict: where no stop words are known, every particle of a question counts.
+        let share = words.share.clamp(0.0, 1.0).powf(0.5 + 0.5 * words.token_trust);
+        sum += (whole - parts - token_part) * share + token_part * words.token.clamp(0.0, 1.0);
+        parts = whole;
     }
     if parts > 0.0 { f64::from(sum / parts).clamp(0.0, 1.0) } else { 0.0 }
 }
@@ -277,11 +302,20 @@ mod tests {
 
     #[test]
     fn the_score_uses_what_is_there() {
-        assert!((score(Some(0.5), Some((1.0, 0.5))) - 0.6).abs() < 1e-6);
-        assert!((score(None, Some((1.0, 0.5))) - 4.0 / 6.0).abs() < 1e-6);
-        assert!((score(Some(0.5), None) - 0.5).abs() < 1e-6);
-        assert!(score(None, None).abs() < f64::EPSILON);
-        assert!((score(Some(-1.0), None)).abs() < f64::EPSILON);
+        let score = |cosine: Option<f32>, words: Option<(f32, f32)>, trust: f32| {
+            score(Evidence {
+                vector: cosine.map(|cosine| (cosine, trust)),
+                words: words.map(|(share, token)| WordEvidence { share, token, token_trust: trust }),
+            })
+        };
+        assert!((score(Some(0.5), Some((1.0, 0.5)), 1.0) - 0.6).abs() < 1e-6);
+        assert!((score(None, Some((1.0, 0.5)), 1.0) - 4.0 / 6.0).abs() < 1e-6);
+        assert!((score(Some(0.5), None, 1.0) - 0.5).abs() < 1e-6);
+        assert!(score(None, None, 1.0).abs() < f64::EPSILON);
+        assert!(score(Some(-1.0), None, 1.0).abs() < f64::EPSILON);
+        // without trust the shared words alone count
+        assert!((score(Some(0.9), Some((0.25, 0.9)), 0.0) - 0.5).abs() < 1e-6);
+        assert!(score(Some(0.9), None, 0.0).abs() < f64::EPSILON);
     }
 
     #[test]

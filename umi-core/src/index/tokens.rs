@@ -25,12 +25,18 @@ pub(crate) fn prepare() {
     LazyLock::force(&MEANINGLESS);
 }
 
-/// The distinct tokens of a question, in its order, without stop words, punctuation and unknown words.
-pub(super) fn query_tokens(question: &str) -> Vec<u16> {
+/// The distinct tokens of a question, in its order, without stop words, punctuation and unknown words; and the share of
+/// what is no stop word that says something.
+pub(super) fn query_tokens(question: &str) -> (Vec<u16>, f32) {
     // The tokenizer splits at punctuation, so leaving it out changes no other token.
     let words: String = question.chars().map(|c| if is_word_character(c) { c } else { ' ' }).collect();
+    let all = tokens(&words);
+    let unknown = tokens(UNKNOWN);
+    let telling: Vec<u16> =
+        all.iter().copied().filter(|token| unknown.contains(token) || !MEANINGLESS.contains(token)).collect();
+    let legibility = StaticTable::shared().legibility(&telling);
     let mut seen = MEANINGLESS.clone();
-    tokens(&words).into_iter().filter(|token| seen.insert(*token)).collect()
+    (all.into_iter().filter(|token| seen.insert(*token)).collect(), legibility)
 }
 
 /// A token's direction: int8 values and the factor that makes them a unit vector. None for an unknown id.
@@ -50,7 +56,8 @@ mod tests {
     #[test]
     fn a_question_keeps_what_means_something() {
         let ids = |text: &str| tokens(text);
-        assert_eq!(query_tokens("When did the LGBTQ group, the GROUP, meet?"), ids("lgbtq group meet"));
-        assert!(query_tokens("what is it? \u{13000} …").is_empty());
+        assert_eq!(query_tokens("When did the LGBTQ group, the GROUP, meet?"), (ids("lgbtq group meet"), 18.0 / 19.0));
+        assert_eq!(query_tokens("what is it? \u{13000} …"), (Vec::new(), 0.0));
+        assert!(query_tokens("كم عدد سكان الصين؟").1 < 0.6);
     }
 }

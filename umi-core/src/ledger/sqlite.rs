@@ -13,6 +13,9 @@ mod lock;
 mod lookup;
 mod migrations;
 mod open;
+mod place;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod rows;
 mod spaces;
@@ -47,8 +50,8 @@ use self::{
     writer::{Store, Write, Writer},
 };
 use super::{
-    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, Ledger, LedgerStats,
-    NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
+    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
+    LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
 };
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
@@ -310,18 +313,37 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| jobs::pending(connection, &scope)).await
     }
 
-    async fn lease_jobs(&self, limit: usize, now: Timestamp, until: Timestamp) -> Result<Vec<(Job, OwnerText)>> {
-        self.write(ROW_BYTES, move |write| jobs::lease(write, limit, now, until)).await
+    async fn lease_jobs(&self, limit: usize, now: Timestamp, lease: JobLease) -> Result<Vec<(Job, OwnerText)>> {
+        self.write(ROW_BYTES, move |write| jobs::lease(write, limit, now, lease)).await
     }
 
-    async fn finish_embed_job(&self, space: &EmbeddingSpace, job: Uuid, vectors: OwnerVectors) -> Result<()> {
+    async fn renew_jobs(&self, lease: JobLease) -> Result<()> {
+        self.write(ROW_BYTES, move |write| jobs::renew(write, lease)).await
+    }
+
+    async fn release_jobs(&self, holder: Uuid) -> Result<()> {
+        self.write(ROW_BYTES, move |write| jobs::release(write, holder)).await
+    }
+
+    async fn next_lease_end(&self) -> Result<Option<Timestamp>> {
+        self.read(jobs::next_lease_end).await
+    }
+
+    async fn finish_embed_job(
+        &self,
+        space: &EmbeddingSpace,
+        job: Uuid,
+        holder: Uuid,
+        vectors: OwnerVectors,
+    ) -> Result<bool> {
         let space = space.clone();
-        self.write(ROW_BYTES, move |write| jobs::finish(write, &space, job, &vectors)).await
+        let bytes = ROW_BYTES + vectors.vectors.iter().map(|(_, vector)| vector.len()).sum::<usize>();
+        self.write(bytes, move |write| jobs::finish(write, &space, job, holder, &vectors)).await
     }
 
-    async fn fail_job(&self, job: Uuid, error: &Error) -> Result<()> {
+    async fn fail_job(&self, job: Uuid, holder: Uuid, error: &Error) -> Result<()> {
         let error = error.clone();
-        self.write(ROW_BYTES, move |write| jobs::fail(write, job, &error)).await
+        self.write(ROW_BYTES, move |write| jobs::fail(write, job, holder, &error)).await
     }
 
     fn head(&self) -> Result<i64> {

@@ -7,10 +7,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Memory, Parts, config::MemoryConfig, jobs::Background, store::Lease};
+use super::{Memory, Parts, config::MemoryConfig, jobs::other_space, store::Lease, tasks::Tasks};
 use crate::{
     embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     scope::Scope,
     world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
 };
@@ -141,7 +141,8 @@ impl MemoryBuilder {
         Self { clock: Some(clock), ..self }
     }
 
-    /// Allows an embedder of another space than the store's; [`Memory::reembed`] then moves the store to it.
+    /// Allows an embedder of another space than the store's; [`Memory::reembed`] then moves the store to it. What is
+    /// remembered before that is found by its words, with a warning, and embedded then.
     pub fn reembed(self, reembed: bool) -> Self {
         Self { reembed, ..self }
     }
@@ -174,7 +175,14 @@ impl MemoryBuilder {
         let is_simulated = self.seed.is_some();
         let memory = Memory {
             lease: Arc::new(lease),
-            parts: Arc::new(Parts { embedder, config: self.config, clock, ids, background: Background::default() }),
+            parts: Arc::new(Parts {
+                embedder,
+                config: self.config,
+                clock,
+                ids,
+                background: Tasks::default(),
+                reembed: self.reembed,
+            }),
             scope: self.scope,
             pinned: false,
             closed: Arc::new(AtomicBool::new(false)),
@@ -183,12 +191,12 @@ impl MemoryBuilder {
         if let Err(error) = memory.claim_space(self.reembed).await {
             // The store was opened for this handle; without it nobody would close it.
             if let Err(close) = memory.close().await {
-                tracing::warn!(target: "umi::memory", error = %close, "a store that could not be used did not close cleanly");
+                tracing::warn!(target: "umi::memory", kind = ?close.kind(), "a store that could not be used did not close cleanly");
             }
             return Err(error);
         }
         if !is_simulated {
-            memory.start_left_jobs().await?;
+            memory.start_crashed_jobs().await?;
         }
         Ok(memory)
     }
@@ -205,11 +213,7 @@ impl Memory {
         match self.ledger().active_space().await? {
             None => self.ledger().claim_space(own).await,
             Some(active) if active == *own || reembed => Ok(()),
-            Some(active) => Err(Error::new(
-                ErrorKind::EmbeddingSpace,
-                format!("the store's vectors are of `{active}`, the embedder's of `{own}`"),
-            )
-            .with_hint("open it with the first embedder, or with reembed=True and then call reembed()")),
+            Some(active) => Err(other_space(&active, own)),
         }
     }
 }

@@ -198,8 +198,11 @@ pub(crate) fn check_limit(limit: usize) -> Result<()> {
     if (1..=RECALL_LIMIT).contains(&limit) {
         Ok(())
     } else {
-        Err(Error::new(ErrorKind::InvalidLimit, format!("limit is {limit}, it must lie between 1 and {RECALL_LIMIT}"))
-            .with_sizes(RECALL_LIMIT, limit))
+        Err(Error::new(
+            ErrorKind::InvalidLimit,
+            format!("limit is `{limit}`, it must lie between 1 and {RECALL_LIMIT}"),
+        )
+        .with_sizes(RECALL_LIMIT, limit))
     }
 }
 
@@ -207,7 +210,7 @@ fn check_range(what: &str, value: usize, least: usize, most: usize) -> Result<()
     if (least..=most).contains(&value) {
         Ok(())
     } else {
-        Err(Error::invalid_input(format!("{what} is {value}, it must lie between {least} and {most}")))
+        Err(Error::invalid_input(format!("{what} is `{value}`, it must lie between {least} and {most}")))
     }
 }
 

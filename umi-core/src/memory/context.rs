@@ -1,6 +1,6 @@
 //! context: core memory, working memory and what is relevant, as one XML document for a model's prompt.
 
-use std::{future::IntoFuture, pin::Pin};
+use std::{fmt, future::IntoFuture, pin::Pin};
 
 use super::{Memory, options::RecallOptions, prompt::Prompt, recall::Row, store::blocking, tokens::estimate_tokens};
 use crate::{
@@ -25,7 +25,6 @@ const LATEST_TURNS: usize = 20;
 const IMPORTANT_FACTS: usize = 30;
 
 /// A prompt that is about to be rendered; await it.
-#[derive(Debug)]
 #[must_use = "nothing is rendered until it is awaited"]
 pub struct MemoryContext<'a> {
     memory: &'a Memory,
@@ -33,6 +32,18 @@ pub struct MemoryContext<'a> {
     budget_tokens: usize,
     options: Option<RecallOptions>,
     scope: Scope,
+}
+
+impl fmt::Debug for MemoryContext<'_> {
+    /// Shows the size of the question and not its words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryContext")
+            .field("query_bytes", &self.query.as_ref().map(String::len))
+            .field("budget_tokens", &self.budget_tokens)
+            .field("options", &self.options)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MemoryContext<'_> {
@@ -144,7 +155,8 @@ impl Memory {
         }
         for warning in warnings {
             // The document has no place for warnings; `recall` gives them.
-            tracing::warn!(target: "umi::memory", step = warning.step, error = %warning.error, "a prompt was rendered without a step");
+            let kind = warning.error.kind();
+            tracing::warn!(target: "umi::memory", step = warning.step, ?kind, "a prompt was rendered without a step");
         }
         // The budget is filled in the order of rank.
         Ok(found.into_iter().enumerate().map(|(rank, found)| (found.row, 1.0 / (rank + 1) as f64)).collect())

@@ -5,17 +5,18 @@ use jiff::Timestamp;
 use super::{
     Memory,
     config::check_limit,
+    jobs::{HeldJobs, other_space},
     parse_id,
     results::{RememberResult, StepFailure},
     store::blocking,
 };
 use crate::{
-    embed::embed_checked,
+    embed::{EmbeddingSpace, embed_encoded},
     entity::{Entity, EntityType, EvolutionRelation},
     episode::Episode,
-    error::{Error, Result},
-    index::{analysis::analyse_fact, vector},
-    ledger::{EpisodePage, FactFilter, FactUpdate, ForgetReach, NewFact, OwnerText, Piece},
+    error::{Error, ErrorKind, Result},
+    index::analysis::analyse_fact,
+    ledger::{EmbedJob, EpisodePage, FactFilter, FactUpdate, ForgetReach, NewFact, OwnerText, Piece, Recorded},
     metadata::Metadata,
     scope::Scope,
 };
@@ -54,6 +55,24 @@ pub struct FactChange {
     pub importance: Option<f64>,
 }
 
+/// What a fact's write needs beside the fact.
+struct Draft {
+    piece: Piece,
+    /// The store's space, as far as this handle knows.
+    space: EmbeddingSpace,
+    /// The job that the write leaves behind, and the run that holds it.
+    job: Option<EmbedJob>,
+    held: Option<HeldJobs>,
+    warning: Option<StepFailure>,
+}
+
+impl Draft {
+    /// Whether a write failed only because the store was embedded again since.
+    fn is_left_to_reembed(&self, error: &Error) -> bool {
+        self.warning.is_some() && error.kind() == ErrorKind::EmbeddingSpace
+    }
+}
+
 impl Memory {
     /// Records a fact that the caller already has, by the same rules of time as an extracted one: with an attribute it
     /// takes its place in the chain of that slot by `event_time`, without one it stands beside the others.
@@ -80,47 +99,58 @@ impl Memory {
             session: scope.session().map(str::to_owned),
             ..entity
         };
-        let piece = self.fact_piece(&entity).await?;
-        let embed_job = piece.vector.is_none().then(|| self.next_id(now));
-        let owner = OwnerText::Fact(entity.clone());
-        let fact = NewFact { entity, piece, embed_job };
-        let mut recorded = self.ledger().record(self.parts.embedder.space(), vec![fact]).await?;
-        let recorded = recorded.pop().ok_or_else(|| Error::internal("one fact gave no version"))?;
-        let mut result = RememberResult::default();
-        if let Some(job) = embed_job {
-            self.embed_fact(job, owner, &mut result).await?;
-        }
-        result.entities.push(recorded.entity);
-        result.evolutions = recorded.evolutions;
-        Ok(result)
+        let (recorded, warnings) = loop {
+            let draft = self.draft(&entity).await?;
+            let fact = NewFact { entity: entity.clone(), piece: draft.piece.clone(), embed_job: draft.job };
+            match self.ledger().record(&draft.space, vec![fact]).await {
+                // The store has moved to this handle's space meanwhile.
+                Err(error) if draft.is_left_to_reembed(&error) => {}
+                Err(error) => return Err(error),
+                Ok(mut recorded) => {
+                    let recorded = recorded.pop().ok_or_else(|| Error::internal("one fact gave no version"))?;
+                    break (recorded, self.embed_draft(draft, OwnerText::Fact(entity)).await?);
+                }
+            }
+        };
+        let Recorded { entity, evolutions } = recorded;
+        Ok(RememberResult { entities: vec![entity], evolutions, warnings, ..RememberResult::default() })
     }
 
-    /// What the index needs of a fact; without a vector where the embedder runs behind the first transaction.
-    async fn fact_piece(&self, entity: &Entity) -> Result<Piece> {
+    /// What the index needs of a fact; without a vector where the embedder runs behind the first transaction, or not
+    /// before the store is embedded again.
+    async fn draft(&self, entity: &Entity) -> Result<Draft> {
         let fact = entity.clone();
         let analysed =
             blocking(move || Ok(analyse_fact(&fact.name, fact.attribute.as_deref(), &fact.content, fact.valid_from)))
                 .await?;
-        let mut piece = Piece { ordinal: analysed.ordinal, lexical: analysed.lexical, vector: None };
+        let own = self.parts.embedder.space();
+        let piece = Piece { ordinal: analysed.ordinal, lexical: analysed.lexical, vector: None };
+        let mut draft = Draft { piece, space: own.clone(), job: None, held: None, warning: None };
+        if let Some(space) = self.space_to_leave().await? {
+            let error = other_space(&space, own);
+            return Ok(Draft { warning: Some(StepFailure { step: "embed", error, job_id: None }), space, ..draft });
+        }
         if self.parts.embedder.is_in_process() {
-            match embed_checked(self.parts.embedder.as_ref(), &[analysed.text_to_embed]).await {
-                Ok(mut vectors) => {
-                    let dimensions = self.parts.embedder.space().dimensions;
-                    piece.vector = Some(vector::encode(vectors.pop().flatten().as_deref(), dimensions));
-                }
+            match embed_encoded(self.parts.embedder.as_ref(), &[analysed.text_to_embed]).await {
+                Ok(mut vectors) => draft.piece.vector = vectors.pop(),
                 Err(error) => {
-                    tracing::warn!(target: "umi::memory", %error, "the in-process embedder failed; the fact is stored and a job is left");
+                    tracing::warn!(target: "umi::memory", step = "embed", kind = ?error.kind(), "the in-process embedder failed; the fact is stored and a job is left");
                 }
             }
         }
-        Ok(piece)
+        if draft.piece.vector.is_none() {
+            let (held, now) = (self.hold(), self.now());
+            draft.job = Some(held.job(self.next_id(now), now)?);
+            draft.held = Some(held);
+        }
+        Ok(draft)
     }
 
-    async fn embed_fact(&self, job: uuid::Uuid, owner: OwnerText, result: &mut RememberResult) -> Result<()> {
-        for (job, error) in self.run_own_jobs(vec![(job, owner)]).await? {
-            result.warnings.push(StepFailure { step: "embed", error, job_id: Some(job) });
-        }
-        Ok(())
+    /// Embeds a fact that was written without its vector, and gives what failed.
+    async fn embed_draft(&self, draft: Draft, owner: OwnerText) -> Result<Vec<StepFailure>> {
+        let (Some(job), Some(held)) = (draft.job, draft.held) else { return Ok(draft.warning.into_iter().collect()) };
+        let failed = self.run_own_jobs(held, vec![(job.id, owner)]).await?;
+        Ok(failed.into_iter().map(|(job, error)| StepFailure { step: "embed", error, job_id: Some(job) }).collect())
     }
 
     /// A fact's version, a closed one too, or the note form of an episode; none for an id that the scope does not have.
@@ -200,7 +230,8 @@ impl Memory {
     /// Records a new version of a fact, true from now on. Metadata merges, what is none stays.
     ///
     /// # Errors
-    /// `NotFound` for an id that the scope does not have; `InvalidInput` for an episode's id or a field out of bounds.
+    /// `NotFound` for an id that the scope does not have; `InvalidInput` for an episode's id or a field out of bounds. An
+    /// embedder's failure is logged, and the update stands.
     pub async fn update(&self, id: &str, change: FactChange, scope: &Scope) -> Result<Entity> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
@@ -229,23 +260,31 @@ impl Memory {
             ..old
         };
         new.check()?;
-        let piece = self.fact_piece(&new).await?;
-        let embed_job = piece.vector.is_none().then(|| self.next_id(now));
-        let update = FactUpdate {
-            id: parsed,
-            new_id: self.next_id(now),
-            content: change.content,
-            metadata: change.metadata,
-            confidence: change.confidence,
-            importance: change.importance,
-            piece,
-            embed_job,
-            now,
+        let (recorded, warnings) = loop {
+            let draft = self.draft(&new).await?;
+            let update = FactUpdate {
+                id: parsed,
+                new_id: self.next_id(now),
+                content: change.content.clone(),
+                metadata: change.metadata.clone(),
+                confidence: change.confidence,
+                importance: change.importance,
+                piece: draft.piece.clone(),
+                embed_job: draft.job,
+                now,
+            };
+            match self.ledger().update(&draft.space, &scope, update).await {
+                Err(error) if draft.is_left_to_reembed(&error) => {}
+                Err(error) => return Err(error),
+                Ok(recorded) => {
+                    let owner = OwnerText::Fact(recorded.entity.clone());
+                    break (recorded, self.embed_draft(draft, owner).await?);
+                }
+            }
         };
-        let recorded = self.ledger().update(self.parts.embedder.space(), &scope, update).await?;
-        if let Some(job) = embed_job {
-            // The update itself stands; what could not be embedded stays in `pending()`.
-            self.embed_fact(job, OwnerText::Fact(recorded.entity.clone()), &mut RememberResult::default()).await?;
+        for StepFailure { step, error, job_id } in warnings {
+            // The update itself stands, and what could not be embedded is in `pending()` or waits for `reembed()`.
+            tracing::warn!(target: "umi::memory", step, kind = ?error.kind(), job = ?job_id, "an updated fact could not be embedded");
         }
         Ok(recorded.entity)
     }

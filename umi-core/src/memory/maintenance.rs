@@ -1,6 +1,9 @@
 //! The whole of a store: figures, copies, checks, a new embedding space, purging.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::Memory;
 use crate::{
@@ -59,6 +62,11 @@ impl Memory {
         self.check_open()?;
         let space = self.parts.embedder.space().clone();
         let mut done = 0;
+        // Counted once, because it looks at every piece.
+        let total = match progress {
+            Some(_) => self.ledger().count_without_vectors(&space).await?,
+            None => 0,
+        };
         loop {
             let owners = self.ledger().owners_without_vectors(&space, REEMBED_BATCH).await?;
             if owners.is_empty() {
@@ -69,12 +77,12 @@ impl Memory {
                 // Somebody wrote between the two calls.
                 continue;
             }
-            let count = owners.len() as u64;
-            let vectors = self.embed_owners(owners).await?;
+            let count = owners.len();
+            let vectors = self.embed_owners(Arc::new(owners), 0..count).await?;
             self.ledger().put_vectors(&space, vectors).await?;
-            done += count;
+            done += count as u64;
             if let Some(progress) = progress {
-                progress(done, done + self.ledger().count_without_vectors(&space).await?);
+                progress(done, total.max(done));
             }
         }
     }

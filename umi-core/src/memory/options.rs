@@ -182,7 +182,7 @@ impl RecallOptions {
     /// `InvalidInput` when the end lies before the start.
     pub fn with_time_range(self, start: Timestamp, end: Timestamp) -> Result<Self> {
         if end < start {
-            return Err(Error::invalid_input(format!("time_range ends at {end}, before it starts at {start}")));
+            return Err(Error::invalid_input(format!("time_range ends at `{end}`, before it starts at `{start}`")));
         }
         Ok(Self { time_range: Some((start, end)), ..self })
     }

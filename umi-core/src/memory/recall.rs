@@ -1,6 +1,6 @@
 //! recall: check, embed the query, search the index, hydrate from the ledger, which decides what exists.
 
-use std::{collections::BTreeMap, future::IntoFuture, pin::Pin};
+use std::{collections::BTreeMap, fmt, future::IntoFuture, pin::Pin};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -23,13 +23,23 @@ use crate::{
 const ATTEMPTS: usize = 3;
 
 /// A question that is about to be asked; await it.
-#[derive(Debug)]
 #[must_use = "nothing is recalled until it is awaited"]
 pub struct Recall<'a> {
     memory: &'a Memory,
     query: String,
     options: RecallOptions,
     scope: Scope,
+}
+
+impl fmt::Debug for Recall<'_> {
+    /// Shows the size of the question and not its words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recall")
+            .field("query_bytes", &self.query.len())
+            .field("options", &self.options)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recall<'_> {
@@ -135,10 +145,11 @@ impl Memory {
             (None, Some(_)) => ValidAt::Any,
             (None, None) => ValidAt::Now(self.now()),
         };
-        let search = SearchQuery {
+        let mut search = SearchQuery {
             scope,
             text: query.to_owned(),
             vector,
+            vector_trust: self.parts.embedder.legibility(query),
             use_text: options.use_text_search(),
             kinds: options.include().clone(),
             entity_types: options.entity_types().cloned(),
@@ -149,7 +160,12 @@ impl Memory {
             explain: options.explain(),
         };
         for attempt in 1..=ATTEMPTS {
-            let hits = self.index().search(self.ledger(), &search).await?;
+            let mut hits = self.index().search(self.ledger(), &search).await?;
+            if search.vector.is_some() && !self.is_space_active().await? {
+                // The store moved to another space meanwhile: what was compared may be of two spaces.
+                search.vector = lexical_only(self.space_is_not_active(), options, &mut warnings)?;
+                hits = self.index().search(self.ledger(), &search).await?;
+            }
             let count = hits.len();
             found = self.hydrate(&search.scope, hits).await?;
             if found.len() == count || attempt == ATTEMPTS {
@@ -168,19 +184,24 @@ impl Memory {
         if !options.use_vector_search() {
             return Ok(None);
         }
-        if self.ledger().active_space().await?.as_ref() != Some(self.parts.embedder.space()) {
-            // The store is on its way to another space: its vectors and the query's cannot be compared.
-            let error = Error::new(
-                ErrorKind::EmbeddingSpace,
-                format!("the store's vectors are not of `{}` yet", self.parts.embedder.space()),
-            )
-            .with_hint("call reembed(); until it has ended, recall finds by words");
-            return lexical_only(error, options, warnings);
+        if !self.is_space_active().await? {
+            return lexical_only(self.space_is_not_active(), options, warnings);
         }
         match embed_checked(self.parts.embedder.as_ref(), &[query_text(query).into_owned()]).await {
             Ok(mut vectors) => Ok(vectors.pop().flatten()),
             Err(error) => lexical_only(error, options, warnings),
         }
+    }
+
+    /// Whether the store's vectors are of the embedder's space.
+    async fn is_space_active(&self) -> Result<bool> {
+        Ok(self.ledger().active_space().await?.as_ref() == Some(self.parts.embedder.space()))
+    }
+
+    fn space_is_not_active(&self) -> Error {
+        let own = self.parts.embedder.space();
+        Error::new(ErrorKind::EmbeddingSpace, format!("the store's vectors are not of `{own}`"))
+            .with_hint("call reembed(); until it has ended, recall finds by words")
     }
 
     async fn hydrate(&self, scope: &Scope, hits: Vec<Hit>) -> Result<Vec<Found>> {
@@ -235,7 +256,8 @@ fn lexical_only(error: Error, options: &RecallOptions, warnings: &mut Vec<StepFa
     if !options.use_text_search() {
         return Err(error);
     }
-    tracing::warn!(target: "umi::memory", %error, "a query could not be embedded and is answered by its words");
+    // The error's own words may be those of a service, with a key or the query in them: they stay on the result.
+    tracing::warn!(target: "umi::memory", kind = ?error.kind(), "a query could not be embedded and is answered by its words");
     warnings.push(StepFailure { step: "embed_query", error, job_id: None });
     Ok(None)
 }

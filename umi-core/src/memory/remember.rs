@@ -7,21 +7,19 @@ use uuid::Uuid;
 
 use super::{
     Memory,
+    jobs::{HeldJobs, other_space},
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
     results::{RememberResult, StepFailure},
     store::blocking,
 };
 use crate::{
-    embed::embed_checked,
+    embed::{EmbeddingSpace, embed_encoded},
     entity::{SOURCE_BYTES, check_bytes},
     episode::{Episode, KEY_BYTES, ROLE_BYTES},
     error::{Error, ErrorKind, Result},
-    index::{
-        analysis::{AnalysedPiece, analyse_episode},
-        vector,
-    },
-    ledger::{NewEpisode, OwnerText, Piece},
+    index::analysis::{AnalysedPiece, analyse_episode},
+    ledger::{EmbedJob, NewEpisode, OwnerText, Piece},
     scope::{SCOPE_NAME_BYTES, Scope},
 };
 
@@ -111,6 +109,7 @@ impl<'a> IntoFuture for Remember<'a> {
 }
 
 /// A checked turn on its way to the ledger.
+#[derive(Clone)]
 struct Prepared {
     episode: Episode,
     key: Option<String>,
@@ -121,12 +120,23 @@ struct Prepared {
     pieces: Vec<AnalysedPiece>,
 }
 
+/// Where the vectors of a write come from.
+enum Vectors {
+    /// They are here, encoded, one a piece that wants one.
+    Here(Vec<Vec<u8>>),
+    /// A job makes them.
+    Job,
+    /// The store's space is this one and not the embedder's: `reembed` makes them.
+    Reembed(EmbeddingSpace),
+}
+
 impl Memory {
     /// Remembers a text or a conversation, which is one transaction. A text is kept verbatim as an episode.
     ///
     /// # Errors
     /// When the returned builder is awaited: `EmptyText`, `TextTooLong` or `InvalidInput` for what is malformed, in
-    /// which case nothing is written; `Storage` kinds when the ledger fails. An embedder's failure is a warning.
+    /// which case nothing is written; `Storage` kinds when the ledger fails. An embedder's failure is a warning, and so is
+    /// that the store waits for [`Memory::reembed`].
     pub fn remember(&self, request: impl Into<RememberRequest>) -> Remember<'_> {
         Remember { memory: self, request: request.into() }
     }
@@ -173,9 +183,16 @@ impl Memory {
         for (index, request) in requests.iter().enumerate() {
             self.prepare(index, request, now, &mut prepared)?;
         }
-        let prepared = blocking(move || Ok(analysed(prepared))).await?;
-        let vectors = self.vectors_at_once(&prepared).await;
-        self.write(requests.len(), prepared, vectors).await
+        let mut prepared = blocking(move || Ok(analysed(prepared))).await?;
+        loop {
+            let vectors = self.vectors(&prepared).await?;
+            // Nothing was written when the store has moved to this handle's space meanwhile.
+            let again = matches!(vectors, Vectors::Reembed(_)).then(|| prepared.clone());
+            match (self.write(requests.len(), prepared, vectors).await, again) {
+                (Err(error), Some(again)) if error.kind() == ErrorKind::EmbeddingSpace => prepared = again,
+                (outcome, _) => return outcome,
+            }
+        }
     }
 
     /// Checks a request and makes its episodes.
@@ -264,36 +281,41 @@ impl Memory {
 
     /// The vectors of an in-process embedder, before anything is written; a remote one runs behind the first
     /// transaction, so that the caller's words are safe whatever fails.
-    async fn vectors_at_once(&self, prepared: &[Prepared]) -> Option<Vec<Option<Vec<f32>>>> {
+    async fn vectors(&self, prepared: &[Prepared]) -> Result<Vectors> {
+        if let Some(space) = self.space_to_leave().await? {
+            return Ok(Vectors::Reembed(space));
+        }
         if !self.parts.embedder.is_in_process() {
-            return None;
+            return Ok(Vectors::Job);
         }
         let texts: Vec<String> = prepared
             .iter()
             .filter(|turn| turn.wants_vectors)
             .flat_map(|turn| turn.pieces.iter().map(|piece| piece.text_to_embed.clone()))
             .collect();
-        match embed_checked(self.parts.embedder.as_ref(), &texts).await {
-            Ok(vectors) => Some(vectors),
+        match embed_encoded(self.parts.embedder.as_ref(), &texts).await {
+            Ok(vectors) => Ok(Vectors::Here(vectors)),
             Err(error) => {
-                tracing::warn!(target: "umi::memory", %error, "the in-process embedder failed; the text is stored and a job is left");
-                None
+                tracing::warn!(target: "umi::memory", step = "embed", kind = ?error.kind(), "the in-process embedder failed; the text is stored and a job is left");
+                Ok(Vectors::Job)
             }
         }
     }
 
-    async fn write(
-        &self,
-        requests: usize,
-        prepared: Vec<Prepared>,
-        vectors: Option<Vec<Option<Vec<f32>>>>,
-    ) -> Result<Vec<RememberResult>> {
-        let dimensions = self.parts.embedder.space().dimensions;
-        let has_vectors = vectors.is_some();
-        let mut vectors = vectors.unwrap_or_default().into_iter();
+    async fn write(&self, requests: usize, prepared: Vec<Prepared>, vectors: Vectors) -> Result<Vec<RememberResult>> {
+        let own = self.parts.embedder.space();
+        let (here, space, leaves_jobs) = match vectors {
+            Vectors::Here(vectors) => (Some(vectors), own.clone(), false),
+            Vectors::Job => (None, own.clone(), true),
+            Vectors::Reembed(space) => (None, space, false),
+        };
+        let has_vectors = here.is_some();
+        let mut here = here.unwrap_or_default().into_iter();
         let mut rows = Vec::with_capacity(prepared.len());
         let mut results: Vec<RememberResult> = (0..requests).map(|_| RememberResult::default()).collect();
         let mut turns = Vec::with_capacity(prepared.len());
+        // What this call embeds itself is its own from the start; it lets go of it when it is cancelled.
+        let mut held: Option<HeldJobs> = None;
         for turn in prepared {
             let embeds_now = turn.wants_vectors && has_vectors;
             let pieces = turn
@@ -302,18 +324,26 @@ impl Memory {
                 .map(|piece| Piece {
                     ordinal: piece.ordinal,
                     lexical: piece.lexical,
-                    vector: embeds_now.then(|| vector::encode(vectors.next().flatten().as_deref(), dimensions)),
+                    vector: if embeds_now { here.next() } else { None },
                 })
                 .collect();
-            let embed_job = (turn.wants_vectors && !has_vectors).then(|| self.next_id(turn.episode.recorded_at));
-            turns.push((turn.request, embed_job, turn.waits));
+            let now = turn.episode.recorded_at;
+            let embed_job = match (turn.wants_vectors && leaves_jobs, turn.waits) {
+                (false, _) => None,
+                (true, false) => Some(EmbedJob { id: self.next_id(now), lease: None }),
+                (true, true) => Some(held.get_or_insert_with(|| self.hold()).job(self.next_id(now), now)?),
+            };
+            let needs_reembed = turn.wants_vectors && !has_vectors && !leaves_jobs;
+            turns.push((turn.request, embed_job.map(|job| job.id), turn.waits, needs_reembed));
             rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, embed_job });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
-        let appended = self.ledger().append(self.parts.embedder.space(), rows).await?;
+        let appended = self.ledger().append(&space, rows).await?;
         let mut jobs = BTreeMap::new();
         let (mut waiting, mut background) = (Vec::new(), false);
-        for ((appended, mut episode), (request, embed_job, waits)) in appended.into_iter().zip(episodes).zip(turns) {
+        for ((appended, mut episode), turn) in appended.into_iter().zip(episodes).zip(turns) {
+            let (request, embed_job, waits, needs_reembed) = turn;
+            let result = &mut results[request];
             if !appended.is_new {
                 // A repeated call: the first one's words stand.
                 episode = self.known_episode(&episode, appended.id).await?;
@@ -324,12 +354,14 @@ impl Memory {
                 } else {
                     background = true;
                 }
+            } else if needs_reembed && result.warnings.is_empty() {
+                result.warnings.push(StepFailure { step: "embed", error: other_space(&space, own), job_id: None });
             }
-            results[request].episode_ids.push(appended.id);
-            results[request].entities.push(episode.to_note());
+            result.episode_ids.push(appended.id);
+            result.entities.push(episode.to_note());
         }
-        if !waiting.is_empty() {
-            self.embed_own(waiting, &jobs, &mut results).await?;
+        if let Some(held) = held {
+            self.embed_own(held, waiting, &jobs, &mut results).await?;
         }
         if background {
             self.start_left_jobs().await?;
@@ -347,11 +379,12 @@ impl Memory {
     /// Embeds what this call wrote; a failure becomes a warning of the request that it belongs to.
     async fn embed_own(
         &self,
+        held: HeldJobs,
         waiting: Vec<(Uuid, OwnerText)>,
         jobs: &BTreeMap<Uuid, usize>,
         results: &mut [RememberResult],
     ) -> Result<()> {
-        for (job, error) in self.run_own_jobs(waiting).await? {
+        for (job, error) in self.run_own_jobs(held, waiting).await? {
             if let Some(result) = jobs.get(&job).and_then(|&request| results.get_mut(request)) {
                 result.warnings.push(StepFailure { step: "embed", error, job_id: Some(job) });
             }

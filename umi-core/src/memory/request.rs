@@ -1,12 +1,14 @@
 //! What one `remember` is given: turns, options, a key and a scope.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::options::RememberOptions;
 use crate::{metadata::Metadata, scope::Scope};
 
 /// One thing that was said.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Turn {
     /// What was said.
@@ -21,6 +23,17 @@ pub struct Turn {
     pub metadata: Metadata,
     /// Where it comes from.
     pub source: Option<String>,
+}
+
+impl fmt::Debug for Turn {
+    /// Shows the size of the text and not its words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn")
+            .field("text_bytes", &self.text.len())
+            .field("role", &self.role)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Turn {

@@ -1,20 +1,28 @@
 //! The store that handles share, and the one place that knows which folders this process has open.
 //!
 //! That place is process-wide state by nature: two ledgers on one folder in one process would drop each other's file
-//! locks (POSIX record locks belong to the process), so there is at most one.
+//! locks (POSIX record locks belong to the process), so there is at most one. A ledger has its folder's turn from before
+//! its files are opened until after they are closed; the next opening waits for it.
 
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, LazyLock, Weak,
+        Arc, LazyLock, OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::tasks::Tasks;
+pub(super) use crate::blocking::blocking;
 use crate::{
     error::{Error, Result},
     index::{Index, ram::RamIndex},
@@ -26,25 +34,45 @@ use crate::{
 
 /// One ledger and the index over it.
 pub(super) struct Store {
-    pub(super) ledger: Arc<dyn Ledger>,
-    pub(super) index: Arc<dyn Index>,
+    pub(super) ledger: Box<dyn Ledger>,
+    pub(super) index: Box<dyn Index>,
     pub(super) path: Option<PathBuf>,
+    /// Letting go of jobs whose run was cancelled.
+    pub(super) releases: Tasks,
+    /// How many openings share it. At zero nobody joins it any more.
     leases: AtomicUsize,
+    /// The last field: it goes when the ledger, its thread and its files have gone.
+    turn: Turn,
+}
+
+/// The right to have a ledger on a folder.
+struct Turn {
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+    process: u32,
 }
 
 /// One opening of a store, shared by a handle and the scoped handles made from it.
 pub(super) struct Lease {
     pub(super) store: Arc<Store>,
+    /// Set when closing begins: no new call.
     closed: AtomicBool,
+    /// The one closing, which every caller of `close` waits for.
+    closing: OnceLock<Shared<BoxFuture<'static, Result<()>>>>,
+    /// Whether the store counts it no more.
+    left: AtomicBool,
     process: u32,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Weak<Store>>>;
+/// A folder that is open, or about to be.
+struct Slot {
+    store: tokio::sync::Mutex<Weak<Store>>,
+    turn: Arc<Semaphore>,
+}
 
 /// Open folders of one process by their canonical path.
 struct OpenFolders {
     process: u32,
-    slots: Mutex<HashMap<PathBuf, Slot>>,
+    slots: Mutex<HashMap<PathBuf, Arc<Slot>>>,
 }
 
 impl OpenFolders {
@@ -62,7 +90,7 @@ pub(super) fn prepare() {
     LazyLock::force(&OPEN);
 }
 
-fn slot(path: &Path) -> Slot {
+fn slot(path: &Path) -> Arc<Slot> {
     let mut open = OPEN.load_full();
     while open.process != std::process::id() {
         let previous = OPEN.compare_and_swap(&open, Arc::new(OpenFolders::of_this_process()));
@@ -72,33 +100,46 @@ fn slot(path: &Path) -> Slot {
         open = OPEN.load_full();
     }
     let mut slots = open.slots.lock();
-    slots.retain(|known, slot| known == path || Arc::strong_count(slot) > 1 || is_in_use(slot));
+    slots.retain(|known, slot| known == path || slot.is_in_use());
     Arc::clone(slots.entry(path.to_owned()).or_default())
 }
 
-fn is_in_use(slot: &Slot) -> bool {
-    slot.try_lock().map_or(true, |store| store.strong_count() > 0)
+impl Default for Slot {
+    fn default() -> Self {
+        Self { store: tokio::sync::Mutex::default(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Slot {
+    /// Whether somebody is opening the folder or a ledger still has it.
+    fn is_in_use(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || self.turn.available_permits() == 0
+    }
 }
 
 impl Lease {
     /// Opens a folder, or joins it where this process has it open.
     #[expect(
         clippy::await_holding_invalid_type,
-        reason = "one folder is opened or closed by one task at a time; no provider is called"
+        reason = "one folder is opened by one task at a time; no provider is called, and nothing that closes needs it"
     )]
     pub(super) async fn open(path: &Path, index_bytes: usize) -> Result<Self> {
         let folder = path.to_owned();
         let canonical = blocking(move || sqlite::make_folder(&folder)).await?;
         let slot = slot(&canonical);
-        let mut known = slot.lock().await;
-        let open_store = known.upgrade().filter(|store| store.leases.load(Ordering::Acquire) > 0);
-        let store = if let Some(store) = open_store {
-            store
-        } else {
-            let folder = canonical.clone();
-            let ledger = blocking(move || SqliteLedger::open(&folder)).await?;
-            Arc::new(Store::new(ledger, index_bytes, Some(canonical)))
-        };
+        let mut known = slot.store.lock().await;
+        if let Some(store) = known.upgrade().filter(|store| store.join()) {
+            return Ok(Self::on(store));
+        }
+        // A store that is being closed or dropped has the files until it is gone.
+        let turn = Arc::clone(&slot.turn)
+            .acquire_owned()
+            .await
+            .map_err(|error| Error::internal("a folder has no turns").with_source(error))?;
+        let folder = canonical.clone();
+        // The turn goes along, so that a cancelled call leaves it with the files that are being opened.
+        let (ledger, turn) = blocking(move || SqliteLedger::open(&folder).map(|ledger| (ledger, turn))).await?;
+        let store = Arc::new(Store::new(ledger, index_bytes, Some(canonical), Some(turn)));
         *known = Arc::downgrade(&store);
         Ok(Self::on(store))
     }
@@ -106,58 +147,140 @@ impl Lease {
     /// A store that only this lease knows.
     pub(super) async fn in_memory(index_bytes: usize) -> Result<Self> {
         let ledger = blocking(SqliteLedger::in_memory).await?;
-        Ok(Self::on(Arc::new(Store::new(ledger, index_bytes, None))))
+        Ok(Self::on(Arc::new(Store::new(ledger, index_bytes, None, None))))
     }
 
+    /// A lease that the store has counted.
     fn on(store: Arc<Store>) -> Self {
-        store.leases.fetch_add(1, Ordering::AcqRel);
-        Self { store, closed: AtomicBool::new(false), process: std::process::id() }
+        Self {
+            store,
+            closed: AtomicBool::new(false),
+            closing: OnceLock::new(),
+            left: AtomicBool::new(false),
+            process: std::process::id(),
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Lets go of the store; the last lease closes it.
-    pub(super) async fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+    /// Refuses new calls, waits for the opening's background tasks, and lets go of the store; the last lease closes it.
+    /// It runs to its end whoever of those that wait for it is cancelled.
+    pub(super) async fn close(self: &Arc<Self>, background: &Tasks) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        let closing = self.closing.get_or_init(|| {
+            let (lease, background) = (Arc::clone(self), background.clone());
+            let task = tokio::spawn(async move {
+                background.wait().await;
+                lease.leave().await
+            });
+            let ended = async move {
+                task.await
+                    .map_err(|error| Error::internal("closing the store did not end").with_source(error))
+                    .flatten()
+            };
+            ended.boxed().shared()
+        });
+        closing.clone().await
+    }
+
+    async fn leave(&self) -> Result<()> {
+        if self.left.swap(true, Ordering::AcqRel) || !self.store.leave() {
             return Ok(());
         }
-        let slot = self.store.path.as_deref().map(slot);
-        let _alone = match &slot {
-            Some(slot) => Some(slot.lock().await),
-            None => None,
-        };
-        if self.store.leases.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return Ok(());
-        }
+        self.store.releases.wait().await;
         self.store.index.clear();
-        self.store.ledger.close().await
+        let closed = self.store.ledger.close().await;
+        drop(self.store.turn.held.lock().take());
+        closed
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.is_closed() && self.process == std::process::id() {
-            self.store.leases.fetch_sub(1, Ordering::AcqRel);
+        if self.process == std::process::id() && !self.left.swap(true, Ordering::AcqRel) {
+            self.store.leave();
         }
     }
 }
 
 impl Store {
-    fn new(ledger: SqliteLedger, index_bytes: usize, path: Option<PathBuf>) -> Self {
+    fn new(
+        ledger: SqliteLedger,
+        index_bytes: usize,
+        path: Option<PathBuf>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self {
-            ledger: Arc::new(ledger),
-            index: Arc::new(RamIndex::new(index_bytes)),
+            ledger: Box::new(ledger),
+            index: Box::new(RamIndex::new(index_bytes)),
             path,
-            leases: AtomicUsize::new(0),
+            releases: Tasks::default(),
+            leases: AtomicUsize::new(1),
+            turn: Turn { held: Mutex::new(turn), process: std::process::id() },
+        }
+    }
+
+    /// Counts one more lease, unless the last one has left.
+    fn join(&self) -> bool {
+        self.leases
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |leases| (leases > 0).then_some(leases + 1))
+            .is_ok()
+    }
+
+    /// Counts one lease less, and gives whether it was the last.
+    fn leave(&self) -> bool {
+        self.leases.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // A forked child has its own turns; the parent's may be locked by a thread that the child does not have.
+            std::mem::forget(self.held.get_mut().take());
         }
     }
 }
 
-/// Runs blocking work off the I/O workers.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("a blocking task did not end").with_source(error))?
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const INDEX_BYTES: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn a_folder_is_opened_again_only_when_its_ledger_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lease::open(folder.path(), INDEX_BYTES).await.unwrap();
+        let not_yet_gone = Arc::clone(&first.store);
+        drop(first);
+        let second = Lease::open(folder.path(), INDEX_BYTES);
+        let mut second = Box::pin(second);
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut second).await;
+        assert!(early.is_err(), "two ledgers on one folder");
+        // Another folder's opening looks through the slots; this one's is in use.
+        let elsewhere = tempfile::tempdir().unwrap();
+        drop(Lease::open(elsewhere.path(), INDEX_BYTES).await.unwrap());
+        drop(not_yet_gone);
+        second.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_opening_that_is_given_up_leaves_the_turn_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        for polls in 0..20 {
+            let mut opening = Box::pin(Lease::open(folder.path(), INDEX_BYTES));
+            for _ in 0..polls {
+                if futures::poll!(&mut opening).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        Lease::open(folder.path(), INDEX_BYTES).await.unwrap();
+    }
 }

@@ -128,3 +128,23 @@ async fn a_long_message_is_found_by_a_detail_in_its_middle() {
     let found = memory.recall("What is the vault code?").await.unwrap();
     assert!(found[0].entity.content.contains("heliotrope"));
 }
+
+#[tokio::test]
+async fn a_score_means_the_same_in_scripts_that_the_table_cannot_read() {
+    let memory = memory().await;
+    for text in [
+        "أخي يعيش في القاهرة ويعمل طبيبا",
+        "我昨天在上海买了一辆自行车。",
+        "東京タワーに登りました。",
+        "My bicycle is in the shed.",
+    ] {
+        memory.remember(text).await.unwrap();
+    }
+    let best = async |query: &str| memory.recall(query).await.unwrap().iter().map(|hit| hit.score).fold(0.0, f64::max);
+    for (answerable, noise) in
+        [("أين يعيش أخي؟", "كم عدد سكان الصين؟"), ("自行车在哪里买的", "量子力学是什么"), ("東京タワー", "車の修理")]
+    {
+        let (own, other) = (best(answerable).await, best(noise).await);
+        assert!(own >= 0.25 && other < 0.25, "{answerable} {own:.2}, {noise} {other:.2}");
+    }
+}

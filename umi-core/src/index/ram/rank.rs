@@ -6,7 +6,7 @@ use super::catalogue::{BY_ASSISTANT, BY_USER, Catalogue, Features, HAS_VECTOR, I
 use crate::index::{
     Hit, SearchQuery,
     analysis::{AnalysedQuery, FIRST_PERSON, IS_ASKING, TEMPORAL},
-    ranking::{self, Fusion, Range, Turn},
+    ranking::{self, Evidence, Fusion, Range, Turn, WordEvidence},
 };
 
 /// The raw signals of the items that a question may find, by slot; other slots hold anything.
@@ -136,7 +136,7 @@ pub(super) fn rank(
         let ranked = best(catalogue, admitted, &work.value, wanted);
         let seen = out.len();
         for &slot in &ranked[seen..] {
-            out.push((slot, relevance(columns, query, slot, token_match, catalogue)));
+            out.push((slot, relevance(columns, query, analysed, slot, token_match, catalogue)));
         }
         let enough = out.iter().filter(|(_, score)| score.is_some()).count() >= query.limit;
         if enough || wanted >= admitted.len() {
@@ -333,13 +333,23 @@ fn best(catalogue: &Catalogue, admitted: &[u32], column: &[f32], count: usize) -
 fn relevance(
     columns: &Columns,
     query: &SearchQuery,
+    analysed: &AnalysedQuery,
     slot: u32,
     token_match: &mut dyn FnMut(u32) -> f32,
     catalogue: &Catalogue,
 ) -> Option<f64> {
     let has_vector = catalogue.features[slot as usize].flags & HAS_VECTOR != 0;
-    let cosine = columns.has_vector.then(|| if has_vector { columns.cosine[slot as usize] } else { 0.0 });
-    let score = |token: f32| ranking::score(cosine, columns.has_words.then(|| (columns.share[slot as usize], token)));
+    let cosine = if has_vector && columns.has_vector { columns.cosine[slot as usize] } else { 0.0 };
+    let score = |token: f32| {
+        ranking::score(Evidence {
+            vector: columns.has_vector.then_some((cosine, query.vector_trust)),
+            words: columns.has_words.then(|| WordEvidence {
+                share: columns.share[slot as usize],
+                token,
+                token_trust: analysed.legibility,
+            }),
+        })
+    };
     // The token match is the costly part: it is left out where even the best could not lift the item over the bar.
     if query.min_score > 0.0 && score(1.0) < query.min_score {
         return None;

@@ -142,6 +142,7 @@ pub(super) fn query(user: Option<&str>, text: &str) -> SearchQuery {
         scope: Scope::from_parts(user.map(str::to_owned), None, None).unwrap(),
         text: text.to_owned(),
         vector: Some(vector),
+        vector_trust: 1.0,
         use_text: true,
         kinds: BTreeSet::from([Kind::Fact, Kind::Episode]),
         entity_types: None,
@@ -393,6 +394,22 @@ async fn two_first_uses_at_once_load_each_row_once() {
         assert_eq!(hits.unwrap().len(), 7);
     }
     assert_eq!((index.stats().rows_loaded, rows.state.lock().reads), (7, 4));
+}
+
+#[tokio::test]
+async fn no_more_searches_compute_at_once_than_there_are_cores() {
+    let index = RamIndex::new(NO_LIMIT);
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let searches = (0..64).map(|_| {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        index.compute(move |_| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            (0..1_000).for_each(|_| std::thread::yield_now());
+            running.fetch_sub(1, Ordering::SeqCst);
+        })
+    });
+    futures::future::try_join_all(searches).await.unwrap();
+    assert!((1..=available_parallelism().unwrap().get()).contains(&most.load(Ordering::SeqCst)), "{most:?}");
 }
 
 #[tokio::test]

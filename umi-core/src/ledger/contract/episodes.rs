@@ -1,7 +1,10 @@
 //! Episodes, keys, jobs and embedding spaces.
 
 use super::*;
-use crate::error::ErrorKind;
+use crate::{
+    error::ErrorKind,
+    ledger::{EmbedJob, JobLease},
+};
 
 #[test]
 fn a_batch_is_kept_whole_or_not_at_all_and_neighbours_stand() {
@@ -59,32 +62,67 @@ fn a_key_belongs_to_one_text_of_one_tenant_until_it_is_forgotten() {
     });
 }
 
+fn free_job(number: u128) -> EmbedJob {
+    EmbedJob { id: id(number), lease: None }
+}
+
+fn lease(holder: u128, until: i64) -> JobLease {
+    JobLease { holder: id(holder), until: at(until) }
+}
+
+#[test]
+fn a_job_is_born_held_by_the_call_that_left_it() {
+    over_all(async |store: Store| {
+        let job = EmbedJob { lease: Some(lease(91, 30)), ..free_job(71) };
+        store.append_one(NewEpisode { embed_job: Some(job), ..episode(1, 10, "mine") }).await;
+        assert_eq!(store.pending(&alice()).await.unwrap().len(), 1);
+        assert!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().is_empty());
+        store.release_jobs(id(91)).await.unwrap();
+        assert_eq!(store.next_lease_end().await.unwrap(), None);
+        assert_eq!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().len(), 1);
+    });
+}
+
 #[test]
 fn a_job_is_held_by_one_until_its_lease_ends() {
     over_all(async |store: Store| {
         let mut new = episode(1, 10, "later");
         new.pieces[0].vector = None;
-        new.embed_job = Some(id(71));
+        new.embed_job = Some(free_job(71));
         store.append_one(new).await;
         let mut said = fact(2, 10, None, "later too");
         said.piece.vector = None;
-        said.embed_job = Some(id(72));
+        said.embed_job = Some(free_job(72));
         store.say(said).await;
         assert!(store.has_jobs().await.unwrap());
-        let leased = store.lease_jobs(9, at(20), at(30)).await.unwrap();
+        let leased = store.lease_jobs(9, at(20), lease(91, 30)).await.unwrap();
         assert_eq!(
             leased.iter().map(|(job, text)| (job.id, text.owner().id)).collect::<Vec<_>>(),
             [(id(71), id(1)), (id(72), id(2))]
         );
-        assert!(store.lease_jobs(9, at(29), at(40)).await.unwrap().is_empty());
-        store.fail_job(id(71), &Error::storage("down")).await.unwrap();
-        let again = store.lease_jobs(9, at(29), at(40)).await.unwrap();
+        assert_eq!(store.next_lease_end().await.unwrap(), Some(at(30)));
+        assert!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().is_empty());
+        store.fail_job(id(71), id(91), &Error::storage("down")).await.unwrap();
+        assert!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().is_empty(), "it is still held");
+        store.renew_jobs(lease(91, 35)).await.unwrap();
+        assert!(store.lease_jobs(9, at(34), lease(92, 40)).await.unwrap().is_empty());
+        let again = store.lease_jobs(1, at(35), lease(92, 40)).await.unwrap();
         assert_eq!((again.len(), again[0].0.attempts, again[0].0.last_error.as_deref()), (1, 1, Some("down")));
-        assert_eq!(store.lease_jobs(9, at(30), at(50)).await.unwrap().len(), 1);
         let head = store.head().unwrap();
-        for (job, owner) in [(id(71), again[0].1.owner()), (id(72), Owner { kind: Kind::Fact, id: id(2) })] {
-            let vectors = OwnerVectors { owner, vectors: vec![(0, vec![7])] };
-            store.finish_embed_job(&space(), job, vectors).await.unwrap();
+        let jobs = [(id(71), again[0].1.owner()), (id(72), Owner { kind: Kind::Fact, id: id(2) })];
+        let vectors = |owner| OwnerVectors { owner, vectors: vec![(0, vec![7])] };
+        // Who lost a lease takes nothing from who holds it now.
+        assert!(!store.finish_embed_job(&space(), jobs[0].0, id(91), vectors(jobs[0].1)).await.unwrap());
+        store.fail_job(id(71), id(91), &Error::storage("late")).await.unwrap();
+        store.release_jobs(id(91)).await.unwrap();
+        assert_eq!(
+            store.lease_jobs(9, at(36), lease(93, 50)).await.unwrap().len(),
+            1,
+            "only the one that 91 still held"
+        );
+        assert_eq!(store.pending(&alice()).await.unwrap()[0].last_error.as_deref(), Some("down"));
+        for ((job, owner), holder) in jobs.into_iter().zip([id(92), id(93)]) {
+            assert!(store.finish_embed_job(&space(), job, holder, vectors(owner)).await.unwrap());
         }
         let changes = store.changes(&alice(), head, 10).await.unwrap();
         assert_eq!(
@@ -100,12 +138,12 @@ fn a_job_is_held_by_one_until_its_lease_ends() {
 #[test]
 fn a_job_whose_episode_is_forgotten_does_nothing() {
     over_all(async |store: Store| {
-        store.append_one(NewEpisode { embed_job: Some(id(71)), ..episode(1, 10, "gone") }).await;
+        store.append_one(NewEpisode { embed_job: Some(free_job(71)), ..episode(1, 10, "gone") }).await;
         assert_eq!(store.pending(&alice()).await.unwrap()[0].episode_id, Some(id(1)));
         store.forget(&alice(), id(1), ForgetReach::Version, at(20)).await.unwrap();
         let owner = Owner { kind: Kind::Episode, id: id(1) };
         let vectors = OwnerVectors { owner, vectors: vec![(0, vec![7])] };
-        store.finish_embed_job(&space(), id(71), vectors).await.unwrap();
+        assert!(!store.finish_embed_job(&space(), id(71), id(91), vectors).await.unwrap());
         assert_eq!(store.stats().await.unwrap().vectors, 0);
     });
 }
@@ -131,6 +169,41 @@ fn a_space_is_built_beside_the_active_one_and_flips_when_it_is_whole() {
         assert!(changes.rows.len() == 2 && changes.rows.iter().all(|row| row.pieces[0].vector == Some(vec![9])));
         assert_eq!(store.claim_space(&space()).await.unwrap_err().kind(), ErrorKind::EmbeddingSpace);
         store.assert_sound().await;
+    });
+}
+
+#[test]
+fn owners_without_vectors_are_found_behind_and_before_those_with_them() {
+    over_all(async |store: Store| {
+        for number in 1..=6 {
+            let mut new = episode(number, 10, "text");
+            new.pieces.push(Piece { ordinal: 1, ..whole("part") });
+            store.append_one(new).await;
+        }
+        let other = EmbeddingSpace::new("other", 3, "d");
+        let missing = async |limit: usize| -> Vec<u128> {
+            let owners = store.owners_without_vectors(&other, limit).await.unwrap();
+            owners.iter().map(|text| text.owner().id.as_u128()).collect()
+        };
+        let put = async |number: u128, ordinals: &[u32]| {
+            let owner = Owner { kind: Kind::Episode, id: id(number) };
+            let vectors = ordinals.iter().map(|&ordinal| (ordinal, vec![9])).collect();
+            store.put_vectors(&other, vec![OwnerVectors { owner, vectors }]).await.unwrap();
+        };
+        assert_eq!(missing(4).await, [1, 2, 3, 4]);
+        put(1, &[0, 1]).await;
+        put(3, &[0]).await; // its other piece is still to be embedded
+        assert_eq!(missing(2).await, [3, 4]);
+        assert_eq!(missing(9).await, [3, 4, 5, 6, 2]);
+        assert_eq!(store.count_without_vectors(&other).await.unwrap(), 5);
+        put(6, &[1, 0]).await;
+        assert_eq!(missing(9).await, [2, 3, 4, 5]);
+        for number in 2..=5 {
+            assert!(!store.activate_space(&other).await.unwrap());
+            put(number, &[0, 1]).await;
+        }
+        assert!(missing(9).await.is_empty());
+        assert!(store.activate_space(&other).await.unwrap());
     });
 }
 

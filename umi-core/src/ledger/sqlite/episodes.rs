@@ -56,8 +56,8 @@ fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Store
         })?;
     let owner = OwnerKey::Episode(write.connection.last_insert_rowid());
     spaces::insert_pieces(write, space, owner, &new.pieces)?;
-    if let Some(id) = new.embed_job {
-        NewJob { id, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
+    if let Some(job) = new.embed_job {
+        NewJob { job, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
     }
     Ok(Appended { id: episode.id, is_new: true })
 }
@@ -69,11 +69,25 @@ fn by_key(connection: &Connection, user: &str, key: &str) -> Stored<Option<(Uuid
         .optional()?)
 }
 
+/// One episode by its id.
+pub(super) fn get_sql() -> String {
+    format!("SELECT {} FROM episodes WHERE id = :id AND {SCOPE_PREDICATE}", rows::EPISODE)
+}
+
+/// A page of episodes, from either end.
+pub(super) fn page_sql(newest_first: bool) -> String {
+    let order = if newest_first { "at DESC, seq DESC" } else { "at, seq" };
+    format!(
+        "SELECT {} FROM episodes WHERE {SCOPE_PREDICATE} ORDER BY {order} LIMIT :limit OFFSET :offset",
+        rows::EPISODE
+    )
+}
+
 /// One episode.
 pub(super) fn get(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Option<Episode>> {
     let (user, agent, session) = scope.bound();
     Ok(connection
-        .prepare_cached(&format!("SELECT {} FROM episodes WHERE id = :id AND {SCOPE_PREDICATE}", rows::EPISODE))?
+        .prepare_cached(&get_sql())?
         .query_row(
             named_params! { ":id": rows::text(id), ":user": user, ":agent": agent, ":session": session },
             rows::episode,
@@ -108,11 +122,7 @@ pub(super) fn many(connection: &Connection, scope: &Scope, ids: &[Uuid]) -> Stor
 /// A page of episodes, in (`at`, `seq`) order.
 pub(super) fn page(connection: &Connection, scope: &Scope, page: EpisodePage) -> Stored<Vec<Episode>> {
     let (user, agent, session) = scope.bound();
-    let order = if page.newest_first { "at DESC, seq DESC" } else { "at, seq" };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {} FROM episodes WHERE {SCOPE_PREDICATE} ORDER BY {order} LIMIT :limit OFFSET :offset",
-        rows::EPISODE
-    ))?;
+    let mut statement = connection.prepare_cached(&page_sql(page.newest_first))?;
     let mut found: Vec<Episode> = statement
         .query_map(
             named_params! {

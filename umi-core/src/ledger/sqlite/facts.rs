@@ -19,7 +19,7 @@ use crate::{
     entity::{Entity, fold},
     episode::Kind,
     error::Error,
-    ledger::{FactUpdate, NewFact, Piece, Recorded},
+    ledger::{EmbedJob, FactUpdate, NewFact, Piece, Recorded},
     scope::{Scope, stored},
 };
 
@@ -63,6 +63,17 @@ fn check_episode(connection: &Connection, entity: &Entity) -> Stored<()> {
     Err(Error::not_found(format!("no episode `{episode}`")).with_hint("it may have been forgotten").into())
 }
 
+/// The slot of a content of a subject at a time. The `+` keeps SQLite from putting the value into `substr` too, which
+/// would hide the expression that is indexed.
+pub(super) const SAME_CONTENT: &str = "SELECT slot FROM versions \
+     WHERE user = :user AND type = :type AND name_folded = :name AND attribute_folded IS NULL \
+     AND substr(content, 1, 64) = substr(:content, 1, 64) AND +content = :content \
+     AND (valid_to IS NULL OR :time < valid_to) \
+     AND (valid_from <= :time OR NOT EXISTS (SELECT 1 FROM versions AS older \
+         WHERE older.slot = versions.slot AND older.said_seq <> versions.said_seq \
+         AND (older.valid_from, older.said_seq) < (versions.valid_from, versions.said_seq))) \
+     ORDER BY valid_from > :time, slot LIMIT 1";
+
 fn slot_for(connection: &Connection, entity: &Entity) -> Stored<i64> {
     let user = stored(entity.user.as_deref());
     let (name, kind) = (fold(&entity.name), entity.entity_type.as_str());
@@ -77,15 +88,7 @@ fn slot_for(connection: &Connection, entity: &Entity) -> Stored<i64> {
         // The span of the same content that the time falls into, else one whose beginning it moves back: the first
         // version of its slot, because an earlier one has ended where another began.
         None => connection
-            .prepare_cached(
-                "SELECT slot FROM versions \
-                 WHERE user = :user AND type = :type AND name_folded = :name AND attribute_folded IS NULL \
-                 AND substr(content, 1, 64) = substr(:content, 1, 64) AND content = :content AND (valid_to IS NULL OR :time < valid_to) \
-                 AND (valid_from <= :time OR NOT EXISTS (SELECT 1 FROM versions AS older \
-                     WHERE older.slot = versions.slot AND older.said_seq <> versions.said_seq \
-                     AND (older.valid_from, older.said_seq) < (versions.valid_from, versions.said_seq))) \
-                 ORDER BY valid_from > :time, slot LIMIT 1",
-            )?
+            .prepare_cached(SAME_CONTENT)?
             .query_row(
                 named_params! {
                     ":user": user, ":type": kind, ":name": name, ":content": entity.content,
@@ -112,7 +115,7 @@ fn insert_sighting(
     entity: &Entity,
     starts_version: bool,
     piece: &Piece,
-    embed_job: Option<Uuid>,
+    embed_job: Option<EmbedJob>,
 ) -> Stored<i64> {
     let user = stored(entity.user.as_deref());
     let (agent, session) = (stored(entity.agent.as_deref()), stored(entity.session.as_deref()));
@@ -137,8 +140,8 @@ fn insert_sighting(
         })?;
     let owner = OwnerKey::Sighting(write.connection.last_insert_rowid());
     spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece))?;
-    if let Some(id) = embed_job {
-        NewJob { id, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
+    if let Some(job) = embed_job {
+        NewJob { job, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
     }
     Ok(seq)
 }
@@ -194,12 +197,11 @@ fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Err
     Ok(Error::not_found(format!("no fact `{id}`")))
 }
 
+/// The slot of a version and the beginning of the last version of that slot.
+pub(super) const LAST_OF_SLOT: &str = "SELECT slot, valid_from FROM versions \
+     WHERE slot = (SELECT slot FROM versions WHERE version = ?1) ORDER BY valid_from DESC LIMIT 1";
+
 /// The slot of a version, and from when on its last version holds.
 fn last_of_slot(connection: &Connection, version: i64) -> Stored<(i64, Timestamp)> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT slot, max(valid_from) AS valid_from FROM versions \
-             WHERE slot = (SELECT slot FROM versions WHERE version = ?1)",
-        )?
-        .query_row((version,), |row| Ok((row.get("slot")?, rows::time(row, "valid_from")?)))?)
+    Ok(connection.prepare_cached(LAST_OF_SLOT)?.query_row((version,), |row| Ok((row.get(0)?, rows::time(row, 1)?)))?)
 }

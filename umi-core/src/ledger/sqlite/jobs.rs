@@ -14,7 +14,7 @@ use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
     error::Error,
-    ledger::{Job, JobKind, Owner, OwnerText, OwnerVectors},
+    ledger::{Job, JobKind, JobLease, Owner, OwnerText, OwnerVectors},
     scope::{SCOPE_PREDICATE, Scope},
 };
 
@@ -64,12 +64,7 @@ pub(super) fn pending(connection: &Connection, scope: &Scope) -> Stored<Vec<Job>
 }
 
 /// Takes jobs that nobody holds.
-pub(super) fn lease(
-    write: &Write<'_>,
-    limit: usize,
-    now: Timestamp,
-    until: Timestamp,
-) -> Stored<Vec<(Job, OwnerText)>> {
+pub(super) fn lease(write: &Write<'_>, limit: usize, now: Timestamp, lease: JobLease) -> Stored<Vec<(Job, OwnerText)>> {
     let free: Vec<(i64, OwnerKey, Job)> = write
         .connection
         .prepare_cached(&format!("{JOB} WHERE lease_until IS NULL OR lease_until <= ?1 ORDER BY job LIMIT ?2"))?
@@ -79,8 +74,8 @@ pub(super) fn lease(
     for (key, owner, job) in free {
         write
             .connection
-            .prepare_cached("UPDATE jobs SET lease_until = ?1 WHERE job = ?2")?
-            .execute((micros(until), key))?;
+            .prepare_cached("UPDATE jobs SET lease_until = ?1, lease_holder = ?2 WHERE job = ?3")?
+            .execute((micros(lease.until), rows::text(lease.holder), key))?;
         let text = spaces::owner_text(write.connection, owner)?
             .ok_or_else(|| Error::internal(format!("the job `{}` has no owner", job.id)))?;
         leased.push((job, text));
@@ -88,27 +83,59 @@ pub(super) fn lease(
     Ok(leased)
 }
 
-/// Stores a job's vectors and removes it. A job that is gone does nothing.
-pub(super) fn finish(write: &mut Write<'_>, space: &EmbeddingSpace, job: Uuid, vectors: &OwnerVectors) -> Stored<()> {
-    let found: Option<i64> = write
+/// Moves the end of a holder's leases.
+pub(super) fn renew(write: &Write<'_>, lease: JobLease) -> Stored<()> {
+    write
         .connection
-        .prepare_cached("SELECT job FROM jobs WHERE id = ?1")?
-        .query_row((rows::text(job),), |row| row.get(0))
-        .optional()?;
-    let Some(key) = found else { return Ok(()) };
-    let space = spaces::claim(write, space)?;
-    spaces::put_owner(write, space, vectors)?;
-    write.connection.prepare_cached("DELETE FROM jobs WHERE job = ?1")?.execute((key,))?;
+        .prepare_cached("UPDATE jobs SET lease_until = ?1 WHERE lease_holder = ?2")?
+        .execute((micros(lease.until), rows::text(lease.holder)))?;
     Ok(())
 }
 
-/// Notes that a job failed and lets go of it.
-pub(super) fn fail(write: &Write<'_>, job: Uuid, error: &Error) -> Stored<()> {
+/// Lets go of what a holder holds.
+pub(super) fn release(write: &Write<'_>, holder: Uuid) -> Stored<()> {
+    write
+        .connection
+        .prepare_cached("UPDATE jobs SET lease_until = NULL, lease_holder = NULL WHERE lease_holder = ?1")?
+        .execute((rows::text(holder),))?;
+    Ok(())
+}
+
+/// When the first lease ends.
+pub(super) fn next_lease_end(connection: &Connection) -> Stored<Option<Timestamp>> {
+    Ok(connection
+        .prepare_cached("SELECT lease_until FROM jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1")?
+        .query_row((), |row| rows::time(row, "lease_until"))
+        .optional()?)
+}
+
+/// Stores a job's vectors and removes it. A job that is gone, or that another holds, is left alone.
+pub(super) fn finish(
+    write: &mut Write<'_>,
+    space: &EmbeddingSpace,
+    job: Uuid,
+    holder: Uuid,
+    vectors: &OwnerVectors,
+) -> Stored<bool> {
+    let found: Option<i64> = write
+        .connection
+        .prepare_cached("SELECT job FROM jobs WHERE id = ?1 AND lease_holder = ?2")?
+        .query_row((rows::text(job), rows::text(holder)), |row| row.get(0))
+        .optional()?;
+    let Some(key) = found else { return Ok(false) };
+    let space = spaces::claim(write, space)?;
+    spaces::put_owner(write, space, vectors)?;
+    write.connection.prepare_cached("DELETE FROM jobs WHERE job = ?1")?.execute((key,))?;
+    Ok(true)
+}
+
+/// Notes that a holder's job failed.
+pub(super) fn fail(write: &Write<'_>, job: Uuid, holder: Uuid, error: &Error) -> Stored<()> {
     let shown = error.to_string();
     let shown = &shown[..shown.floor_char_boundary(LAST_ERROR_BYTES)];
     write
         .connection
-        .prepare_cached("UPDATE jobs SET lease_until = NULL, attempts = attempts + 1, last_error = ?1 WHERE id = ?2")?
-        .execute((shown, rows::text(job)))?;
+        .prepare_cached("UPDATE jobs SET attempts = attempts + 1, last_error = ?1 WHERE id = ?2 AND lease_holder = ?3")?
+        .execute((shown, rows::text(job), rows::text(holder)))?;
     Ok(())
 }

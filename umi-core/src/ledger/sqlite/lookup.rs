@@ -16,23 +16,28 @@ use crate::{
     scope::{SCOPE_PREDICATE, Scope},
 };
 
-/// [`SCOPE_PREDICATE`] for a version: its tenant, and one of its sayings under the agent and session.
+/// [`SCOPE_PREDICATE`] for a version: its tenant, and one of its sayings under the agent and session. Its sayings are
+/// its tenant's own, so they need no look where the scope names neither.
 fn admitted() -> String {
     format!(
-        "versions.user = :user AND EXISTS (SELECT 1 FROM sightings \
-         WHERE sightings.version = versions.version AND {SCOPE_PREDICATE})"
+        "versions.user = :user AND ((:agent IS NULL AND :session IS NULL) OR EXISTS (SELECT 1 FROM sightings \
+         WHERE sightings.version = versions.version AND {SCOPE_PREDICATE}))"
+    )
+}
+
+/// A version by an id: a version's is that of one of its sayings.
+pub(super) fn key_sql() -> String {
+    format!(
+        "SELECT version FROM versions WHERE version = (SELECT version FROM sightings WHERE id = :id) AND {}",
+        admitted()
     )
 }
 
 /// The internal key of a version, by its id or that of one of its sayings.
 pub(super) fn key(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Option<i64>> {
     let (user, agent, session) = scope.bound();
-    // A version's id is that of one of its sayings.
     Ok(connection
-        .prepare_cached(&format!(
-            "SELECT version FROM versions WHERE version = (SELECT version FROM sightings WHERE id = :id) AND {}",
-            admitted()
-        ))?
+        .prepare_cached(&key_sql())?
         .query_row(
             named_params! { ":id": rows::text(id), ":user": user, ":agent": agent, ":session": session },
             |row| rows::unsigned(row, 0),
@@ -121,16 +126,21 @@ pub(super) fn evolution(connection: &Connection, id: Uuid) -> Stored<Option<Evol
 /// The condition that a version holds at `:at`, or any if that is null.
 const HOLDS: &str = "(:at IS NULL OR (valid_from <= :at AND (valid_to IS NULL OR :at < valid_to)))";
 
-/// A page of facts in the order that the filter asks for.
-pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) -> Stored<Vec<Entity>> {
-    let (user, agent, session) = scope.bound();
-    let order = if filter.most_important_first { "importance DESC, valid_from DESC, id" } else { "valid_from, seq" };
-    let mut statement = connection.prepare_cached(&format!(
+/// A page of facts in either order.
+pub(super) fn list_sql(most_important_first: bool) -> String {
+    let order = if most_important_first { "importance DESC, valid_from DESC, id" } else { "valid_from, seq" };
+    format!(
         "SELECT {} FROM versions WHERE {} AND {HOLDS} AND (:type IS NULL OR type = :type) \
          ORDER BY {order} LIMIT :limit OFFSET :offset",
         rows::VERSION,
         admitted()
-    ))?;
+    )
+}
+
+/// A page of facts in the order that the filter asks for.
+pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) -> Stored<Vec<Entity>> {
+    let (user, agent, session) = scope.bound();
+    let mut statement = connection.prepare_cached(&list_sql(filter.most_important_first))?;
     let found = statement.query_map(
         named_params! {
             ":user": user, ":agent": agent, ":session": session, ":at": filter.valid_at.map(micros),
@@ -142,15 +152,19 @@ pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) 
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Facts that hold at `now`, plus episodes.
-pub(super) fn count(connection: &Connection, scope: &Scope, now: Timestamp) -> Stored<u64> {
-    let (user, agent, session) = scope.bound();
-    let sql = format!(
+/// The number of facts that hold, plus that of episodes.
+pub(super) fn count_sql() -> String {
+    format!(
         "SELECT (SELECT count(*) FROM versions WHERE {} AND {HOLDS}) \
          + (SELECT count(*) FROM episodes WHERE {SCOPE_PREDICATE})",
         admitted()
-    );
-    Ok(connection.prepare_cached(&sql)?.query_row(
+    )
+}
+
+/// Facts that hold at `now`, plus episodes.
+pub(super) fn count(connection: &Connection, scope: &Scope, now: Timestamp) -> Stored<u64> {
+    let (user, agent, session) = scope.bound();
+    Ok(connection.prepare_cached(&count_sql())?.query_row(
         named_params! { ":user": user, ":agent": agent, ":session": session, ":at": micros(now) },
         |row| rows::unsigned(row, 0),
     )?)

@@ -152,11 +152,11 @@ fn flags() -> OpenFlags {
 
 fn configure(connection: &Connection) -> Stored<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans that do not depend on bound values: SQLite would prepare a statement again whenever such a value changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    // Otherwise the planner looks at bound values, and SQLite compiles a kept statement anew each time they change.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }

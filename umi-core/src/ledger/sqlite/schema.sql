@@ -83,6 +83,7 @@ CREATE TABLE versions ( -- facts: computed from the sightings of a slot, in orde
 ) STRICT;
 CREATE INDEX versions_feed ON versions (user, seq);
 CREATE INDEX versions_time ON versions (user, valid_from, seq);
+CREATE INDEX versions_importance ON versions (user, importance DESC, valid_from DESC, id);
 CREATE INDEX versions_content ON versions (user, type, name_folded, substr(content, 1, 64))
     WHERE attribute_folded IS NULL;
 CREATE INDEX versions_slot ON versions (slot, valid_from, said_seq);
@@ -163,6 +164,7 @@ CREATE TABLE jobs ( -- work that a crash or an outage left
     attempts    INTEGER NOT NULL,
     last_error  TEXT,
     lease_until INTEGER,
+    lease_holder TEXT, -- whose lease it is; only its holder finishes or fails the job
     created_at  INTEGER NOT NULL,
     CHECK ((episode IS NULL) <> (sighting IS NULL))
 ) STRICT;

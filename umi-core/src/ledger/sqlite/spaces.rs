@@ -1,21 +1,22 @@
 //! Embedding spaces, and the pieces and vectors of texts.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
-use uuid::Uuid;
 
 use super::{errors::Stored, rows, writer::Write};
 use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
     error::{Error, ErrorKind},
-    ledger::{JobKind, Owner, OwnerText, OwnerVectors, Piece},
+    ledger::{EmbedJob, JobKind, Owner, OwnerText, OwnerVectors, Piece},
 };
 
 /// The internal key of a space.
 pub(super) type SpaceKey = i64;
 
 /// The internal key of an owner of pieces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum OwnerKey {
     Episode(i64),
     Sighting(i64),
@@ -144,27 +145,38 @@ pub(super) fn owner_text(connection: &Connection, owner: OwnerKey) -> Stored<Opt
     })
 }
 
-const WITHOUT_VECTORS: &str = "SELECT DISTINCT episode, sighting FROM pieces \
-     WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE vectors.space = ?1 AND vectors.piece = pieces.piece)";
+/// Pieces behind a piece that have no vector in a space.
+pub(super) const WITHOUT_VECTORS: &str = "SELECT episode, sighting FROM pieces \
+     WHERE piece > ?2 AND NOT EXISTS (SELECT 1 FROM vectors WHERE vectors.space = ?1 AND vectors.piece = pieces.piece) \
+     ORDER BY piece";
+
+/// The last piece that has a vector in a space.
+pub(super) const LAST_EMBEDDED: &str = "SELECT coalesce(max(piece), 0) FROM vectors WHERE space = ?1";
 
 /// A key that no space has: nothing has vectors in a space that is not stored yet.
 const NO_SPACE: SpaceKey = -1;
 
-/// Owners with a piece that has no vector in `space`, in the order in which they were written.
+/// Owners with a piece that has no vector in `space`: those behind the last piece that has one, and only where they
+/// are too few also those before it. So whoever embeds a store in this order looks at every piece about twice.
 pub(super) fn without_vectors(connection: &Connection, space: &EmbeddingSpace, limit: usize) -> Stored<Vec<OwnerText>> {
     let key = find(connection, space)?.unwrap_or(NO_SPACE);
-    let mut statement = connection.prepare_cached(&format!("{WITHOUT_VECTORS} LIMIT ?2"))?;
-    let owners: Vec<OwnerKey> = statement
-        .query_map((key, rows::number(limit)), |row| {
-            Ok(match row.get::<_, Option<i64>>(0)? {
+    let last: i64 = connection.prepare_cached(LAST_EMBEDDED)?.query_row((key,), |row| row.get(0))?;
+    let mut seen = HashSet::with_capacity(limit.min(1_024));
+    let mut texts = Vec::with_capacity(limit.min(1_024));
+    let mut statement = connection.prepare_cached(WITHOUT_VECTORS)?;
+    for after in [last, 0] {
+        let mut pieces = statement.query((key, after))?;
+        while texts.len() < limit
+            && let Some(row) = pieces.next()?
+        {
+            let owner = match row.get(0)? {
                 Some(episode) => OwnerKey::Episode(episode),
                 None => OwnerKey::Sighting(row.get(1)?),
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut texts = Vec::with_capacity(owners.len());
-    for owner in owners {
-        texts.extend(owner_text(connection, owner)?);
+            };
+            if seen.insert(owner) {
+                texts.extend(owner_text(connection, owner)?);
+            }
+        }
     }
     Ok(texts)
 }
@@ -173,8 +185,8 @@ pub(super) fn without_vectors(connection: &Connection, space: &EmbeddingSpace, l
 pub(super) fn count_without_vectors(connection: &Connection, space: &EmbeddingSpace) -> Stored<u64> {
     let key = find(connection, space)?.unwrap_or(NO_SPACE);
     Ok(connection
-        .prepare_cached(&format!("SELECT count(*) FROM ({WITHOUT_VECTORS})"))?
-        .query_row((key,), |row| rows::unsigned(row, 0))?)
+        .prepare_cached(&format!("SELECT count(*) FROM (SELECT DISTINCT episode, sighting FROM ({WITHOUT_VECTORS}))"))?
+        .query_row((key, 0), |row| rows::unsigned(row, 0))?)
 }
 
 /// Stores vectors in `space`; a space that is new is noted as one that is being built.
@@ -255,7 +267,7 @@ pub(super) fn activate(write: &mut Write<'_>, space: &EmbeddingSpace) -> Stored<
 /// Leaves a job to embed an owner.
 #[derive(Debug)]
 pub(super) struct NewJob<'a> {
-    pub(super) id: Uuid,
+    pub(super) job: EmbedJob,
     pub(super) owner: OwnerKey,
     pub(super) user: &'a str,
     pub(super) agent: &'a str,
@@ -269,11 +281,11 @@ impl NewJob<'_> {
         write
             .connection
             .prepare_cached(
-                "INSERT INTO jobs (id, kind, user, agent, session, episode, sighting, attempts, created_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)",
+                "INSERT INTO jobs (id, kind, user, agent, session, episode, sighting, attempts, created_at, \
+                 lease_until, lease_holder) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10)",
             )?
             .execute((
-                rows::text(self.id),
+                rows::text(self.job.id),
                 JobKind::Embed.as_str(),
                 self.user,
                 self.agent,
@@ -281,6 +293,8 @@ impl NewJob<'_> {
                 episode,
                 sighting,
                 self.created_at,
+                self.job.lease.map(|lease| rows::micros(lease.until)),
+                self.job.lease.map(|lease| rows::text(lease.holder)),
             ))?;
         Ok(())
     }

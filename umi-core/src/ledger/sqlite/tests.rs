@@ -310,3 +310,27 @@ async fn a_writer_that_holds_on_is_waited_for_until_the_deadline() {
     ledger.append(&space(), vec![episode(3, "after")]).await.unwrap();
     assert_eq!(ledger.count(&Scope::new(), at(99)).await.unwrap(), 2);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_whose_files_are_gone_acknowledges_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = SqliteLedger::open(folder.path()).unwrap();
+    ledger.append(&space(), vec![episode(1, "kept")]).await.unwrap();
+    for (number, name) in [(3, "umi.db-wal"), (4, "umi.db")] {
+        let (from, to) = (folder.path().join(name), folder.path().join("elsewhere"));
+        std::fs::rename(&from, &to).unwrap();
+        let error = ledger.append(&space(), vec![episode(2, "into a file that nobody opens")]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreIo, "{error}");
+        std::fs::rename(&to, &from).unwrap();
+        ledger.append(&space(), vec![episode(number, "back again")]).await.unwrap();
+    }
+}
+
+#[test]
+fn sqlite_is_built_without_the_lock_that_a_forked_child_could_inherit() {
+    let connection = Connection::open_in_memory().unwrap();
+    let mut statement = connection.prepare("PRAGMA compile_options").unwrap();
+    let options: Vec<String> = statement.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+}

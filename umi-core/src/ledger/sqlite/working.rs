@@ -24,30 +24,28 @@ fn owner(scope: &Scope) -> [&str; 3] {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<WorkingEntry> {
-    Ok(WorkingEntry {
-        key: row.get("key")?,
-        value: row.get("value")?,
-        expires_at: rows::maybe_time(row, "expires_at")?,
-    })
+    Ok(WorkingEntry { key: row.get(0)?, value: row.get(1)?, expires_at: rows::maybe_time(row, 2)? })
 }
+
+/// A key, if it is live.
+pub(super) const LIVE_KEY: &str = "SELECT key, value, expires_at FROM working \
+     WHERE user = ?1 AND agent = ?2 AND session = ?3 AND key = ?4 AND (expires_at IS NULL OR expires_at > ?5)";
 
 /// A live entry.
 pub(super) fn get(connection: &Connection, scope: &Scope, key: &str, now: Timestamp) -> Stored<Option<WorkingEntry>> {
     let [user, agent, session] = owner(scope);
-    Ok(connection
-        .prepare_cached(
-            "SELECT key, value, expires_at FROM working \
-             WHERE user = ?1 AND agent = ?2 AND session = ?3 AND key = ?4 AND (expires_at IS NULL OR expires_at > ?5)",
-        )?
-        .query_row((user, agent, session, key, micros(now)), read)
-        .optional()?)
+    Ok(connection.prepare_cached(LIVE_KEY)?.query_row((user, agent, session, key, micros(now)), read).optional()?)
+}
+
+/// Every live key.
+pub(super) fn entries_sql() -> String {
+    format!("SELECT key, value, expires_at FROM working WHERE {OWN} AND {LIVE} ORDER BY key")
 }
 
 /// Every live entry, by key.
 pub(super) fn entries(connection: &Connection, scope: &Scope, now: Timestamp) -> Stored<Vec<WorkingEntry>> {
     let [user, agent, session] = owner(scope);
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT key, value, expires_at FROM working WHERE {OWN} AND {LIVE} ORDER BY key"))?;
+    let mut statement = connection.prepare_cached(&entries_sql())?;
     let values = named_params! { ":user": user, ":agent": agent, ":session": session, ":now": micros(now) };
     Ok(statement.query_map(values, read)?.collect::<rusqlite::Result<_>>()?)
 }

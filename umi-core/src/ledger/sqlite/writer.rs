@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     errors::{self, Fault, Stored},
     lock::WriterLock,
+    place::Place,
 };
 use crate::error::{Error, Result};
 
@@ -194,8 +195,14 @@ impl Writer {
 }
 
 fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool) {
+    let mut place = store.database.as_deref().map(Place::of);
     while let Ok(first) = requests.recv() {
-        let held = match store.lock.as_ref().map(|lock| lock.acquire(stop)).transpose() {
+        let held = store.lock.as_ref().map(|lock| lock.acquire(stop)).transpose();
+        let held = held.and_then(|held| {
+            errors::outward(place.as_mut().map_or(Ok(()), Place::check), store.database.as_deref())?;
+            Ok(held)
+        });
+        let held = match held {
             Ok(held) => held,
             Err(error) => {
                 // Those that wait by now share its fate; who comes once it is answered does not.

@@ -1,0 +1,58 @@
+//! The plans of the queries that run often: each searches, by an index, what is its tenant's or its caller's.
+
+use rusqlite::{Connection, Statement};
+
+use super::{episodes, facts, feed, lookup, open, spaces, working};
+
+/// What SQLite will do, a line each.
+fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+    // Its values do not matter: `open` has SQLite make plans that do not depend on them.
+    let mut statement: Statement<'_> = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    for index in 1..=statement.parameter_count() {
+        statement.raw_bind_parameter(index, 1).unwrap();
+    }
+    let mut lines = Vec::new();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().unwrap() {
+        lines.push(row.get::<_, String>("detail").unwrap());
+    }
+    lines
+}
+
+#[test]
+fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
+    let connection = open::memory().unwrap();
+    for (sql, searches) in [
+        (feed::EPISODES.to_owned(), "episodes USING INDEX episodes_feed (user=? AND seq>?)"),
+        (feed::VERSIONS.to_owned(), "versions USING INDEX versions_feed (user=? AND seq>?)"),
+        (feed::DELETIONS.to_owned(), "deletions USING COVERING INDEX deletions_feed (user=? AND seq>?)"),
+        (episodes::get_sql(), "episodes USING INDEX sqlite_autoindex_episodes_1 (id=?)"),
+        (episodes::page_sql(true), "episodes USING INDEX episodes_time (user=?)"),
+        (episodes::page_sql(false), "episodes USING INDEX episodes_time (user=?)"),
+        (lookup::key_sql(), "sightings USING INDEX sqlite_autoindex_sightings_1 (id=?)"),
+        (lookup::list_sql(false), "versions USING INDEX versions_time (user=?)"),
+        (lookup::list_sql(true), "versions USING INDEX versions_importance (user=?)"),
+        (lookup::count_sql(), "versions USING INDEX versions_time (user=?)"),
+        (lookup::count_sql(), "episodes USING INDEX episodes_time (user=?)"),
+        (
+            facts::SAME_CONTENT.to_owned(),
+            "versions USING INDEX versions_content (user=? AND type=? AND name_folded=? AND <expr>=?)",
+        ),
+        (facts::LAST_OF_SLOT.to_owned(), "versions USING COVERING INDEX versions_slot (slot=?)"),
+        (working::LIVE_KEY.to_owned(), "working USING PRIMARY KEY (user=? AND agent=? AND session=? AND key=?)"),
+        (working::entries_sql(), "working USING PRIMARY KEY (user=? AND agent=? AND session=?)"),
+        (
+            working::EXPIRING.to_owned(),
+            "working USING INDEX working_expiry (user=? AND agent=? AND session=? AND expires_at>? AND expires_at<?)",
+        ),
+        (spaces::WITHOUT_VECTORS.to_owned(), "pieces USING INTEGER PRIMARY KEY (rowid>?)"),
+        (spaces::LAST_EMBEDDED.to_owned(), "vectors USING PRIMARY KEY (space=?)"),
+    ] {
+        let lines = plan(&connection, &sql);
+        assert!(lines.iter().any(|line| line.contains(searches)), "{sql}\n{lines:#?}");
+        assert!(!lines.iter().any(|line| line.starts_with("SCAN") && line != "SCAN CONSTANT ROW"), "{sql}\n{lines:#?}");
+        // Only the few spans of one content are sorted.
+        let sorts = lines.iter().any(|line| line.contains("USE TEMP B-TREE"));
+        assert_eq!(sorts, sql == facts::SAME_CONTENT, "{sql}\n{lines:#?}");
+    }
+}
