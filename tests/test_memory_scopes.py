@@ -57,8 +57,7 @@ def test_no_read_returns_what_another_scope_wrote(written: list[dict[str, Any]],
                 assert seen([hit.to_dict() for hit in hits]) <= admitted
                 assert bool(hits) == bool(admitted)
                 assert seen(memory.recall_sync(query, **read)) <= admitted
-            for query in ("canary sings", None):
-                prompt = handle.context_sync(query)
+            for prompt in (handle.context_sync("canary sings"), handle.context_sync()):
                 recalled = prompt[prompt.index("</core_memory>") :].partition("<recalled>")[2]
                 assert seen(recalled) <= admitted
                 assert bool(seen(recalled)) == bool(admitted)

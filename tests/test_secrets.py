@@ -55,6 +55,9 @@ def test_a_key_in_an_embedders_exception_goes_nowhere(
             embedder.embed_sync(["kiln"])
         hidden(KEY, memory, memory.stats_sync(), memory.context_sync("kiln"))
     assert len(result.warnings) == len(found.warnings) == len(jobs) == 1
+    assert result.warnings[0].job_id == jobs[0].id
+    assert isinstance(jobs[0].id, str)
+    assert found.warnings[0].job_id is None
     assert jobs[0].last_error
     assert jobs[0].attempts >= 1
     errors = [result.warnings[0].error, found.warnings[0].error, caught.value, direct.value]
