@@ -31,6 +31,15 @@ impl EmbeddingSpace {
     pub fn new(model: impl Into<String>, dimensions: usize, digest: impl Into<String>) -> Self {
         Self { model: model.into(), dimensions, digest: digest.into() }
     }
+
+    /// The error of a store whose vectors are of this space and an embedder of another one.
+    pub(crate) fn mismatch(&self, embedder: &Self) -> Error {
+        Error::new(
+            ErrorKind::EmbeddingSpace,
+            format!("the store's vectors are of `{self}`, the embedder's are of `{embedder}`"),
+        )
+        .with_hint("open the store with the embedder that it was written with, or with `reembed=True` and then call `reembed()`")
+    }
 }
 
 impl fmt::Display for EmbeddingSpace {

@@ -44,8 +44,12 @@ pub(crate) struct NewEpisode {
     pub episode: Episode,
     /// Its pieces.
     pub pieces: Vec<Piece>,
-    /// The idempotency key, unique in the tenant.
-    pub key: Option<String>,
+    /// The idempotency key and the episode's place among those of that key, from 0: the turn of a conversation. The
+    /// two are unique in the tenant, whatever the agent and session: a repeated key in another session gives the first
+    /// episode.
+    pub key: Option<(String, u32)>,
+    /// Whether its pieces are to have vectors. Where they are not, no re-embedding gives them any.
+    pub wants_vectors: bool,
     /// The job to leave behind when the pieces lack their vectors.
     pub embed_job: Option<EmbedJob>,
 }
@@ -80,15 +84,18 @@ pub(crate) struct Recorded {
 }
 
 /// A new version of a stored fact.
+///
+/// It follows the version that holds at `now` in the slot of `id`: what is none is kept from that one, whichever of
+/// the slot's versions `id` names. Versions that are planned for later stay ahead of it.
 #[derive(Clone, Debug)]
 pub(crate) struct FactUpdate {
-    /// The version (or a saying of it) to follow.
+    /// Any version of the slot, or a saying of it.
     pub id: Uuid,
     /// The id of the new saying.
     pub new_id: Uuid,
     /// The new content, or none to keep it.
     pub content: Option<String>,
-    /// Keys to set or add.
+    /// Keys to set or add; the others are kept.
     pub metadata: Option<Metadata>,
     /// The new confidence, or none to keep it.
     pub confidence: Option<f64>,
@@ -362,11 +369,12 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     /// # Errors
     /// `EmbeddingSpace` when another one is active.
     async fn claim_space(&self, space: &EmbeddingSpace) -> Result<()>;
-    /// Owners without vectors in `space`, up to `limit`.
+    /// Owners without vectors in `space`, up to `limit`; those that are to have none are not among them.
     async fn owners_without_vectors(&self, space: &EmbeddingSpace, limit: usize) -> Result<Vec<OwnerText>>;
     /// How many owners lack vectors in `space`.
     async fn count_without_vectors(&self, space: &EmbeddingSpace) -> Result<u64>;
-    /// Stores vectors in `space`, whether it is active or is being built. Owners that are gone are passed over.
+    /// Stores vectors in `space`, whether it is active or is being built. What is given of an owner is all of it: a
+    /// piece of another ordinal is to have no vector from now on. Owners that are gone are passed over.
     async fn put_vectors(&self, space: &EmbeddingSpace, vectors: Vec<OwnerVectors>) -> Result<()>;
     /// Makes `space` the active one and drops the vectors of every other, if no owner lacks its vectors in it.
     /// Gives whether it did.
@@ -381,20 +389,25 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>>;
     /// Records facts in one transaction.
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>>;
-    /// Records a new version behind a stored one.
+    /// Records a new version behind the one that holds.
     ///
     /// # Errors
-    /// `NotFound` when the scope has no such fact.
+    /// `NotFound` when the scope has no such fact; `InvalidInput` for a narrowed scope that does not admit the version
+    /// that holds, unless the update brings its own content.
     async fn update(&self, space: &EmbeddingSpace, scope: &Scope, update: FactUpdate) -> Result<Recorded>;
     /// Removes a row and all that was derived from it. Gives whether it was there.
     async fn forget(&self, scope: &Scope, id: Uuid, reach: ForgetReach, now: Timestamp) -> Result<bool>;
     /// Removes everything of a scope: facts, episodes, core, working, jobs. Gives the number of facts and episodes.
     async fn forget_scope(&self, scope: &Scope, now: Timestamp) -> Result<u64>;
-    /// Rewrites the store so that no byte of what was forgotten is left in its folder.
-    async fn purge(&self) -> Result<()>;
+    /// Rewrites the store so that no byte of what was forgotten, or of working keys that have expired by `now`, is left
+    /// in its folder.
+    async fn purge(&self, now: Timestamp) -> Result<()>;
 
     /// A version, by its id or that of one of its sayings.
     async fn fact(&self, scope: &Scope, id: Uuid) -> Result<Option<Entity>>;
+    /// What an update at `now` of any version of a slot goes out from: the version that holds, or the first one that
+    /// is planned where none does; for a narrowed scope the last of those that it admits.
+    async fn current(&self, scope: &Scope, id: Uuid, now: Timestamp) -> Result<Option<Entity>>;
     /// An episode.
     async fn episode(&self, scope: &Scope, id: Uuid) -> Result<Option<Episode>>;
     /// The versions that exist among `ids`, in no particular order.

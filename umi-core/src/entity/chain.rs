@@ -14,7 +14,8 @@ pub struct Sighting {
     pub content: String,
     /// From when on it is true.
     pub valid_from: Timestamp,
-    /// Starts a version of its own even where the content is that of its predecessor (`update()`).
+    /// Starts a version of its own even where the content is that of its predecessor (`update()`). What was said
+    /// before it for a later time never joins that version, so that a plan does not overwrite the update.
     pub starts_version: bool,
 }
 
@@ -60,10 +61,11 @@ pub fn chain(sightings: &[Sighting]) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     for index in order {
         let sighting = &sightings[index];
-        let same = spans
-            .last()
-            .and_then(|span| span.members.last())
-            .is_some_and(|&last| sightings[last].content == sighting.content && !sighting.starts_version);
+        let same = spans.last().and_then(|span| span.members.first()).is_some_and(|&first| {
+            let first = &sightings[first];
+            let is_older = first.starts_version && sighting.seq < first.seq;
+            first.content == sighting.content && !sighting.starts_version && !is_older
+        });
         match spans.last_mut() {
             Some(span) if same => {
                 span.members.push(index);
@@ -166,5 +168,15 @@ mod tests {
         let mut again = said(2, 20, 0);
         again.starts_version = true;
         assert_eq!(chain(&[said(1, 10, 0), again]).len(), 2);
+    }
+
+    #[test]
+    fn a_plan_of_the_same_content_stays_ahead_of_an_update() {
+        let mut update = said(3, 20, 0);
+        update.starts_version = true;
+        let spans = chain(&[said(1, 10, 0), said(2, 30, 0), update, said(4, 25, 0)]);
+        let members: Vec<_> = spans.iter().map(|span| span.members.as_slice()).collect();
+        assert_eq!(members, [&[0][..], &[2, 3], &[1]]);
+        assert_eq!(spans[1].id, Uuid::from_u128(3));
     }
 }

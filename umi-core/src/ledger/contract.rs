@@ -74,6 +74,7 @@ fn episode(number: u128, second: i64, text: &str) -> NewEpisode {
         },
         pieces: vec![whole(text)],
         key: None,
+        wants_vectors: true,
         embed_job: None,
     }
 }

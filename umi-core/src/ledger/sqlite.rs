@@ -116,9 +116,9 @@ impl SqliteLedger {
     fn open_with(folder: &Path, deadline: Duration) -> Result<Self> {
         open::make_folder(folder)?;
         let database = folder.join(open::DATABASE);
-        open::inspect(&database)?;
+        let found = open::inspect(&database)?;
         let lock = WriterLock::open(folder, deadline)?;
-        let connection = open::writer(&database, &lock)?;
+        let connection = open::writer(&database, found, &lock)?;
         let readers = Readers::of_file(database.clone())?;
         let store = Store { connection: Arc::new(Mutex::new(connection)), lock: Some(lock), database: Some(database) };
         Self::start(Some(folder.to_owned()), readers, store)
@@ -254,14 +254,31 @@ impl Ledger for SqliteLedger {
         self.write(ROW_BYTES, move |write| forget::forget_scope(write, &scope, now)).await
     }
 
-    async fn purge(&self) -> Result<()> {
-        let database = self.folder.as_ref().map(|folder| folder.join(open::DATABASE));
-        self.parts()?.writer.alone(move |write| whole::purge(write, database.as_deref())).await
+    async fn purge(&self, now: Timestamp) -> Result<()> {
+        self.write(ROW_BYTES, move |write| working::cleanup_all(write, now)).await?;
+        let Parts { writer, readers, .. } = self.parts()?;
+        writer.alone(whole::vacuum).await?;
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let database = folder.join(open::DATABASE);
+        // The old pages cannot go while one of our own reads needs them.
+        let pause = readers.pause().await?;
+        let done = writer.alone(move |write| whole::empty_log(write, &database)).await;
+        drop(pause);
+        done
     }
 
     async fn fact(&self, scope: &Scope, id: Uuid) -> Result<Option<Entity>> {
         let scope = scope.clone();
         self.read(move |connection| lookup::get(connection, &scope, id)).await
+    }
+
+    async fn current(&self, scope: &Scope, id: Uuid, now: Timestamp) -> Result<Option<Entity>> {
+        let scope = scope.clone();
+        self.read(move |connection| {
+            let Some(version) = lookup::key(connection, &scope, id)? else { return Ok(None) };
+            Ok(lookup::current(connection, &scope, version, now)?.map(|(_, version)| version))
+        })
+        .await
     }
 
     async fn episode(&self, scope: &Scope, id: Uuid) -> Result<Option<Episode>> {

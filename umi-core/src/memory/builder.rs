@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Memory, Parts, config::MemoryConfig, jobs::other_space, store::Lease, tasks::Tasks};
+use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks};
 use crate::{
     embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, Result},
@@ -213,7 +213,7 @@ impl Memory {
         match self.ledger().active_space().await? {
             None => self.ledger().claim_space(own).await,
             Some(active) if active == *own || reembed => Ok(()),
-            Some(active) => Err(other_space(&active, own)),
+            Some(active) => Err(active.mismatch(own)),
         }
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     Memory,
     config::check_limit,
-    jobs::{HeldJobs, other_space},
+    jobs::HeldJobs,
     parse_id,
     results::{RememberResult, StepFailure},
     store::blocking,
@@ -127,7 +127,7 @@ impl Memory {
         let piece = Piece { ordinal: analysed.ordinal, lexical: analysed.lexical, vector: None };
         let mut draft = Draft { piece, space: own.clone(), job: None, held: None, warning: None };
         if let Some(space) = self.space_to_leave().await? {
-            let error = other_space(&space, own);
+            let error = space.mismatch(own);
             return Ok(Draft { warning: Some(StepFailure { step: "embed", error, job_id: None }), space, ..draft });
         }
         if self.parts.embedder.is_in_process() {
@@ -227,11 +227,14 @@ impl Memory {
         self.ledger().episodes(&scope, EpisodePage { limit, offset, newest_first: false }).await
     }
 
-    /// Records a new version of a fact, true from now on. Metadata merges, what is none stays.
+    /// Records a new version of a fact, true from now on. It follows the version that holds now, whichever version of
+    /// the fact `id` names: metadata merges into that one's, what is none stays as it is there. A version that is
+    /// planned for later stays ahead.
     ///
     /// # Errors
-    /// `NotFound` for an id that the scope does not have; `InvalidInput` for an episode's id or a field out of bounds. An
-    /// embedder's failure is logged, and the update stands.
+    /// `NotFound` for an id that the scope does not have; `InvalidInput` for an episode's id, a field out of bounds, or
+    /// a change without content where another agent or session said what holds now. An embedder's failure is logged,
+    /// and the update stands.
     pub async fn update(&self, id: &str, change: FactChange, scope: &Scope) -> Result<Entity> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
@@ -240,14 +243,14 @@ impl Memory {
             Error::not_found(format!("no fact has the id `{shown}` in this scope"))
         };
         let parsed = parse_id(id).ok_or_else(unknown)?;
-        let Some(old) = self.ledger().fact(&scope, parsed).await? else {
+        let now = self.now();
+        let Some(old) = self.ledger().current(&scope, parsed, now).await? else {
             return match self.ledger().episode(&scope, parsed).await? {
                 Some(_) => Err(Error::invalid_input(format!("`{parsed}` is an episode, which is never rewritten"))
                     .with_hint("remember the new words, or forget the old ones")),
                 None => Err(unknown()),
             };
         };
-        let now = self.now();
         let new = Entity {
             content: change.content.clone().unwrap_or_else(|| old.content.clone()),
             metadata: match &change.metadata {

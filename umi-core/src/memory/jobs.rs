@@ -111,7 +111,7 @@ impl Memory {
     async fn run_left_jobs(&self) -> Result<u64> {
         let own = self.parts.embedder.space();
         if let Some(active) = self.ledger().active_space().await?.filter(|active| active != own) {
-            return Err(other_space(&active, own));
+            return Err(active.mismatch(own));
         }
         // What a cancelled run held is free once it was let go of.
         self.lease.store.releases.wait().await;
@@ -322,12 +322,6 @@ impl Memory {
     pub(super) fn detached(&self) -> Self {
         Self { closed: Arc::new(AtomicBool::new(false)), is_root: false, ..self.clone() }
     }
-}
-
-/// The store's vectors are not of this embedder.
-pub(super) fn other_space(active: &EmbeddingSpace, own: &EmbeddingSpace) -> Error {
-    Error::new(ErrorKind::EmbeddingSpace, format!("the store's vectors are of `{active}`, the embedder's of `{own}`"))
-        .with_hint("open it with the first embedder, or with reembed=True and then call reembed()")
 }
 
 /// What is indexed of an owner, composed as it was when it was remembered.

@@ -87,13 +87,14 @@ impl Memory {
         }
     }
 
-    /// Rewrites the store so that no byte of what was forgotten is left in its folder.
+    /// Rewrites the store so that no byte of what was forgotten, or of working keys that have expired, is left in its
+    /// folder.
     ///
     /// # Errors
     /// `StoreLocked` (try again) while another process reads an old state; `StoreIo` when there is no room.
     pub async fn purge(&self) -> Result<()> {
         self.check_open()?;
-        self.ledger().purge().await
+        self.ledger().purge(self.now()).await
     }
 
     /// Writes a consistent copy of the store, while it is in use, into a folder that is empty or not there.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Memory,
-    jobs::{HeldJobs, other_space},
+    jobs::HeldJobs,
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
     results::{RememberResult, StepFailure},
@@ -112,7 +112,7 @@ impl<'a> IntoFuture for Remember<'a> {
 #[derive(Clone)]
 struct Prepared {
     episode: Episode,
-    key: Option<String>,
+    key: Option<(String, u32)>,
     /// Which request it is part of.
     request: usize,
     wants_vectors: bool,
@@ -214,12 +214,9 @@ impl Memory {
             check_bytes("key", key, KEY_BYTES)?;
         }
         for (turn_index, turn) in request.turns.iter().enumerate() {
-            let key = match (&request.key, request.turns.len()) {
-                (None, _) => None,
-                (Some(key), 1) => Some(key.clone()),
-                // A turn's own key; the zero byte keeps it apart from every key that a caller could give.
-                (Some(key), _) => Some(format!("{key}\u{0}{turn_index}")),
-            };
+            let turn_number = u32::try_from(turn_index)
+                .map_err(|error| Error::invalid_input("the conversation has too many turns").with_source(error))?;
+            let key = request.key.clone().map(|key| (key, turn_number));
             let episode = self.episode(turn, &request.options, &scope, now)?;
             prepared.push(Prepared {
                 episode,
@@ -333,9 +330,10 @@ impl Memory {
                 (true, false) => Some(EmbedJob { id: self.next_id(now), lease: None }),
                 (true, true) => Some(held.get_or_insert_with(|| self.hold()).job(self.next_id(now), now)?),
             };
-            let needs_reembed = turn.wants_vectors && !has_vectors && !leaves_jobs;
+            let wants_vectors = turn.wants_vectors;
+            let needs_reembed = wants_vectors && !has_vectors && !leaves_jobs;
             turns.push((turn.request, embed_job.map(|job| job.id), turn.waits, needs_reembed));
-            rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, embed_job });
+            rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, wants_vectors, embed_job });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
         let appended = self.ledger().append(&space, rows).await?;
@@ -355,7 +353,7 @@ impl Memory {
                     background = true;
                 }
             } else if needs_reembed && result.warnings.is_empty() {
-                result.warnings.push(StepFailure { step: "embed", error: other_space(&space, own), job_id: None });
+                result.warnings.push(StepFailure { step: "embed", error: space.mismatch(own), job_id: None });
             }
             result.episode_ids.push(appended.id);
             result.entities.push(episode.to_note());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use umi_core::{BlockType, FactChange, ForgetReach, ListOptions, Memory, RecallOptions, Scope};
+use umi_core::{BlockType, FactChange, ForgetReach, ListOptions, Memory, Metadata, RecallOptions, Scope};
 
 use crate::support::{fact, memory};
 
@@ -35,15 +35,31 @@ fn every_read_shows_what_its_scope_admits_and_nothing_else() {
 
 async fn check(writers: &[Scope], readers: &[Scope]) {
     let memory = Memory::sim(7).await.unwrap();
-    let mut ids = Vec::new();
+    let (mut ids, mut shared_ids) = (Vec::new(), Vec::new());
     for (number, scope) in writers.iter().enumerate() {
         let handle = memory.scoped(scope).unwrap();
         let said = handle.remember(format!("episode canary{number}x")).await.unwrap();
-        let fact = fact(&format!("subject {number}"), Some("slot"), &format!("fact canary{number}x"), None);
-        let known = handle.add_entity(fact, &Scope::new()).await.unwrap();
+        // every writer on a subject of its own, and all of them on one slot of one subject
+        let own = fact(&format!("subject {number}"), Some("slot"), &format!("fact canary{number}x"), None);
+        let known = handle.add_entity(own, &Scope::new()).await.unwrap();
+        let mut shared = fact("shared subject", Some("slot"), &format!("shared canary{number}x"), None);
+        shared.source = Some(format!("source canary{number}x"));
+        let shared = handle.add_entity(shared, &Scope::new()).await.unwrap();
+        // and each of them says one content, which is one version with a saying of each
+        let mut same = fact("shared subject", None, "said by all", None);
+        same.source = Some(format!("source canary{number}x"));
+        same.metadata = Metadata::parse(&format!("{{\"canary{number}x\":1}}")).unwrap();
+        let same = handle.add_entity(same, &Scope::new()).await.unwrap();
+        for answer in [&shared, &same] {
+            let shown = canaries(&format!("{:?} {:?}", answer.entities, answer.evolutions));
+            let may =
+                |&other: &usize| scope.admits(writers[other].user(), writers[other].agent(), writers[other].session());
+            assert!(shown.contains(&number) && shown.iter().all(may), "answer to {scope}: {answer:?}");
+        }
         handle.core().set_block(BlockType::Facts, &format!("core canary{number}x"), None, None).await.unwrap();
         handle.working().set("key", format!("working canary{number}x").into_bytes(), None).await.unwrap();
-        ids.push((said.episode_ids[0].to_string(), known.entities[0].id.to_string()));
+        ids.push([said.episode_ids[0], known.entities[0].id].map(|id| id.to_string()));
+        shared_ids.push([shared.entities[0].id, same.entities[0].id].map(|id| id.to_string()));
     }
     for reader in readers {
         let admitted: BTreeSet<usize> = (0..writers.len())
@@ -54,23 +70,46 @@ async fn check(writers: &[Scope], readers: &[Scope]) {
             .collect();
         let handle = memory.scoped(reader).unwrap();
         let all = RecallOptions::default().with_limit(1_000).unwrap();
-        let found = handle.recall_with("episode fact canary subject", &all, &Scope::new()).await.unwrap();
-        let seen: BTreeSet<usize> = found.iter().flat_map(|hit| canaries(&hit.entity.content)).collect();
+        let found = handle.recall_with("episode fact canary subject shared said", &all, &Scope::new()).await.unwrap();
+        let seen: BTreeSet<usize> = found.iter().flat_map(|hit| canaries(&format!("{:?}", hit.entity))).collect();
         assert_eq!(seen, admitted, "recall of {reader}");
-        let facts = handle.list(&ListOptions { limit: 1_000, ..ListOptions::default() }, &Scope::new()).await.unwrap();
-        let seen: BTreeSet<usize> = facts.iter().flat_map(|fact| canaries(&fact.content)).collect();
-        assert_eq!(seen, admitted, "list of {reader}");
+        for current in [true, false] {
+            let options = ListOptions { current, limit: 1_000, ..ListOptions::default() };
+            let facts = handle.list(&options, &Scope::new()).await.unwrap();
+            let seen: BTreeSet<usize> = facts.iter().flat_map(|fact| canaries(&format!("{fact:?}"))).collect();
+            assert_eq!(seen, admitted, "list of {reader}");
+        }
         let episodes = handle.episodes(1_000, 0, &Scope::new()).await.unwrap();
         let seen: BTreeSet<usize> = episodes.iter().flat_map(|episode| canaries(&episode.text)).collect();
         assert_eq!(seen, admitted, "episodes of {reader}");
-        assert_eq!(handle.count(&Scope::new()).await.unwrap(), 2 * admitted.len() as u64);
+        let holding =
+            handle.list(&ListOptions { limit: 1_000, ..ListOptions::default() }, &Scope::new()).await.unwrap();
+        let count = handle.count(&Scope::new()).await.unwrap();
+        assert_eq!(count, (holding.len() + admitted.len()) as u64);
         let xml = handle.context().query("canary episode fact").budget_tokens(100_000).await.unwrap();
         let latest = handle.context().budget_tokens(100_000).await.unwrap();
-        let tenant = |number: &usize| writers[*number].user() == reader.user();
-        assert!(canaries(&xml).iter().all(tenant), "context of {reader}: {xml}");
-        assert!(canaries(&latest).iter().all(tenant), "context of {reader}: {latest}");
-        for (number, (episode, fact)) in ids.iter().enumerate() {
-            for id in [episode, fact] {
+        for xml in [&xml, &latest] {
+            // Core memory is the agent's, whatever the session.
+            let core = |number: &usize| {
+                let writer = &writers[*number];
+                (writer.user(), writer.agent()) == (reader.user(), reader.agent())
+            };
+            let seen = canaries(xml);
+            assert!(seen.iter().all(|number| admitted.contains(number) || core(number)), "context of {reader}: {xml}");
+            assert!(admitted.is_empty() || !seen.is_disjoint(&admitted), "context of {reader}: {xml}");
+        }
+        for (number, ids) in shared_ids.iter().enumerate() {
+            for id in ids {
+                let known = handle.get(id, &Scope::new()).await.unwrap();
+                let history = handle.history(id, &Scope::new()).await.unwrap();
+                let evolutions = handle.evolutions(id, &Scope::new()).await.unwrap();
+                let seen = canaries(&format!("{known:?} {history:?} {evolutions:?}"));
+                assert!(seen.is_subset(&admitted), "{seen:?} of the shared subject to {reader}");
+                assert!(!admitted.contains(&number) || seen.contains(&number), "{number} is kept from {reader}");
+            }
+        }
+        for (number, ids) in ids.iter().enumerate() {
+            for id in ids {
                 let known = admitted.contains(&number);
                 assert_eq!(handle.get(id, &Scope::new()).await.unwrap().is_some(), known, "get of {reader}");
                 if !known {
@@ -85,7 +124,11 @@ async fn check(writers: &[Scope], readers: &[Scope]) {
         assert!(handle.pending(&Scope::new()).await.unwrap().is_empty());
     }
     let count = memory.stats().await.unwrap().ledger;
-    assert_eq!((count.episodes, count.current_facts), (writers.len() as u64, writers.len() as u64));
+    let tenants: BTreeSet<_> = writers.iter().map(Scope::user).collect();
+    assert_eq!(
+        (count.episodes, count.current_facts),
+        (writers.len() as u64, (writers.len() + 2 * tenants.len()) as u64)
+    );
 }
 
 #[tokio::test]

@@ -168,3 +168,30 @@ async fn two_writers_of_one_attribute_leave_one_current_version() {
     assert_eq!(one.count(&user("u")).await.unwrap(), 1);
     assert!(two.check().await.unwrap().problems.is_empty());
 }
+
+#[tokio::test]
+async fn an_update_of_a_closed_version_changes_what_holds_now() {
+    let (memory, clock) = memory_and_clock().await;
+    let say = async |content: &str, at| {
+        let said = fact("Ana", Some("home"), content, at);
+        memory.add_entity(said, &Scope::new()).await.unwrap().entities.remove(0).id.to_string()
+    };
+    let first = say("lives in Porto", Some(year(2020))).await;
+    say("lives in Lisbon", Some(year(2024))).await;
+    let planned = say("lives in Madrid", Some(year(2030))).await;
+    for id in [&first, &planned] {
+        clock.advance(minutes(1)).unwrap();
+        let change = FactChange { importance: Some(0.9), ..FactChange::default() };
+        let newer = memory.update(id, change, &Scope::new()).await.unwrap();
+        assert_eq!((newer.content.as_str(), newer.importance), ("lives in Lisbon", 0.9));
+        assert_eq!(newer.valid_to, Some(year(2030)));
+        let found = memory.recall("Where does Ana live?").await.unwrap();
+        assert_eq!(found.iter().map(|hit| hit.entity.id).collect::<Vec<_>>(), [newer.id]);
+    }
+    let history = memory.history(&first, &Scope::new()).await.unwrap();
+    assert_eq!(
+        history.iter().map(|version| version.valid_from.to_string()[..4].to_owned()).collect::<Vec<_>>(),
+        ["2020", "2024", "2026", "2026", "2030"]
+    );
+    assert!(memory.check().await.unwrap().problems.is_empty());
+}

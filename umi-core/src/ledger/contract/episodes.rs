@@ -49,7 +49,7 @@ fn an_episode_comes_back_as_it_was_given() {
 #[test]
 fn a_key_belongs_to_one_text_of_one_tenant_until_it_is_forgotten() {
     over_all(async |store: Store| {
-        let keyed = |number, text: &str| NewEpisode { key: Some("k".to_owned()), ..episode(number, 10, text) };
+        let keyed = |number, text: &str| NewEpisode { key: Some(("k".to_owned(), 0)), ..episode(number, 10, text) };
         assert!(store.append_one(keyed(1, "text")).await.is_new);
         assert_eq!(store.append_one(keyed(2, "text")).await, Appended { id: id(1), is_new: false });
         let other = store.append(&space(), vec![keyed(3, "other")]).await.unwrap_err();
@@ -192,18 +192,50 @@ fn owners_without_vectors_are_found_behind_and_before_those_with_them() {
         };
         assert_eq!(missing(4).await, [1, 2, 3, 4]);
         put(1, &[0, 1]).await;
-        put(3, &[0]).await; // its other piece is still to be embedded
-        assert_eq!(missing(2).await, [3, 4]);
-        assert_eq!(missing(9).await, [3, 4, 5, 6, 2]);
-        assert_eq!(store.count_without_vectors(&other).await.unwrap(), 5);
+        put(3, &[0]).await; // what is composed of it now is one piece: the other is to have no vector
+        assert_eq!(missing(2).await, [4, 5]);
+        assert_eq!(missing(9).await, [4, 5, 6, 2]);
+        assert_eq!(store.count_without_vectors(&other).await.unwrap(), 4);
         put(6, &[1, 0]).await;
-        assert_eq!(missing(9).await, [2, 3, 4, 5]);
+        assert_eq!(missing(9).await, [2, 4, 5]);
         for number in 2..=5 {
             assert!(!store.activate_space(&other).await.unwrap());
             put(number, &[0, 1]).await;
         }
         assert!(missing(9).await.is_empty());
         assert!(store.activate_space(&other).await.unwrap());
+    });
+}
+
+#[test]
+fn what_is_to_have_no_vector_is_never_embedded() {
+    over_all(async |store: Store| {
+        let mut new = NewEpisode { wants_vectors: false, ..episode(1, 10, "words alone") };
+        new.pieces[0].vector = None;
+        store.append_one(new).await;
+        store.append_one(episode(2, 10, "text")).await;
+        let other = EmbeddingSpace::new("other", 3, "d");
+        let owners = store.owners_without_vectors(&other, 9).await.unwrap();
+        assert_eq!(owners.iter().map(|text| text.owner().id).collect::<Vec<_>>(), [id(2)]);
+        assert_eq!(store.count_without_vectors(&other).await.unwrap(), 1);
+        let vectors = vec![OwnerVectors { owner: owners[0].owner(), vectors: vec![(0, vec![9])] }];
+        store.put_vectors(&other, vectors).await.unwrap();
+        assert!(store.activate_space(&other).await.unwrap());
+        assert_eq!(store.stats().await.unwrap().vectors, 1);
+    });
+}
+
+#[test]
+fn a_turn_has_a_key_of_its_own_whatever_the_key_holds() {
+    over_all(async |store: Store| {
+        let turn = |number, key: &str, turn, text: &str| NewEpisode {
+            key: Some((key.to_owned(), turn)),
+            ..episode(number, 10, text)
+        };
+        for new in [turn(1, "k", 0, "first"), turn(2, "k", 1, "second"), turn(3, "k\u{0}1", 0, "third")] {
+            assert!(store.append_one(new).await.is_new);
+        }
+        assert_eq!(store.append_one(turn(4, "k", 1, "second")).await, Appended { id: id(2), is_new: false });
     });
 }
 

@@ -223,3 +223,199 @@ proptest! {
         prop_assert_eq!(chain((0..said.len()).collect()), chain(shuffled));
     }
 }
+
+fn of_session(mut said: NewFact, session: &str) -> NewFact {
+    said.entity.session = Some(session.to_owned());
+    said
+}
+
+fn change(of: u128, new_id: u128, second: i64, content: Option<&str>) -> FactUpdate {
+    FactUpdate {
+        id: id(of),
+        new_id: id(new_id),
+        content: content.map(str::to_owned),
+        metadata: None,
+        confidence: None,
+        importance: None,
+        piece: whole(content.unwrap_or("kept")),
+        embed_job: None,
+        now: at(second),
+    }
+}
+
+#[test]
+fn a_narrowed_read_shows_a_relation_only_where_it_admits_both_ends() {
+    over_all(async |store: Store| {
+        store.say(of_session(fact(1, 10, Some("home"), "Rome"), "a")).await;
+        let newer = store.say(of_session(fact(2, 20, Some("home"), "Oslo"), "b")).await;
+        assert!(newer.evolutions.is_empty(), "the answer tells the session b what the session a said");
+        let (a, b) = (alice().with_session("a").unwrap(), alice().with_session("b").unwrap());
+        for scope in [&a, &b] {
+            for number in [1, 2] {
+                assert!(store.evolutions(scope, id(number)).await.unwrap().is_empty(), "{scope}");
+            }
+        }
+        assert_eq!(store.evolutions(&alice(), id(1)).await.unwrap().len(), 1);
+        let update = FactUpdate { content: Some("Kyiv".to_owned()), ..change(1, 3, 30, None) };
+        assert!(store.update(&space(), &a, update).await.unwrap().evolutions.is_empty());
+        let own = store.say(of_session(fact(4, 40, Some("home"), "Bern"), "a")).await.evolutions;
+        assert_eq!((own.len(), own[0].reason.contains("Kyiv")), (1, true));
+        assert_eq!(store.evolutions(&a, id(4)).await.unwrap(), own);
+    });
+}
+
+#[test]
+fn a_narrowed_read_shows_the_provenance_of_its_own_sayings_alone() {
+    over_all(async |store: Store| {
+        store.append_one(episode(101, 10, "in a")).await;
+        for (number, session, source, confidence) in [(1, "a", Some("diary"), 0.9), (2, "b", None, 0.5)] {
+            let mut said = of_session(fact(number, 10 * number as i64, Some("home"), "Rome"), session);
+            said.entity.source = source.map(str::to_owned);
+            said.entity.episode_id = source.map(|_| id(101));
+            (said.entity.confidence, said.entity.importance) = (confidence, confidence);
+            said.entity.metadata = Metadata::parse(&format!("{{\"{session}\":1}}")).unwrap();
+            store.say(said).await;
+        }
+        // a second version, said in the session a alone
+        store.say(of_session(fact(3, 50, Some("home"), "Oslo"), "a")).await;
+        let b = alice().with_session("b").unwrap();
+        let whole = store.fact(&alice(), id(1)).await.unwrap().unwrap();
+        assert_eq!((whole.metadata.as_str(), whole.last_seen), ("{\"a\":1,\"b\":1}", at(20)));
+        let filter = FactFilter { limit: 9, ..FactFilter::default() };
+        let mut shown = vec![store.fact(&b, id(1)).await.unwrap().unwrap()];
+        shown.extend(store.facts(&b, &filter).await.unwrap());
+        shown.extend(store.facts_by_id(&b, &[id(1), id(2), id(3)]).await.unwrap());
+        shown.extend(store.history(&b, id(2)).await.unwrap());
+        assert_eq!(shown.len(), 4);
+        for entity in shown {
+            assert_eq!((entity.id, entity.valid_from, entity.valid_to), (id(1), at(10), Some(at(50))));
+            assert_eq!((entity.metadata.as_str(), entity.session.as_deref()), ("{\"b\":1}", Some("b")));
+            assert_eq!((entity.source, entity.episode_id, entity.last_seen), (None, None, at(20)));
+            assert_eq!((entity.confidence, entity.importance, entity.recorded_at), (0.5, 0.5, at(20)));
+        }
+        let a = store.fact(&alice().with_session("a").unwrap(), id(2)).await.unwrap().unwrap();
+        assert_eq!((a.source.as_deref(), a.confidence, a.last_seen), (Some("diary"), 0.9, at(10)));
+        // an answer to a narrowed writer, too
+        let again = store.say(of_session(fact(4, 30, Some("home"), "Rome"), "b")).await.entity;
+        assert_eq!((again.id, again.metadata.as_str(), again.source), (id(1), "{\"b\":1}", None));
+    });
+}
+
+#[test]
+fn an_update_follows_what_holds_whichever_version_it_names() {
+    over_all(async |store: Store| {
+        let mut first = fact(1, 10, Some("home"), "Rome");
+        first.entity.metadata = Metadata::parse("{\"a\":1}").unwrap();
+        store.say(first).await;
+        let mut second = fact(2, 20, Some("home"), "Oslo");
+        second.entity.metadata = Metadata::parse("{\"b\":1}").unwrap();
+        second.entity.confidence = 0.5;
+        store.say(second).await;
+        assert_eq!(store.current(&alice(), id(1), at(30)).await.unwrap().unwrap().id, id(2));
+        let update = FactUpdate {
+            importance: Some(0.9),
+            metadata: Some(Metadata::parse("{\"c\":1}").unwrap()),
+            ..change(1, 3, 30, None)
+        };
+        let third = store.update(&space(), &alice(), update).await.unwrap().entity;
+        assert_eq!((third.id, third.content.as_str(), third.confidence), (id(3), "Oslo", 0.5));
+        assert_eq!((third.metadata.as_str(), third.importance), ("{\"b\":1,\"c\":1}", 0.9));
+        let expected = [link("Rome", 10, Some(20)), link("Oslo", 20, Some(30)), link("Oslo", 30, None)];
+        assert_eq!(store.chain_of(1).await, expected);
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn an_update_leaves_what_is_planned_ahead_of_it() {
+    over_all(async |store: Store| {
+        store.say(fact(1, 10, Some("home"), "Rome")).await;
+        store.say(fact(2, 90, Some("home"), "Oslo")).await;
+        let kyiv = store.update(&space(), &alice(), change(2, 3, 30, Some("Kyiv"))).await.unwrap().entity;
+        assert_eq!((kyiv.id, kyiv.valid_from, kyiv.valid_to), (id(3), at(30), Some(at(90))));
+        // the clock stands still
+        store.update(&space(), &alice(), change(1, 4, 30, Some("Bern"))).await.unwrap();
+        // the same content as the plan, which keeps its own time and values
+        let update =
+            FactUpdate { metadata: Some(Metadata::parse("{\"k\":1}").unwrap()), ..change(1, 5, 50, Some("Oslo")) };
+        let oslo = store.update(&space(), &alice(), update).await.unwrap().entity;
+        assert_eq!((oslo.id, oslo.valid_from, oslo.metadata.as_str()), (id(5), at(50), "{\"k\":1}"));
+        let expected = [
+            link("Rome", 10, Some(30)),
+            link("Kyiv", 30, Some(30)),
+            link("Bern", 30, Some(50)),
+            link("Oslo", 50, Some(90)),
+            link("Oslo", 90, None),
+        ];
+        assert_eq!(store.chain_of(1).await, expected);
+        store.assert_sound().await;
+        store.forget(&alice(), id(5), ForgetReach::Version, at(60)).await.unwrap();
+        assert_eq!(store.chain_of(1).await[2..], [link("Bern", 30, Some(90)), link("Oslo", 90, None)]);
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn a_narrowed_update_neither_shows_nor_undoes_what_another_session_said() {
+    over_all(async |store: Store| {
+        let mut first = of_session(fact(1, 10, Some("home"), "Rome"), "a");
+        first.entity.metadata = Metadata::parse("{\"a\":1}").unwrap();
+        store.say(first).await;
+        store.say(of_session(fact(2, 20, Some("home"), "Oslo"), "b")).await;
+        let a = alice().with_session("a").unwrap();
+        let blind = FactUpdate { importance: Some(0.9), ..change(1, 3, 30, None) };
+        assert!(store.update(&space(), &a, blind).await.unwrap_err().is_invalid_input());
+        let kyiv = store.update(&space(), &a, change(1, 3, 30, Some("Kyiv"))).await.unwrap().entity;
+        assert_eq!((kyiv.metadata.as_str(), kyiv.session.as_deref()), ("{\"a\":1}", Some("a")));
+        let expected = [link("Rome", 10, Some(20)), link("Oslo", 20, Some(30)), link("Kyiv", 30, None)];
+        assert_eq!(store.chain_of(1).await, expected);
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn forgetting_what_stood_between_two_repeats_makes_them_one() {
+    over_all(async |store: Store| {
+        store.say(fact(1, 10, None, "likes tea")).await;
+        store.update(&space(), &alice(), change(1, 2, 50, Some("likes coffee"))).await.unwrap();
+        assert_eq!(store.say(fact(3, 60, None, "likes tea")).await.entity.id, id(3));
+        store.update(&space(), &alice(), change(3, 4, 80, Some("likes mate"))).await.unwrap();
+        store.say(fact(5, 5, None, "likes jazz")).await;
+        assert!(store.forget(&alice(), id(2), ForgetReach::Version, at(90)).await.unwrap());
+        assert_eq!(store.chain_of(3).await, [link("likes tea", 10, Some(80)), link("likes mate", 80, None)]);
+        assert_eq!(store.chain_of(1).await, store.chain_of(4).await);
+        store.assert_sound().await;
+        assert!(store.forget(&alice(), id(4), ForgetReach::Version, at(90)).await.unwrap());
+        let all = FactFilter { valid_at: Some(at(99)), limit: 10, ..FactFilter::default() };
+        let facts = store.facts(&alice(), &all).await.unwrap();
+        assert_eq!(
+            facts.iter().map(|fact| (fact.id, fact.last_seen)).collect::<Vec<_>>(),
+            [(id(5), at(5)), (id(1), at(60))]
+        );
+        assert!(store.changes(&alice(), 0, 99).await.unwrap().removed.contains(&id(3)));
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn metadata_that_does_not_fit_to_its_version_is_refused() {
+    over_all(async |store: Store| {
+        let large = |number: u128, second, content: &str| {
+            let mut said = fact(number, second, Some("home"), content);
+            said.entity.metadata = Metadata::parse(&format!("{{\"{number}\":\"{}\"}}", "x".repeat(40_000))).unwrap();
+            said
+        };
+        store.say(large(1, 10, "Rome")).await;
+        let refused = store.record(&space(), vec![large(2, 20, "Rome")]).await.unwrap_err();
+        assert!(refused.is_invalid_input(), "{refused}");
+        assert_eq!(store.stats().await.unwrap().sightings, 1);
+        store.say(fact(3, 20, Some("home"), "Rome")).await;
+        // Forgetting is never refused: where it joins two that do not fit, the later one's metadata stands.
+        store.say(fact(4, 30, Some("home"), "Oslo")).await;
+        store.say(large(5, 40, "Rome")).await;
+        store.forget(&alice(), id(4), ForgetReach::Version, at(50)).await.unwrap();
+        let joined = store.fact(&alice(), id(1)).await.unwrap().unwrap();
+        assert!(joined.metadata.get("5").is_some() && joined.metadata.get("1").is_none());
+        store.assert_sound().await;
+    });
+}

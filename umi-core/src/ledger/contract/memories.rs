@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{error::ErrorKind, working_memory::TimeToLive};
+use crate::{
+    error::ErrorKind,
+    working_memory::{TimeToLive, WorkingMemory},
+};
 
 #[test]
 fn every_edit_of_a_block_is_a_version_that_can_be_restored() {
@@ -114,6 +117,53 @@ fn the_usage_of_working_memory_is_that_of_its_live_keys_at_any_time() {
         store.assert_sound().await;
         store.forget_scope(&alice(), at(now)).await.unwrap();
         assert_eq!(store.working_usage(&alice(), at(now)).await.unwrap(), (0, 0));
+        store.assert_sound().await;
+    });
+}
+
+#[test]
+fn a_time_to_live_is_that_of_the_stand_alone_store() {
+    over_all(async |store: Store| {
+        let default_ttl = TimeToLive::For(Duration::from_secs(30));
+        let limits = WorkingLimits { default_ttl, ..WorkingLimits::default() };
+        let mut alone = WorkingMemory::new(limits);
+        let mut state = 11_usize;
+        let mut roll = |sides: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % sides
+        };
+        let keys = ["a", "b", "c"];
+        let (mut now, mut own) = (1_000, 0);
+        for _ in 0..400 {
+            now += i64::try_from(roll(9)).unwrap();
+            let key = keys[roll(3)];
+            let ttl = match roll(4) {
+                0 => Some(TimeToLive::Forever),
+                1 => Some(TimeToLive::For(Duration::from_secs(1 + roll(30) as u64))),
+                _ => None,
+            };
+            let (change, expected) = match roll(4) {
+                0 => (WorkingChange::Set(b"1".to_vec()), alone.set(key, b"1", ttl, at(now)).map(|()| Worked::Done)),
+                1 => (WorkingChange::Append(b"1".to_vec()), alone.append(key, b"1", ttl, at(now)).map(Worked::Length)),
+                2 => (WorkingChange::Increment(1), alone.incr(key, 1, ttl, at(now)).map(Worked::Number)),
+                _ => (WorkingChange::Touch, alone.touch(key, ttl, at(now)).map(Worked::Touched)),
+            };
+            own += usize::from(change == WorkingChange::Touch && ttl.is_none());
+            let worked = store.working_change(&alice(), limits, key, change, ttl, at(now)).await;
+            assert_eq!(worked.ok(), expected.ok());
+            for key in keys {
+                let entry = store.working_get(&alice(), key, at(now)).await.unwrap();
+                let left = entry.map(|entry| match entry.expires_at {
+                    None => TimeToLive::Forever,
+                    Some(end) => TimeToLive::For(end.duration_since(at(now)).unsigned_abs()),
+                });
+                assert_eq!(left, alone.ttl(key, at(now)), "{key} at {now}");
+            }
+            // What has expired is gone with the next write.
+            let held = store.stats().await.unwrap().working_keys;
+            assert_eq!(held, alone.entry_count(at(now)) as u64);
+        }
+        assert!(own > 20);
         store.assert_sound().await;
     });
 }

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     entity::{Entity, Sighting, Span, chain, fold},
+    error::{Error, Result},
     metadata::Metadata,
-    scope::stored,
+    scope::{SCOPE_PREDICATE, Scope, stored},
 };
 
 /// How much of each content the reason of an evolution shows, in bytes.
@@ -29,6 +30,8 @@ pub(super) struct Changed {
     pub(super) evolutions: Vec<Uuid>,
     /// How many versions are gone.
     pub(super) removed: u64,
+    /// Why the metadata of a new saying does not fit to that of its version.
+    pub(super) overfull: Option<Error>,
 }
 
 /// A sighting as it is stored.
@@ -41,6 +44,21 @@ pub(super) struct StoredSighting {
     entity: Entity,
 }
 
+/// The columns that [`read_stored`] reads of `sightings JOIN slots USING (slot)`.
+fn stored_columns() -> String {
+    format!("{}, sightings.sighting, sightings.version, sightings.seq, sightings.starts_version", rows::SIGHTING)
+}
+
+fn read_stored(row: &Row<'_>) -> rusqlite::Result<StoredSighting> {
+    Ok(StoredSighting {
+        key: row.get("sighting")?,
+        version: row.get("version")?,
+        seq: row.get("seq")?,
+        starts_version: row.get("starts_version")?,
+        entity: rows::sighting(row)?,
+    })
+}
+
 /// A version as it should be.
 #[derive(Debug)]
 pub(super) struct Computed {
@@ -50,6 +68,8 @@ pub(super) struct Computed {
     pub(super) said_seq: i64,
     /// The internal keys of its sightings, each with the version that it belonged to before.
     pub(super) sightings: Vec<(i64, Option<i64>)>,
+    /// Why their metadata is not that of all of them.
+    overfull: Option<Error>,
 }
 
 /// A version as it is.
@@ -106,22 +126,12 @@ impl Stretch {
     /// Its sightings, those included that belong to no version yet.
     fn sightings(&self, connection: &Connection) -> Stored<Vec<StoredSighting>> {
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {}, sightings.sighting, sightings.version, sightings.seq, sightings.starts_version \
-             FROM sightings JOIN slots USING (slot) WHERE sightings.slot = ?1 AND sightings.version IS ?2",
-            rows::SIGHTING
+            "SELECT {} FROM sightings JOIN slots USING (slot) WHERE sightings.slot = ?1 AND sightings.version IS ?2",
+            stored_columns()
         ))?;
-        let read = |row: &Row<'_>| {
-            Ok(StoredSighting {
-                key: row.get("sighting")?,
-                version: row.get("version")?,
-                seq: row.get("seq")?,
-                starts_version: row.get("starts_version")?,
-                entity: rows::sighting(row)?,
-            })
-        };
         let mut found = Vec::new();
         for version in std::iter::once(None).chain(self.versions.iter().copied().map(Some)) {
-            for sighting in statement.query_map((self.slot, version), read)? {
+            for sighting in statement.query_map((self.slot, version), read_stored)? {
                 found.push(sighting?);
             }
         }
@@ -171,34 +181,63 @@ impl Stretch {
 /// The values of a version from its run of sightings, in the order of time.
 fn merge(span: &Span, sightings: &[StoredSighting]) -> Option<Computed> {
     let members: Vec<&StoredSighting> = span.members.iter().map(|&index| &sightings[index]).collect();
+    let said_seq = members.first()?.seq;
+    let (mut entity, overfull) = merged_values(&members)?;
+    entity.id = span.id;
+    entity.valid_from = span.valid_from;
+    entity.valid_to = span.valid_to;
+    entity.last_seen = span.last_seen;
+    let sightings = members.iter().map(|member| (member.key, member.version)).collect();
+    Some(Computed { entity, said_seq, sightings, overfull })
+}
+
+/// What sayings of one content, in the order of time, amount to; none for no saying. With it an error where their
+/// metadata is over the limit as one object: what was said later stands alone then. No saying that would lead to it is
+/// recorded, but forgetting what stood between two sayings can.
+fn merged_values(members: &[&StoredSighting]) -> Option<(Entity, Option<Error>)> {
     let (first, rest) = members.split_first()?;
     let mut entity = first.entity.clone();
+    let mut overfull = None;
     for StoredSighting { entity: later, .. } in rest {
-        entity.metadata = merged(&entity.metadata, &later.metadata);
+        entity.metadata = union(&entity.metadata, &later.metadata).unwrap_or_else(|error| {
+            overfull = Some(error);
+            later.metadata.clone()
+        });
         if !first.starts_version {
             entity.confidence = entity.confidence.max(later.confidence);
             entity.importance = entity.importance.max(later.importance);
         }
         entity.recorded_at = entity.recorded_at.min(later.recorded_at);
         entity.updated_at = entity.updated_at.max(later.recorded_at);
+        entity.last_seen = later.valid_from;
     }
-    entity.id = span.id;
-    entity.valid_from = span.valid_from;
-    entity.valid_to = span.valid_to;
-    entity.last_seen = span.last_seen;
-    Some(Computed {
-        entity,
-        said_seq: first.seq,
-        sightings: members.iter().map(|member| (member.key, member.version)).collect(),
-    })
+    Some((entity, overfull))
 }
 
-/// Both objects as one; where that is over the limit of metadata, what was said later stands alone.
-fn merged(older: &Metadata, newer: &Metadata) -> Metadata {
-    if newer.is_empty() {
-        return older.clone();
-    }
-    older.merged(newer).unwrap_or_else(|_| newer.clone())
+/// A version as a scope that is narrowed by agent or session sees it: its id, content and span are the version's, all
+/// else is merged from the sayings that the scope admits. None where it admits none.
+pub(super) fn narrowed(connection: &Connection, scope: &Scope, key: i64, version: Entity) -> Stored<Option<Entity>> {
+    let (user, agent, session) = scope.bound();
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM (SELECT * FROM sightings WHERE version = :version AND {SCOPE_PREDICATE}) AS sightings \
+         JOIN slots USING (slot) ORDER BY sightings.valid_from, sightings.seq",
+        stored_columns()
+    ))?;
+    let sightings: Vec<StoredSighting> = statement
+        .query_map(named_params! { ":version": key, ":user": user, ":agent": agent, ":session": session }, read_stored)?
+        .collect::<rusqlite::Result<_>>()?;
+    let members: Vec<&StoredSighting> = sightings.iter().collect();
+    Ok(merged_values(&members).map(|(values, _)| Entity {
+        id: version.id,
+        valid_from: version.valid_from,
+        valid_to: version.valid_to,
+        ..values
+    }))
+}
+
+/// Both objects as one.
+fn union(older: &Metadata, newer: &Metadata) -> Result<Metadata> {
+    if newer.is_empty() { Ok(older.clone()) } else { older.merged(newer) }
 }
 
 /// Computes a stretch of a chain again and writes what differs, at the time `now`.
@@ -218,6 +257,9 @@ pub(super) fn recompute(
     // A sighting that moved from one version to another changes both.
     let mut touched = touched.clone();
     for version in &computed {
+        if version.sightings.iter().any(|(_, was)| was.is_none()) {
+            changed.overfull.clone_from(&version.overfull);
+        }
         let own = before.get(&version.entity.id).map(|existing| existing.key);
         touched.extend(version.sightings.iter().filter(|(_, was)| *was != own).filter_map(|(_, was)| *was));
     }
@@ -380,8 +422,7 @@ fn relate(
 ) -> Stored<()> {
     for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
-        let reason = reason(&older.entity, &newer.entity);
-        let confidence = newer.entity.confidence;
+        let Told { reason, confidence, created_at } = told(&older.entity, &newer.entity);
         let found = before.remove(&(*source, *target));
         if found
             .as_ref()
@@ -410,7 +451,7 @@ fn relate(
                 target,
                 reason,
                 confidence,
-                micros(older.entity.recorded_at.max(newer.entity.recorded_at)),
+                micros(created_at),
             ))?;
     }
     // Those of versions that are gone went with them.
@@ -426,6 +467,23 @@ fn evolution_id(older: Uuid, newer: Uuid) -> Uuid {
     ends[..16].copy_from_slice(older.as_bytes());
     ends[16..].copy_from_slice(newer.as_bytes());
     Uuid::new_v5(&EVOLUTION_NAMESPACE, &ends)
+}
+
+/// What an `update` tells of its two versions.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) reason: String,
+    pub(super) confidence: f64,
+    pub(super) created_at: Timestamp,
+}
+
+/// What an `update` tells of two versions as they are given: nothing that these do not hold.
+pub(super) fn told(older: &Entity, newer: &Entity) -> Told {
+    Told {
+        reason: reason(older, newer),
+        confidence: newer.confidence,
+        created_at: older.recorded_at.max(newer.recorded_at),
+    }
 }
 
 fn reason(older: &Entity, newer: &Entity) -> String {

@@ -28,8 +28,9 @@ pub(super) fn append(write: &mut Write<'_>, space: &EmbeddingSpace, episodes: &[
 fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Stored<Appended> {
     let episode = &new.episode;
     let user = stored(episode.user.as_deref());
-    if let Some(key) = &new.key
-        && let Some((id, text)) = by_key(write.connection, user, key)?
+    let (key, turn) = new.key.as_ref().map_or((None, 0), |(key, turn)| (Some(key), *turn));
+    if let Some(key) = key
+        && let Some((id, text)) = by_key(write.connection, user, key, turn)?
     {
         if text == episode.text {
             return Ok(Appended { id, is_new: false });
@@ -45,27 +46,27 @@ fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Store
         .connection
         .prepare_cached(
             "INSERT INTO episodes (id, seq, user, agent, session, role, name, text, at, recorded_at, source, \
-             metadata, importance, key) VALUES (:id, :seq, :user, :agent, :session, :role, :name, :text, :at, \
-             :recorded_at, :source, :metadata, :importance, :key)",
+             metadata, importance, key, turn) VALUES (:id, :seq, :user, :agent, :session, :role, :name, :text, :at, \
+             :recorded_at, :source, :metadata, :importance, :key, :turn)",
         )?
         .execute(named_params! {
             ":id": rows::text(episode.id), ":seq": seq, ":user": user, ":agent": agent, ":session": session,
             ":role": episode.role, ":name": episode.name, ":text": episode.text, ":at": micros(episode.at),
             ":recorded_at": micros(episode.recorded_at), ":source": episode.source,
-            ":metadata": episode.metadata.as_str(), ":importance": episode.importance, ":key": new.key,
+            ":metadata": episode.metadata.as_str(), ":importance": episode.importance, ":key": key, ":turn": turn,
         })?;
     let owner = OwnerKey::Episode(write.connection.last_insert_rowid());
-    spaces::insert_pieces(write, space, owner, &new.pieces)?;
+    spaces::insert_pieces(write, space, owner, &new.pieces, new.wants_vectors)?;
     if let Some(job) = new.embed_job {
         NewJob { job, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
     }
     Ok(Appended { id: episode.id, is_new: true })
 }
 
-fn by_key(connection: &Connection, user: &str, key: &str) -> Stored<Option<(Uuid, String)>> {
+fn by_key(connection: &Connection, user: &str, key: &str, turn: u32) -> Stored<Option<(Uuid, String)>> {
     Ok(connection
-        .prepare_cached("SELECT id, text FROM episodes WHERE user = ?1 AND key = ?2")?
-        .query_row((user, key), |row| Ok((rows::parsed(row, "id")?, row.get("text")?)))
+        .prepare_cached("SELECT id, text FROM episodes WHERE user = ?1 AND key = ?2 AND turn = ?3")?
+        .query_row((user, key, turn), |row| Ok((rows::parsed(row, "id")?, row.get("text")?)))
         .optional()?)
 }
 

@@ -33,20 +33,33 @@ pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[New
         let slot = slot_for(write.connection, &fact.entity)?;
         let seq = insert_sighting(write, space, slot, &fact.entity, false, &fact.piece, fact.embed_job)?;
         let stretch = Stretch::around(write.connection, slot, fact.entity.valid_from, seq)?;
-        let changed = chains::recompute(write, &stretch, &BTreeSet::new(), fact.entity.recorded_at)?;
+        let changed = computed(write, &stretch, fact.entity.recorded_at)?;
         evolutions.insert(fact.entity.id, changed);
     }
-    facts.iter().map(|fact| recorded(write.connection, fact.entity.id, evolutions.get(&fact.entity.id))).collect()
+    let answer = |Entity { id, user, agent, session, .. }: &Entity| {
+        let scope = Scope::from_parts(user.clone(), agent.clone(), session.clone())?;
+        recorded(write.connection, &scope, *id, evolutions.get(id))
+    };
+    facts.iter().map(|fact| answer(&fact.entity)).collect()
 }
 
-fn recorded(connection: &Connection, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
-    let version = lookup::version_of_saying(connection, saying)?
+/// Computes the chain around a new saying, which is refused where its version's metadata would be over the limit.
+fn computed(write: &mut Write<'_>, stretch: &Stretch, now: Timestamp) -> Stored<Changed> {
+    let changed = chains::recompute(write, stretch, &BTreeSet::new(), now)?;
+    match changed.overfull {
+        Some(error) => Err(error.with_hint("say it with less metadata, or `update` it to begin with its own").into()),
+        None => Ok(changed),
+    }
+}
+
+/// What became of a saying, as its own scope sees it.
+fn recorded(connection: &Connection, scope: &Scope, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
+    let entity = lookup::get(connection, scope, saying)?
         .ok_or_else(|| Error::internal(format!("the saying `{saying}` has no version")))?;
-    let entity = lookup::by_key(connection, version)?;
     let mut evolutions = Vec::new();
     for &evolution in changed.iter().flat_map(|changed| &changed.evolutions) {
         // A later fact of the same call may have come between the two.
-        evolutions.extend(lookup::evolution(connection, evolution)?);
+        evolutions.extend(lookup::evolution(connection, scope, evolution)?);
     }
     Ok(Recorded { entity, evolutions })
 }
@@ -139,14 +152,46 @@ fn insert_sighting(
             ":recorded_at": micros(entity.recorded_at), ":episode_id": entity.episode_id.map(rows::text),
         })?;
     let owner = OwnerKey::Sighting(write.connection.last_insert_rowid());
-    spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece))?;
+    spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece), true)?;
     if let Some(job) = embed_job {
         NewJob { job, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
     }
     Ok(seq)
 }
 
-/// Records a new version behind the one that holds.
+/// The slot of the same fact without an attribute whose first version begins in the last version of another slot: had
+/// nothing closed that one, what was said there would have been said here.
+pub(super) const REPEATED: &str = "SELECT repeat.slot FROM versions AS last, versions AS repeat \
+     WHERE last.slot = :slot AND last.valid_to IS NULL AND last.attribute_folded IS NULL \
+     AND repeat.user = last.user AND repeat.type = last.type AND repeat.name_folded = last.name_folded \
+     AND repeat.attribute_folded IS NULL AND substr(repeat.content, 1, 64) = substr(last.content, 1, 64) \
+     AND +repeat.content = last.content AND repeat.slot <> last.slot AND repeat.valid_from >= last.valid_from \
+     AND NOT EXISTS (SELECT 1 FROM versions AS older WHERE older.slot = repeat.slot \
+         AND (older.valid_from, older.said_seq) < (repeat.valid_from, repeat.said_seq)) \
+     ORDER BY repeat.valid_from, repeat.slot LIMIT 1";
+
+/// Joins to a slot without attribute those that repeat its last version, which something that is gone had closed.
+pub(super) fn join_repeats(write: &mut Write<'_>, slot: i64, now: Timestamp) -> Stored<()> {
+    loop {
+        let repeat: Option<i64> = write
+            .connection
+            .prepare_cached(REPEATED)?
+            .query_row(named_params! { ":slot": slot }, |row| row.get(0))
+            .optional()?;
+        let Some(repeat) = repeat else { return Ok(()) };
+        for sql in [
+            "UPDATE sightings SET slot = ?1 WHERE slot = ?2",
+            "UPDATE versions SET slot = ?1 WHERE slot = ?2",
+            "DELETE FROM slots WHERE ?1 IS NOT NULL AND slot = ?2",
+        ] {
+            write.connection.prepare_cached(sql)?.execute((slot, repeat))?;
+        }
+        let stretch = Stretch::whole(write.connection, slot)?;
+        chains::recompute(write, &stretch, &BTreeSet::new(), now)?;
+    }
+}
+
+/// Records a new version behind the one that holds at the time of the update; what is planned stays ahead of it.
 pub(super) fn update(
     write: &mut Write<'_>,
     space: &EmbeddingSpace,
@@ -158,8 +203,21 @@ pub(super) fn update(
     let Some(version) = lookup::key(connection, scope, update.id)? else {
         return Err(not_updatable(connection, scope, update.id)?.into());
     };
-    let old = lookup::by_key(connection, version)?;
-    let (slot, last) = last_of_slot(connection, version)?;
+    let no_version = || Error::internal(format!("the slot of `{}` has no version", update.id));
+    let (base, old) = lookup::current(connection, scope, version, update.now)?.ok_or_else(no_version)?;
+    let tenant = Scope::from_parts(scope.user().map(str::to_owned), None, None)?;
+    let (holds, held) = lookup::current(connection, &tenant, version, update.now)?.ok_or_else(no_version)?;
+    if base != holds && update.content.is_none() {
+        // Another agent or session said what holds: keeping its content would show it, keeping ours would undo it.
+        return Err(Error::invalid_input(format!("`{}` has changed outside of this agent and session", update.id))
+            .with_hint("give the content of the new version")
+            .into());
+    }
+    let slot = connection
+        .prepare_cached("SELECT slot FROM versions WHERE version = ?1")?
+        .query_row((version,), |row| row.get(0))?;
+    // Where nothing holds yet, it follows the first version that is planned.
+    let valid_from = update.now.max(held.valid_from);
     let metadata = match &update.metadata {
         Some(metadata) => old.metadata.merged(metadata)?,
         None => old.metadata.clone(),
@@ -172,9 +230,9 @@ pub(super) fn update(
         confidence: update.confidence.unwrap_or(old.confidence),
         importance: update.importance.unwrap_or(old.importance),
         event_time: None,
-        valid_from: update.now.max(last),
+        valid_from,
         valid_to: None,
-        last_seen: update.now.max(last),
+        last_seen: valid_from,
         recorded_at: update.now,
         updated_at: update.now,
         episode_id: None,
@@ -185,8 +243,8 @@ pub(super) fn update(
     entity.check()?;
     let seq = insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
     let stretch = Stretch::around(write.connection, slot, entity.valid_from, seq)?;
-    let changed = chains::recompute(write, &stretch, &BTreeSet::new(), update.now)?;
-    recorded(write.connection, entity.id, Some(&changed))
+    let changed = computed(write, &stretch, update.now)?;
+    recorded(write.connection, scope, entity.id, Some(&changed))
 }
 
 fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Error> {
@@ -195,13 +253,4 @@ fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Err
             .with_hint("remember the new text, or forget the episode"));
     }
     Ok(Error::not_found(format!("no fact `{id}`")))
-}
-
-/// The slot of a version and the beginning of the last version of that slot.
-pub(super) const LAST_OF_SLOT: &str = "SELECT slot, valid_from FROM versions \
-     WHERE slot = (SELECT slot FROM versions WHERE version = ?1) ORDER BY valid_from DESC LIMIT 1";
-
-/// The slot of a version, and from when on its last version holds.
-fn last_of_slot(connection: &Connection, version: i64) -> Stored<(i64, Timestamp)> {
-    Ok(connection.prepare_cached(LAST_OF_SLOT)?.query_row((version,), |row| Ok((row.get(0)?, rows::time(row, 1)?)))?)
 }

@@ -10,7 +10,7 @@ use super::{
     chains::{self, Stretch},
     episodes,
     errors::Stored,
-    lookup,
+    facts, lookup,
     spaces::{self, OwnerKey},
     writer::Write,
 };
@@ -76,6 +76,7 @@ fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> 
     for (slot, touched) in slots {
         let stretch = Stretch::whole(write.connection, slot)?;
         removed += chains::recompute(write, &stretch, &touched, now)?.removed;
+        facts::join_repeats(write, slot, now)?;
     }
     Ok(removed)
 }

@@ -3,33 +3,38 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use uuid::Uuid;
 
 use super::{
+    chains::{self, Told},
     errors::Stored,
     rows::{self, micros},
 };
 use crate::{
-    entity::{Entity, EntityType, EvolutionRelation},
+    entity::{Entity, EntityType, EvolutionRelation, EvolutionType},
     ledger::FactFilter,
     scope::{SCOPE_PREDICATE, Scope},
 };
 
-/// [`SCOPE_PREDICATE`] for a version: its tenant, and one of its sayings under the agent and session. Its sayings are
-/// its tenant's own, so they need no look where the scope names neither.
-fn admitted() -> String {
+/// [`SCOPE_PREDICATE`] for a version that a query calls `version`: its tenant, and one of its sayings under the agent
+/// and session. Its sayings are its tenant's own, so they need no look where the scope names neither.
+fn admitted(version: &str) -> String {
     format!(
-        "versions.user = :user AND ((:agent IS NULL AND :session IS NULL) OR EXISTS (SELECT 1 FROM sightings \
-         WHERE sightings.version = versions.version AND {SCOPE_PREDICATE}))"
+        "{version}.user = :user AND ((:agent IS NULL AND :session IS NULL) OR EXISTS (SELECT 1 FROM sightings \
+         WHERE sightings.version = {version}.version AND {SCOPE_PREDICATE}))"
     )
+}
+
+fn is_narrowed(scope: &Scope) -> bool {
+    scope.agent().is_some() || scope.session().is_some()
 }
 
 /// A version by an id: a version's is that of one of its sayings.
 pub(super) fn key_sql() -> String {
     format!(
         "SELECT version FROM versions WHERE version = (SELECT version FROM sightings WHERE id = :id) AND {}",
-        admitted()
+        admitted("versions")
     )
 }
 
@@ -40,30 +45,53 @@ pub(super) fn key(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Op
         .prepare_cached(&key_sql())?
         .query_row(
             named_params! { ":id": rows::text(id), ":user": user, ":agent": agent, ":session": session },
-            |row| rows::unsigned(row, 0),
+            |row| row.get(0),
         )
         .optional()?)
 }
 
-/// The internal key of the version that a saying is part of.
-pub(super) fn version_of_saying(connection: &Connection, saying: Uuid) -> Stored<Option<i64>> {
-    Ok(connection
-        .prepare_cached("SELECT version FROM sightings WHERE id = ?1")?
-        .query_row((rows::text(saying),), |row| row.get(0))
-        .optional()?
-        .flatten())
+/// Reads the columns of [`versions_sql`].
+fn keyed(row: &Row<'_>) -> rusqlite::Result<(i64, Entity)> {
+    Ok((row.get("version")?, rows::version(row)?))
 }
 
-/// A version by its internal key.
-pub(super) fn by_key(connection: &Connection, version: i64) -> Stored<Entity> {
-    Ok(connection
-        .prepare_cached(&format!("SELECT {} FROM versions WHERE version = ?1", rows::VERSION))?
-        .query_row((version,), rows::version)?)
+/// The versions of a condition that a scope admits, each with its internal key.
+fn versions_sql(condition: &str) -> String {
+    format!("SELECT {}, versions.version FROM versions WHERE {} AND {condition}", rows::VERSION, admitted("versions"))
+}
+
+/// A version as a scope sees it. What a narrowed scope does not admit, it does not show.
+fn seen(connection: &Connection, scope: &Scope, (key, version): (i64, Entity)) -> Stored<Option<Entity>> {
+    if is_narrowed(scope) { chains::narrowed(connection, scope, key, version) } else { Ok(Some(version)) }
+}
+
+fn all_seen(connection: &Connection, scope: &Scope, versions: Vec<(i64, Entity)>) -> Stored<Vec<Entity>> {
+    let mut found = Vec::with_capacity(versions.len());
+    for version in versions {
+        found.extend(seen(connection, scope, version)?);
+    }
+    Ok(found)
+}
+
+/// A version by its internal key, as the scope sees it.
+pub(super) fn by_key(connection: &Connection, scope: &Scope, version: i64) -> Stored<Option<Entity>> {
+    let (user, agent, session) = scope.bound();
+    let found = connection
+        .prepare_cached(&versions_sql("versions.version = :version"))?
+        .query_row(named_params! { ":version": version, ":user": user, ":agent": agent, ":session": session }, keyed)
+        .optional()?;
+    match found {
+        Some(found) => seen(connection, scope, found),
+        None => Ok(None),
+    }
 }
 
 /// A version, by its id or that of one of its sayings.
 pub(super) fn get(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Option<Entity>> {
-    key(connection, scope, id)?.map(|version| by_key(connection, version)).transpose()
+    match key(connection, scope, id)? {
+        Some(version) => by_key(connection, scope, version),
+        None => Ok(None),
+    }
 }
 
 /// The versions that exist among `ids`, each once.
@@ -74,7 +102,7 @@ pub(super) fn many(connection: &Connection, scope: &Scope, ids: &[Uuid]) -> Stor
         if let Some(version) = key(connection, scope, id)?
             && seen.insert(version)
         {
-            found.push(by_key(connection, version)?);
+            found.extend(by_key(connection, scope, version)?);
         }
     }
     Ok(found)
@@ -85,42 +113,126 @@ pub(super) fn history(connection: &Connection, scope: &Scope, id: Uuid) -> Store
     let Some(version) = key(connection, scope, id)? else { return Ok(Vec::new()) };
     let (user, agent, session) = scope.bound();
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {} FROM versions WHERE slot = (SELECT slot FROM versions WHERE version = :version) AND {} \
-         ORDER BY valid_from, said_seq",
-        rows::VERSION,
-        admitted()
+        "{} ORDER BY valid_from, said_seq",
+        versions_sql("slot = (SELECT slot FROM versions WHERE version = :version)")
     ))?;
-    let found = statement.query_map(
-        named_params! { ":version": version, ":user": user, ":agent": agent, ":session": session },
-        rows::version,
-    )?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+    let found = statement
+        .query_map(named_params! { ":version": version, ":user": user, ":agent": agent, ":session": session }, keyed)?
+        .collect::<rusqlite::Result<_>>()?;
+    all_seen(connection, scope, found)
+}
+
+/// The version of a slot that begins last among those that have begun by a time.
+pub(super) fn begun_sql() -> String {
+    format!(
+        "{} ORDER BY valid_from DESC, said_seq DESC LIMIT 1",
+        versions_sql("slot = (SELECT slot FROM versions WHERE version = :version) AND valid_from <= :now")
+    )
+}
+
+/// The first version of a slot behind a time.
+pub(super) fn planned_sql() -> String {
+    format!(
+        "{} ORDER BY valid_from, said_seq LIMIT 1",
+        versions_sql("slot = (SELECT slot FROM versions WHERE version = :version) AND valid_from > :now")
+    )
+}
+
+/// What an update at `now` of a version's slot goes out from, with its internal key: the version that holds, or the
+/// first one that is planned where none does. A narrowed scope goes out from the last one of those that it admits.
+pub(super) fn current(
+    connection: &Connection,
+    scope: &Scope,
+    version: i64,
+    now: Timestamp,
+) -> Stored<Option<(i64, Entity)>> {
+    let (user, agent, session) = scope.bound();
+    for sql in [begun_sql(), planned_sql()] {
+        let found = connection
+            .prepare_cached(&sql)?
+            .query_row(
+                named_params! {
+                    ":version": version, ":now": micros(now), ":user": user, ":agent": agent, ":session": session,
+                },
+                keyed,
+            )
+            .optional()?;
+        if let Some(found) = found {
+            let key = found.0;
+            return Ok(seen(connection, scope, found)?.map(|version| (key, version)));
+        }
+    }
+    Ok(None)
+}
+
+/// The relations of a condition of which the scope admits both ends, because a reason quotes both. The keys of the
+/// two ends are the last columns.
+fn evolutions_sql(condition: &str) -> String {
+    format!(
+        "SELECT {}, older, newer FROM evolutions JOIN versions AS first ON first.version = older \
+         JOIN versions AS second ON second.version = newer WHERE {condition} AND {} AND {} \
+         ORDER BY first.valid_from, first.said_seq, second.valid_from, second.said_seq, evolutions.id",
+        rows::EVOLUTION,
+        admitted("first"),
+        admitted("second")
+    )
+}
+
+/// A relation as it is stored, with the keys of its two ends.
+type Stretched = (EvolutionRelation, i64, i64);
+
+fn stretched(row: &Row<'_>) -> rusqlite::Result<Stretched> {
+    Ok((rows::evolution(row)?, row.get("older")?, row.get("newer")?))
+}
+
+/// A relation as a scope sees it: to a narrowed one an `update` tells only of what it admits of the two versions.
+fn relation_seen(
+    connection: &Connection,
+    scope: &Scope,
+    (relation, older, newer): Stretched,
+) -> Stored<Option<EvolutionRelation>> {
+    if !is_narrowed(scope) || relation.evolution_type != EvolutionType::Update {
+        return Ok(Some(relation));
+    }
+    let (Some(older), Some(newer)) = (by_key(connection, scope, older)?, by_key(connection, scope, newer)?) else {
+        return Ok(None);
+    };
+    let Told { reason, confidence, created_at } = chains::told(&older, &newer);
+    Ok(Some(EvolutionRelation { reason, confidence, created_at, ..relation }))
 }
 
 /// The relations from or to a version.
 pub(super) fn evolutions(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Vec<EvolutionRelation>> {
     let Some(version) = key(connection, scope, id)? else { return Ok(Vec::new()) };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {} FROM evolutions JOIN versions AS first ON first.version = older \
-         JOIN versions AS second ON second.version = newer \
-         WHERE older = :version OR newer = :version \
-         ORDER BY first.valid_from, first.said_seq, second.valid_from, second.said_seq, evolutions.id",
-        rows::EVOLUTION
-    ))?;
-    let found = statement.query_map(named_params! { ":version": version }, rows::evolution)?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+    let (user, agent, session) = scope.bound();
+    let mut statement = connection.prepare_cached(&evolutions_sql("(older = :version OR newer = :version)"))?;
+    let stored: Vec<Stretched> = statement
+        .query_map(
+            named_params! { ":version": version, ":user": user, ":agent": agent, ":session": session },
+            stretched,
+        )?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut found = Vec::with_capacity(stored.len());
+    for relation in stored {
+        found.extend(relation_seen(connection, scope, relation)?);
+    }
+    Ok(found)
 }
 
 /// A relation, if it is still there.
-pub(super) fn evolution(connection: &Connection, id: Uuid) -> Stored<Option<EvolutionRelation>> {
-    Ok(connection
-        .prepare_cached(&format!(
-            "SELECT {} FROM evolutions JOIN versions AS first ON first.version = older \
-             JOIN versions AS second ON second.version = newer WHERE evolutions.id = ?1",
-            rows::EVOLUTION
-        ))?
-        .query_row((rows::text(id),), rows::evolution)
-        .optional()?)
+pub(super) fn evolution(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Option<EvolutionRelation>> {
+    let (user, agent, session) = scope.bound();
+    let found = connection
+        .prepare_cached(&evolutions_sql("evolutions.id = :id"))?
+        .query_row(
+            named_params! { ":id": rows::text(id), ":user": user, ":agent": agent, ":session": session },
+            stretched,
+        )
+        .optional()?;
+    match found {
+        Some(found) => relation_seen(connection, scope, found),
+        None => Ok(None),
+    }
 }
 
 /// The condition that a version holds at `:at`, or any if that is null.
@@ -130,10 +242,8 @@ const HOLDS: &str = "(:at IS NULL OR (valid_from <= :at AND (valid_to IS NULL OR
 pub(super) fn list_sql(most_important_first: bool) -> String {
     let order = if most_important_first { "importance DESC, valid_from DESC, id" } else { "valid_from, seq" };
     format!(
-        "SELECT {} FROM versions WHERE {} AND {HOLDS} AND (:type IS NULL OR type = :type) \
-         ORDER BY {order} LIMIT :limit OFFSET :offset",
-        rows::VERSION,
-        admitted()
+        "{} ORDER BY {order} LIMIT :limit OFFSET :offset",
+        versions_sql(&format!("{HOLDS} AND (:type IS NULL OR type = :type)"))
     )
 }
 
@@ -141,15 +251,17 @@ pub(super) fn list_sql(most_important_first: bool) -> String {
 pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) -> Stored<Vec<Entity>> {
     let (user, agent, session) = scope.bound();
     let mut statement = connection.prepare_cached(&list_sql(filter.most_important_first))?;
-    let found = statement.query_map(
-        named_params! {
-            ":user": user, ":agent": agent, ":session": session, ":at": filter.valid_at.map(micros),
-            ":type": filter.entity_type.map(EntityType::as_str), ":limit": rows::number(filter.limit),
-            ":offset": rows::number(filter.offset),
-        },
-        rows::version,
-    )?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+    let found = statement
+        .query_map(
+            named_params! {
+                ":user": user, ":agent": agent, ":session": session, ":at": filter.valid_at.map(micros),
+                ":type": filter.entity_type.map(EntityType::as_str), ":limit": rows::number(filter.limit),
+                ":offset": rows::number(filter.offset),
+            },
+            keyed,
+        )?
+        .collect::<rusqlite::Result<_>>()?;
+    all_seen(connection, scope, found)
 }
 
 /// The number of facts that hold, plus that of episodes.
@@ -157,7 +269,7 @@ pub(super) fn count_sql() -> String {
     format!(
         "SELECT (SELECT count(*) FROM versions WHERE {} AND {HOLDS}) \
          + (SELECT count(*) FROM episodes WHERE {SCOPE_PREDICATE})",
-        admitted()
+        admitted("versions")
     )
 }
 

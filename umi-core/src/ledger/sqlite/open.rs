@@ -37,46 +37,75 @@ pub(super) fn make_folder(folder: &Path) -> Result<()> {
     builder.create(folder).map_err(|error| errors::from_io(error, "make the folder", folder))
 }
 
+/// What a look at the bytes of a database found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A store of this version, as it is.
+    Ready,
+    /// Nothing yet, an older version, or what a process left that ended while it made or migrated a store.
+    ToMake,
+}
+
 /// Looks at the bytes of a database before anything is opened for writing: a newer version, a foreign file and a
 /// damaged one are refused with nothing touched.
 ///
 /// A process must not call it while it has the store open, because closing the file drops SQLite's locks on it.
-pub(super) fn inspect(database: &Path) -> Result<()> {
+pub(super) fn inspect(database: &Path) -> Result<Found> {
     let mut file = match File::open(database) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::ToMake),
         Err(error) => return Err(errors::from_io(error, "open", database)),
     };
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     if length == 0 {
-        return Ok(());
+        return Ok(Found::ToMake);
     }
+    // A rollback journal means that a process ended while it made the store: SQLite undoes that on opening, and until
+    // then the file may hold any part of it.
+    let has_journal = has_bytes(&database.with_extension("db-journal"));
     let shown = database.display().to_string();
     let mut header = [0; HEADER_BYTES];
     match file.read_exact(&mut header) {
         Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && has_journal => return Ok(Found::ToMake),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(errors::corrupt(&shown, &format!("it has only {length} bytes")));
         }
         Err(error) => return Err(errors::from_io(error, "read", database)),
     }
+    if has_journal && header.iter().all(|&byte| byte == 0) {
+        return Ok(Found::ToMake);
+    }
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(errors::corrupt(&shown, "it is not a SQLite file"));
     }
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    check_version(number(68).cast_signed(), number(60).cast_signed(), database)?;
+    let (application, version) = (number(68).cast_signed(), number(60).cast_signed());
+    if has_journal && (application, version) == (0, 0) {
+        return Ok(Found::ToMake);
+    }
+    check_version(application, version, database)?;
+    if has_journal {
+        return Ok(Found::ToMake);
+    }
     let page = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         size => u64::from(size),
     };
     let expected = page * u64::from(number(28));
+    // Asked again, because another process may have made the file longer before the header was read.
+    let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     // A WAL may still hold the pages that the file lacks.
-    let wal = database.with_extension("db-wal");
-    let has_wal = std::fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0);
-    if length < expected && !has_wal {
+    if length < expected && !has_bytes(&database.with_extension("db-wal")) {
         return Err(errors::corrupt(&shown, &format!("it has {length} of {expected} bytes")));
     }
-    Ok(())
+    // Both numbers are 2 once the file has a write-ahead log, which making a store ends with.
+    let has_log = header[18..20] == [2, 2];
+    Ok(if version == migrations::VERSION && has_log { Found::Ready } else { Found::ToMake })
+}
+
+fn has_bytes(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 fn check_version(application: i32, version: i32, database: &Path) -> Result<()> {
@@ -95,8 +124,12 @@ fn check_version(application: i32, version: i32, database: &Path) -> Result<()> 
     Ok(())
 }
 
-/// Makes the database where it is missing, migrates it, and gives the connection of the writer.
-pub(super) fn writer(database: &Path, lock: &WriterLock) -> Result<Connection> {
+/// Makes the database where it is missing, migrates it, and gives the connection of the writer. A store that is as it
+/// should be is opened while other processes write.
+pub(super) fn writer(database: &Path, found: Found, lock: &WriterLock) -> Result<Connection> {
+    if found == Found::Ready {
+        return errors::outward(connect_writer(database), Some(database));
+    }
     let held = lock.acquire(&AtomicBool::new(false))?;
     // SQLite gives its side files the mode of the database, so that this alone keeps all of them private.
     lock::private(OpenOptions::new().write(true).create(true).truncate(false))
@@ -112,7 +145,9 @@ fn connect_writer(database: &Path) -> Stored<Connection> {
     let connection = Connection::open_with_flags(database, flags())?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let found = migrations::version(&connection)?;
-    if found > 0 {
+    let is_empty: bool =
+        connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", (), |row| row.get(0))?;
+    if found > 0 || !is_empty {
         let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         check_version(application, found, database)?;
     }

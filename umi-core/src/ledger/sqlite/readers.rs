@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     errors::{self, Stored},
@@ -84,6 +84,11 @@ impl Readers {
                 errors::outward(work(micro.as_ref().ok_or_else(errors::closed)?), Some(database))
             }
         }
+    }
+
+    /// Waits for the reads that run and holds new ones back while the answer lives.
+    pub(super) async fn pause(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.turns).acquire_many_owned(READERS).await.map_err(|_| errors::closed())
     }
 
     /// Waits for the reads that run, refuses new ones and closes every connection.

@@ -36,11 +36,12 @@ CREATE TABLE episodes ( -- what was said, verbatim
     source      TEXT,
     metadata    TEXT NOT NULL, -- a JSON object
     importance  REAL NOT NULL,
-    key         TEXT           -- the caller's idempotency key
+    key         TEXT,          -- the caller's idempotency key
+    turn        INTEGER NOT NULL -- its place among the episodes of that key, from 0
 ) STRICT;
 CREATE INDEX episodes_feed ON episodes (user, seq);
 CREATE INDEX episodes_time ON episodes (user, at, seq);
-CREATE UNIQUE INDEX episodes_key ON episodes (user, key) WHERE key IS NOT NULL;
+CREATE UNIQUE INDEX episodes_key ON episodes (user, key, turn) WHERE key IS NOT NULL;
 
 CREATE TABLE slots ( -- a subject's attribute, or one content of a subject; each has a chain of versions
     slot             INTEGER PRIMARY KEY,
@@ -139,6 +140,7 @@ CREATE TABLE pieces ( -- what the index needs of a text: the whole (ordinal 0) a
     sighting INTEGER REFERENCES sightings (sighting),
     ordinal  INTEGER NOT NULL,
     lexical  BLOB NOT NULL,
+    embeds   INTEGER NOT NULL CHECK (embeds IN (0, 1)), -- whether it is to have a vector in every space
     CHECK ((episode IS NULL) <> (sighting IS NULL))
 ) STRICT;
 CREATE UNIQUE INDEX pieces_episode ON pieces (episode, ordinal) WHERE episode IS NOT NULL;
@@ -201,6 +203,7 @@ CREATE TABLE working ( -- working memory: bytes with a time to live
     session    TEXT NOT NULL,
     key        TEXT NOT NULL,
     value      BLOB NOT NULL,
+    ttl        INTEGER, -- the time to live that it was given, in microseconds; null for forever
     expires_at INTEGER, -- null for never
     PRIMARY KEY (user, agent, session, key)
 ) STRICT, WITHOUT ROWID;

@@ -8,7 +8,6 @@ use super::{errors::Stored, rows, writer::Write};
 use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
-    error::{Error, ErrorKind},
     ledger::{EmbedJob, JobKind, Owner, OwnerText, OwnerVectors, Piece},
 };
 
@@ -67,7 +66,7 @@ fn insert(write: &Write<'_>, space: &EmbeddingSpace, state: &str) -> Stored<Spac
 pub(super) fn claim(write: &Write<'_>, space: &EmbeddingSpace) -> Stored<SpaceKey> {
     match active(write.connection)? {
         Some((key, found)) if found == *space => Ok(key),
-        Some((_, found)) => Err(mismatch(&found, space).into()),
+        Some((_, found)) => Err(found.mismatch(space).into()),
         None => match find(write.connection, space)? {
             None => insert(write, space, "active"),
             Some(key) => {
@@ -78,22 +77,22 @@ pub(super) fn claim(write: &Write<'_>, space: &EmbeddingSpace) -> Stored<SpaceKe
     }
 }
 
-fn mismatch(found: &EmbeddingSpace, asked: &EmbeddingSpace) -> Error {
-    Error::new(
-        ErrorKind::EmbeddingSpace,
-        format!("the store's vectors are of `{found}`, the embedder's are of `{asked}`"),
-    )
-    .with_hint("open the store with the embedder that it was written with, or open it with `reembed=True` and call `reembed()`")
-}
-
-/// Stores the pieces of a new owner.
-pub(super) fn insert_pieces(write: &Write<'_>, space: SpaceKey, owner: OwnerKey, pieces: &[Piece]) -> Stored<()> {
+/// Stores the pieces of a new owner. `embeds` says whether they are to have vectors.
+pub(super) fn insert_pieces(
+    write: &Write<'_>,
+    space: SpaceKey,
+    owner: OwnerKey,
+    pieces: &[Piece],
+    embeds: bool,
+) -> Stored<()> {
     let (episode, sighting) = owner.columns();
     for piece in pieces {
         write
             .connection
-            .prepare_cached("INSERT INTO pieces (episode, sighting, ordinal, lexical) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((episode, sighting, piece.ordinal, &piece.lexical))?;
+            .prepare_cached(
+                "INSERT INTO pieces (episode, sighting, ordinal, lexical, embeds) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute((episode, sighting, piece.ordinal, &piece.lexical, embeds))?;
         if let Some(vector) = &piece.vector {
             write
                 .connection
@@ -145,9 +144,9 @@ pub(super) fn owner_text(connection: &Connection, owner: OwnerKey) -> Stored<Opt
     })
 }
 
-/// Pieces behind a piece that have no vector in a space.
+/// Pieces behind a piece that are to have a vector and have none in a space.
 pub(super) const WITHOUT_VECTORS: &str = "SELECT episode, sighting FROM pieces \
-     WHERE piece > ?2 AND NOT EXISTS (SELECT 1 FROM vectors WHERE vectors.space = ?1 AND vectors.piece = pieces.piece) \
+     WHERE piece > ?2 AND embeds AND NOT EXISTS (SELECT 1 FROM vectors WHERE vectors.space = ?1 AND vectors.piece = pieces.piece) \
      ORDER BY piece";
 
 /// The last piece that has a vector in a space.
@@ -201,7 +200,8 @@ pub(super) fn put(write: &mut Write<'_>, space: &EmbeddingSpace, vectors: &[Owne
     Ok(())
 }
 
-/// Stores one owner's vectors and, in the active space, tells the feed of it.
+/// Stores one owner's vectors and, in the active space, tells the feed of it. A piece without a vector here is to have
+/// none: what is composed of a text today may be fewer pieces than once, and nothing would ever embed the others.
 pub(super) fn put_owner(write: &mut Write<'_>, space: SpaceKey, vectors: &OwnerVectors) -> Stored<()> {
     let Some(owner) = owner_key(write.connection, vectors.owner)? else { return Ok(()) };
     let (episode, sighting) = owner.columns();
@@ -218,6 +218,13 @@ pub(super) fn put_owner(write: &mut Write<'_>, space: SpaceKey, vectors: &OwnerV
                 ":space": space, ":vector": vector, ":episode": episode, ":sighting": sighting, ":ordinal": ordinal,
             })?;
     }
+    write
+        .connection
+        .prepare_cached(
+            "UPDATE pieces SET embeds = 0 WHERE (episode = ?2 OR sighting = ?3) AND NOT EXISTS \
+             (SELECT 1 FROM vectors WHERE vectors.space = ?1 AND vectors.piece = pieces.piece)",
+        )?
+        .execute((space, episode, sighting))?;
     if active(write.connection)?.is_some_and(|(active, _)| active == space) {
         let seq = write.next_seq();
         let (sql, key) = match owner {

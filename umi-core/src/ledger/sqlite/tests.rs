@@ -29,7 +29,7 @@ fn episode(number: u128, text: &str) -> NewEpisode {
         importance: 0.5,
     };
     let piece = Piece { ordinal: 0, lexical: text.as_bytes().to_vec(), vector: Some(vec![1; 256]) };
-    NewEpisode { episode, pieces: vec![piece], key: None, embed_job: None }
+    NewEpisode { episode, pieces: vec![piece], key: None, wants_vectors: true, embed_job: None }
 }
 
 fn bytes_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -110,6 +110,55 @@ async fn newer_foreign_and_damaged_files_are_refused_untouched() {
     }
 }
 
+/// What a process leaves that is killed while it makes a store.
+fn half_made(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+    let database = folder.join("half.db");
+    let connection = Connection::open(&database).unwrap();
+    connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN IMMEDIATE").unwrap();
+    connection.execute_batch(include_str!("schema.sql")).unwrap();
+    let left = (fs::read(&database).unwrap(), fs::read(folder.join("half.db-journal")).unwrap());
+    connection.execute_batch("ROLLBACK").unwrap();
+    assert!(left.0.len() > 3 * 4096 && !left.1.is_empty());
+    left
+}
+
+#[tokio::test]
+async fn a_store_whose_making_was_cut_off_is_made_at_the_next_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let (database, journal) = half_made(folder.path());
+    let mut no_header = database.clone();
+    no_header[..100].fill(0);
+    for (name, database) in [
+        ("whole", database.as_slice()),
+        ("cut", &database[..2 * 4096]),
+        ("short", &database[..50]),
+        ("no_header", &no_header),
+    ] {
+        let path = folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("umi.db"), database).unwrap();
+        fs::write(path.join("umi.db-journal"), &journal).unwrap();
+        let ledger = SqliteLedger::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        ledger.append(&space(), vec![episode(1, "kept")]).await.unwrap();
+        assert!(ledger.check().await.unwrap().problems.is_empty());
+    }
+}
+
+#[test]
+fn a_foreign_file_beside_a_journal_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("umi.db");
+    Connection::open(&database).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    fs::write(folder.path().join("umi.db-journal"), "no journal").unwrap();
+    let error = SqliteLedger::open(folder.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreVersion, "{error}");
+    let tables: i64 = Connection::open(&database)
+        .unwrap()
+        .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(tables, 1);
+}
+
 #[tokio::test]
 async fn a_purge_leaves_no_byte_of_what_was_forgotten() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,8 +168,16 @@ async fn a_purge_leaves_no_byte_of_what_was_forgotten() {
     for number in (1..=600).filter(|number| number % 3 != 0) {
         assert!(ledger.forget(&Scope::new(), Uuid::from_u128(number), ForgetReach::Version, at(9)).await.unwrap());
     }
-    ledger.purge().await.unwrap();
+    for (user, second) in [("a", 2), ("b", 60)] {
+        let (scope, ttl) = (Scope::new().with_user(user).unwrap(), TimeToLive::For(Duration::from_secs(second)));
+        let value = WorkingChange::Set(format!("working-{user}").into_bytes());
+        let limits = WorkingLimits::default();
+        ledger.working_change(&scope, limits, "key", value, Some(ttl), at(1)).await.unwrap();
+    }
+    ledger.purge(at(9)).await.unwrap();
+    assert_eq!(ledger.stats().await.unwrap().working_keys, 1);
     for (name, bytes) in bytes_of(folder.path()) {
+        assert!(!bytes.windows(9).any(|window| window == b"working-a"), "an expired value in {name}");
         for found in bytes.windows(12).filter(|window| window.starts_with(b"canary-")) {
             let number: u128 = std::str::from_utf8(&found[7..]).unwrap().parse().unwrap();
             assert!(number.is_multiple_of(3), "canary {number} in {name}");
@@ -305,6 +362,9 @@ async fn a_writer_that_holds_on_is_waited_for_until_the_deadline() {
     let error = ledger.append(&space(), vec![episode(2, "refused")]).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::StoreLocked, true));
     assert_eq!(ledger.count(&Scope::new(), at(99)).await.unwrap(), 1, "reads go on");
+    let another = SqliteLedger::open_with(folder.path(), Duration::from_millis(50)).unwrap();
+    assert_eq!(another.count(&Scope::new(), at(99)).await.unwrap(), 1, "a store is opened while another writes");
+    drop(another);
     child.kill().unwrap();
     child.wait().unwrap();
     ledger.append(&space(), vec![episode(3, "after")]).await.unwrap();

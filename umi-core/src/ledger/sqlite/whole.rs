@@ -64,10 +64,14 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Rewrites the whole file and empties the WAL, so that freed pages and old frames are gone.
-pub(super) fn purge(write: &Write<'_>, database: Option<&Path>) -> Stored<()> {
+/// Rewrites the whole file, so that freed pages are gone.
+pub(super) fn vacuum(write: &mut Write<'_>) -> Stored<()> {
     write.connection.execute_batch("VACUUM")?;
-    let Some(database) = database else { return Ok(()) };
+    Ok(())
+}
+
+/// Empties the WAL, so that old frames and the pages that they replace are gone. No read of this process may run.
+pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
     let began = lock::now();
     loop {
         let busy: bool = write.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
@@ -77,10 +81,10 @@ pub(super) fn purge(write: &Write<'_>, database: Option<&Path>) -> Stored<()> {
         if lock::now().duration_since(began) >= CHECKPOINT_DEADLINE {
             return Err(Error::new(
                 ErrorKind::StoreLocked,
-                format!("a read of another process keeps the old pages of `{}`", database.display()),
+                format!("the old pages of `{}` are being read outside of this handle", database.display()),
             )
             .with_retryable(true)
-            .with_hint("call `purge()` again once it has ended")
+            .with_hint("call `purge()` again once that read has ended")
             .into());
         }
         std::thread::sleep(CHECKPOINT_PAUSE);
@@ -96,6 +100,10 @@ pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
     }
     open::make_folder(to)?;
     let database = to.join(DATABASE);
+    // From here on the file is this call's own.
+    lock::private(OpenOptions::new().write(true).create_new(true))
+        .open(&database)
+        .map_err(|error| errors::from_io(error, "make", &database))?;
     let copied = copy(connection, &database);
     if copied.is_err()
         && let Err(error) = std::fs::remove_file(&database)
@@ -107,9 +115,6 @@ pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
 }
 
 fn copy(connection: &Connection, database: &Path) -> Stored<()> {
-    lock::private(OpenOptions::new().write(true).create_new(true))
-        .open(database)
-        .map_err(|error| errors::from_io(error, "make", database))?;
     let mut target = errors::outward(Connection::open(database).map_err(Into::into), Some(database))?;
     let done = Backup::new(connection, &mut target).and_then(|backup| {
         // All pages in one step: a backup of several would begin again with every commit of another connection.
