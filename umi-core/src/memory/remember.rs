@@ -23,8 +23,8 @@ use crate::{
     scope::{SCOPE_NAME_BYTES, Scope},
 };
 
-/// How many items `remember_many` writes in one transaction.
-const BATCH: usize = 256;
+/// How many items [`Memory::remember_many`] writes in one transaction.
+pub const REMEMBER_BATCH: usize = 256;
 
 /// A text that is about to be remembered; await it.
 #[derive(Debug)]
@@ -150,8 +150,8 @@ impl Memory {
         results.pop().ok_or_else(|| Error::internal("one request gave no result"))
     }
 
-    /// Remembers many requests, in transactions of 256 of them. Gives the results of all; `progress` is told how many
-    /// are done.
+    /// Remembers many requests, in transactions of [`REMEMBER_BATCH`] of them. Gives the results of all; `progress` is
+    /// told how many are done.
     ///
     /// # Errors
     /// As [`Memory::remember`]; the failed transaction and those behind it are not written.
@@ -163,7 +163,7 @@ impl Memory {
         let mut results = Vec::new();
         let mut requests = requests.into_iter();
         loop {
-            let batch: Vec<RememberRequest> = requests.by_ref().take(BATCH).collect();
+            let batch: Vec<RememberRequest> = requests.by_ref().take(REMEMBER_BATCH).collect();
             if batch.is_empty() {
                 return Ok(results);
             }

@@ -85,6 +85,11 @@ impl OpenFolders {
 /// parent's stores are not its own.
 static OPEN: LazyLock<ArcSwap<OpenFolders>> = LazyLock::new(|| ArcSwap::from_pointee(OpenFolders::of_this_process()));
 
+/// Makes the list of open folders.
+pub(super) fn prepare() {
+    LazyLock::force(&OPEN);
+}
+
 fn slot(path: &Path) -> Arc<Slot> {
     let mut open = OPEN.load_full();
     while open.process != std::process::id() {
