@@ -133,6 +133,8 @@ pub(crate) struct EpisodePage {
     pub offset: usize,
     /// Counts from the newest; the result is in (`at`, `seq`) order either way.
     pub newest_first: bool,
+    /// Only episodes said by this time; none for all.
+    pub until: Option<Timestamp>,
 }
 
 /// What forgetting does with a fact.

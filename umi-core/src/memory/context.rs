@@ -2,8 +2,12 @@
 
 use std::{fmt, future::IntoFuture, pin::Pin};
 
-use super::{Memory, options::RecallOptions, prompt::Prompt, recall::Row, store::blocking, tokens::estimate_tokens};
+use super::{
+    Memory, RECALL_LIMIT, options::RecallOptions, prompt::Prompt, recall::Row, store::blocking, tokens::estimate_tokens,
+};
 use crate::{
+    entity::EntityType,
+    episode::Kind,
     error::Result,
     ledger::{EpisodePage, FactFilter},
     scope::Scope,
@@ -120,7 +124,7 @@ impl Memory {
         let working = self.ledger().working_entries(&resolved, self.now()).await?;
         let items = match query {
             Some(query) => self.relevant(query, options, scope).await?,
-            None => self.latest(&resolved).await?,
+            None => self.latest(&resolved, options.unwrap_or(&RecallOptions::default())).await?,
         };
         let counter = self.parts.config.token_counter().cloned();
         blocking(move || {
@@ -162,25 +166,45 @@ impl Memory {
         Ok(found.into_iter().enumerate().map(|(rank, found)| (found.row, 1.0 / (rank + 1) as f64)).collect())
     }
 
-    /// The session's latest turns and the most important facts; later turns and more important facts go first into
-    /// the budget.
-    async fn latest(&self, scope: &Scope) -> Result<Vec<(Row, f64)>> {
-        let page = EpisodePage { limit: LATEST_TURNS, offset: 0, newest_first: true };
-        let turns = self.ledger().episodes(scope, page).await?;
-        let filter = FactFilter {
-            entity_type: None,
-            valid_at: Some(self.now()),
-            most_important_first: true,
-            limit: IMPORTANT_FACTS,
-            offset: 0,
-        };
-        let facts = self.ledger().facts(scope, &filter).await?;
-        let count = turns.len() as f64;
-        let turns = turns.into_iter().enumerate().map(|(index, turn)| (Row::Episode(turn), (index + 1) as f64 / count));
-        let facts = facts.into_iter().map(|fact| {
-            let importance = fact.importance;
-            (Row::Fact(fact), importance)
-        });
-        Ok(facts.chain(turns).collect())
+    /// The session's latest turns and the most important facts, as far as the options admit them; later turns and more
+    /// important facts go first into the budget.
+    async fn latest(&self, scope: &Scope, options: &RecallOptions) -> Result<Vec<(Row, f64)>> {
+        let (start, end) = options.time_range().unzip();
+        let until = [options.as_of(), end].into_iter().flatten().min();
+        let admits = |kind: EntityType| options.entity_types().is_none_or(|types| types.contains(&kind));
+        let mut items = Vec::new();
+        if options.include().contains(&Kind::Fact) {
+            let valid_at = match (options.as_of(), end) {
+                (None, Some(_)) => None,
+                (as_of, _) => Some(as_of.unwrap_or_else(|| self.now())),
+            };
+            let is_filtered = options.entity_types().is_some() || end.is_some();
+            let limit = if is_filtered { RECALL_LIMIT } else { IMPORTANT_FACTS };
+            let filter = FactFilter { entity_type: None, valid_at, most_important_first: true, limit, offset: 0 };
+            let mut facts = self.ledger().facts(scope, &filter).await?;
+            facts.retain(|fact| {
+                admits(fact.entity_type)
+                    && end.is_none_or(|end| fact.valid_from <= end)
+                    && start.is_none_or(|start| fact.valid_to.is_none_or(|closed| start < closed))
+            });
+            facts.truncate(IMPORTANT_FACTS);
+            items.extend(facts.into_iter().map(|fact| {
+                let importance = fact.importance;
+                (Row::Fact(fact), importance)
+            }));
+        }
+        if options.include().contains(&Kind::Episode) && admits(EntityType::Note) {
+            let page = EpisodePage { limit: LATEST_TURNS, offset: 0, newest_first: true, until };
+            let mut turns = self.ledger().episodes(scope, page).await?;
+            turns.retain(|turn| start.is_none_or(|start| start <= turn.at));
+            let count = turns.len() as f64;
+            let ranked = turns.into_iter().enumerate();
+            items.extend(ranked.map(|(index, turn)| (Row::Episode(turn), (index + 1) as f64 / count)));
+        }
+        if let Some(limit) = options.limit() {
+            items.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+            items.truncate(limit);
+        }
+        Ok(items)
     }
 }

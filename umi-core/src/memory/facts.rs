@@ -224,7 +224,7 @@ impl Memory {
         self.check_open()?;
         let scope = self.resolve(scope)?;
         check_limit(limit)?;
-        self.ledger().episodes(&scope, EpisodePage { limit, offset, newest_first: false }).await
+        self.ledger().episodes(&scope, EpisodePage { limit, offset, newest_first: false, until: None }).await
     }
 
     /// Records a new version of a fact, true from now on. It follows the version that holds now, whichever version of

@@ -37,6 +37,8 @@ pub(super) struct Store {
     pub(super) ledger: Box<dyn Ledger>,
     pub(super) index: Box<dyn Index>,
     pub(super) path: Option<PathBuf>,
+    /// What its database was when it was opened.
+    identity: Option<(u64, u64)>,
     /// Letting go of jobs whose run was cancelled.
     pub(super) releases: Tasks,
     /// How many openings share it. At zero nobody joins it any more.
@@ -91,6 +93,24 @@ pub(super) fn prepare() {
 }
 
 fn slot(path: &Path) -> Arc<Slot> {
+    let open = open_folders();
+    let mut slots = open.slots.lock();
+    slots.retain(|known, slot| known == path || slot.is_in_use());
+    Arc::clone(slots.entry(path.to_owned()).or_default())
+}
+
+/// A slot in the place of one whose files are gone, or the one that another opening has put there.
+fn renewed_slot(path: &Path, gone: &Arc<Slot>) -> Arc<Slot> {
+    let open = open_folders();
+    let mut slots = open.slots.lock();
+    let slot = slots.entry(path.to_owned()).or_default();
+    if Arc::ptr_eq(slot, gone) {
+        *slot = Arc::default();
+    }
+    Arc::clone(slot)
+}
+
+fn open_folders() -> Arc<OpenFolders> {
     let mut open = OPEN.load_full();
     while open.process != std::process::id() {
         let previous = OPEN.compare_and_swap(&open, Arc::new(OpenFolders::of_this_process()));
@@ -99,9 +119,7 @@ fn slot(path: &Path) -> Arc<Slot> {
         }
         open = OPEN.load_full();
     }
-    let mut slots = open.slots.lock();
-    slots.retain(|known, slot| known == path || slot.is_in_use());
-    Arc::clone(slots.entry(path.to_owned()).or_default())
+    open
 }
 
 impl Default for Slot {
@@ -126,8 +144,14 @@ impl Lease {
     pub(super) async fn open(path: &Path, index_bytes: usize) -> Result<Self> {
         let folder = path.to_owned();
         let canonical = blocking(move || sqlite::make_folder(&folder)).await?;
-        let slot = slot(&canonical);
+        let mut slot = slot(&canonical);
         let mut known = slot.store.lock().await;
+        if known.upgrade().is_some_and(|store| !store.is_in_place()) {
+            // The folder was deleted or moved while it was open. Whoever has it open keeps its turn of what is gone.
+            drop(known);
+            slot = renewed_slot(&canonical, &slot);
+            known = slot.store.lock().await;
+        }
         if let Some(store) = known.upgrade().filter(|store| store.join()) {
             return Ok(Self::on(store));
         }
@@ -215,11 +239,17 @@ impl Store {
         Self {
             ledger: Box::new(ledger),
             index: Box::new(RamIndex::new(index_bytes)),
+            identity: path.as_deref().and_then(sqlite::identity),
             path,
             releases: Tasks::default(),
             leases: AtomicUsize::new(1),
             turn: Turn { held: Mutex::new(turn), process: std::process::id() },
         }
+    }
+
+    /// Whether its files are still those that its path leads to.
+    fn is_in_place(&self) -> bool {
+        self.path.as_deref().is_none_or(|path| sqlite::identity(path) == self.identity)
     }
 
     /// Counts one more lease, unless the last one has left.
@@ -284,6 +314,19 @@ mod tests {
             let links = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
             assert!(!links.into_iter().any(|link| link == database));
         }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_folder_that_was_deleted_while_it_was_open_is_opened_as_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let first = Lease::open(&path, INDEX_BYTES).await.unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        let second = Lease::open(&path, INDEX_BYTES).await.unwrap();
+        assert!(!Arc::ptr_eq(&first.store, &second.store));
+        let third = Lease::open(&path, INDEX_BYTES).await.unwrap();
+        assert!(Arc::ptr_eq(&second.store, &third.store));
     }
 
     #[tokio::test]

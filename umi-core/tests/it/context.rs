@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use umi_core::{BlockType, Memory, MemoryBuilder, MemoryConfig, Scope, StorageBackend};
+use umi_core::{
+    BlockType, EntityType, Kind, Memory, MemoryBuilder, MemoryConfig, RecallOptions, Scope, StorageBackend,
+};
 
 use crate::support::{fact, memory_and_clock, minutes, user};
 
@@ -80,4 +82,28 @@ async fn remembered_text_cannot_leave_its_element() {
     assert_eq!(xml.matches("<core_memory>").count(), 1, "{xml}");
     assert_eq!(xml.matches("</memory>").count(), 1, "{xml}");
     assert!(xml.contains("&lt;/episode&gt;"), "{xml}");
+}
+
+#[tokio::test]
+async fn options_count_without_a_question_too() {
+    let (memory, clock) = memory_and_clock().await;
+    memory.add_entity(fact("Ana", Some("home"), "lives in Porto", None), &Scope::new()).await.unwrap();
+    let then = umi_core::Clock::now(&clock);
+    clock.advance(minutes(10)).unwrap();
+    for number in 0..4 {
+        memory.remember(format!("turn number {number};")).await.unwrap();
+        clock.advance(minutes(1)).unwrap();
+    }
+    memory.add_entity(fact("Ana", Some("home"), "lives in Lisbon", None), &Scope::new()).await.unwrap();
+    let show = async |options: RecallOptions| memory.context().options(options).await.unwrap();
+    let two = show(RecallOptions::default().with_limit(2).unwrap()).await;
+    assert_eq!(two.matches("<episode").count() + two.matches("<fact").count(), 2, "{two}");
+    let facts = show(RecallOptions::default().with_include([Kind::Fact]).unwrap()).await;
+    assert!(facts.contains("Lisbon") && !facts.contains("turn number"), "{facts}");
+    let earlier = show(RecallOptions::default().with_as_of(then)).await;
+    assert!(earlier.contains("Porto") && !earlier.contains("turn number") && !earlier.contains("Lisbon"), "{earlier}");
+    let range = show(RecallOptions::default().with_time_range(then, then + minutes(11)).unwrap()).await;
+    assert!(range.contains("Porto") && range.contains("number 1;") && !range.contains("number 2;"), "{range}");
+    let places = show(RecallOptions::default().with_entity_types([EntityType::Location]).unwrap()).await;
+    assert!(!places.contains("<fact") && !places.contains("<episode"), "{places}");
 }

@@ -19,11 +19,11 @@ fn a_batch_is_kept_whole_or_not_at_all_and_neighbours_stand() {
         );
         assert!(good.is_ok() && other.is_ok());
         assert_eq!(bad.unwrap_err().kind(), ErrorKind::Storage);
-        let all = EpisodePage { limit: 10, offset: 0, newest_first: false };
+        let all = EpisodePage { limit: 10, offset: 0, newest_first: false, until: None };
         let texts: Vec<String> =
             store.episodes(&alice(), all).await.unwrap().into_iter().map(|episode| episode.text).collect();
         assert_eq!(texts, ["first", "good", "good too"]);
-        let last = EpisodePage { limit: 1, offset: 1, newest_first: true };
+        let last = EpisodePage { limit: 1, offset: 1, newest_first: true, until: None };
         assert_eq!(store.episodes(&alice(), last).await.unwrap()[0].text, "good");
         store.assert_sound().await;
     });

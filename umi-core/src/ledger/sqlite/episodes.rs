@@ -79,7 +79,8 @@ pub(super) fn get_sql() -> String {
 pub(super) fn page_sql(newest_first: bool) -> String {
     let order = if newest_first { "at DESC, seq DESC" } else { "at, seq" };
     format!(
-        "SELECT {} FROM episodes WHERE {SCOPE_PREDICATE} ORDER BY {order} LIMIT :limit OFFSET :offset",
+        "SELECT {} FROM episodes WHERE {SCOPE_PREDICATE} AND (:until IS NULL OR at <= :until) \
+         ORDER BY {order} LIMIT :limit OFFSET :offset",
         rows::EPISODE
     )
 }
@@ -129,6 +130,7 @@ pub(super) fn page(connection: &Connection, scope: &Scope, page: EpisodePage) ->
             named_params! {
                 ":user": user, ":agent": agent, ":session": session,
                 ":limit": rows::number(page.limit), ":offset": rows::number(page.offset),
+                ":until": page.until.map(micros),
             },
             rows::episode,
         )?

@@ -49,7 +49,7 @@ impl Place {
 }
 
 /// Device and inode of a file; none where there is no such file, or no such thing.
-fn identity(path: &Path) -> Option<Identity> {
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
