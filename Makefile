@@ -35,7 +35,9 @@ VENV := .venv
 RELEASE_VENV := .venv-release
 RUST_TESTED := --workspace --exclude umi-py # pytest tests the bindings; linking them here would need a libpython
 CHECK_PROFILE := ci
-MYPY_PATHS := $(wildcard umi-py/python umi-py/examples tests/typing)
+# Of bench, what needs none of requirements-bench.txt.
+MYPY_PATHS := umi-py/python umi-py/examples tests $(addprefix bench/,conversation.py conversations.py \
+  evaluate_retrieval.py report.py)
 RUST_BENCHES := $(patsubst umi-core/benches/%.rs,--bench %,$(wildcard umi-core/benches/*.rs))
 PYTHON_BENCHES := $(wildcard bench/bench_*.py)
 

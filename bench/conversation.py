@@ -17,7 +17,7 @@ TURNS_OF_A_SESSION = 20
 BETWEEN_SESSIONS = timedelta(days=1)
 SPEAKERS = (("user", "Alice"), ("assistant", "Umi"))
 SUFFIXES = ("s", "ed", "ing", "er", "ly")
-SYLLABLES = ("ka", "lo", "min", "ra", "te", "so", "vi", "na", "du", "pel")
+SYLLABLES: tuple[str, ...] = ("ka", "lo", "min", "ra", "te", "so", "vi", "na", "du", "pel")
 SYLLABLES += ("gar", "is", "mo", "ze", "fi", "hul", "an", "be", "cor", "ti")
 BEGIN = datetime(2020, 1, 1, 9, tzinfo=UTC)
 

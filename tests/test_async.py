@@ -168,3 +168,23 @@ async def test_a_memory_outlives_its_loop(tmp_path: Path) -> None:
     await asyncio.to_thread(other_loop)
     assert await memory.count() == 1
     await memory.close()
+
+
+async def test_opening_off_the_loop(tmp_path: Path) -> None:
+    """Opening blocks for some milliseconds; a thread takes it off the loop, which goes on meanwhile."""
+    ticks, opened = 0, asyncio.Event()
+
+    async def tick() -> None:
+        nonlocal ticks
+        while not opened.is_set():
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    async with await asyncio.to_thread(Memory.open, tmp_path, user="alice") as memory:
+        opened.set()
+        await ticking
+        await memory.remember("The kiln came from Utrecht.")
+        assert (await memory.recall("kiln"))[0].content == "The kiln came from Utrecht."
+    assert memory.is_closed
+    assert ticks > 1

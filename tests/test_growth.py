@@ -38,7 +38,7 @@ def ratio(dear: Callable[[], object], cheap: Callable[[], object], repeats: int)
     dear(), cheap()  # what is loaded or compiled on first use
     pairs = [(cost(dear), cost(cheap)) for _ in range(repeats)]
     dears, cheaps = zip(*pairs, strict=True)
-    return statistics.median(dears) / statistics.median(cheaps)
+    return float(statistics.median(dears) / statistics.median(cheaps))
 
 
 def recall(memory: Memory) -> Callable[[], object]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,52 +21,72 @@ def admits(read: dict[str, str | None], written: dict[str, str | None]) -> bool:
     return read["user"] == written["user"] and all(read[part] in (None, written[part]) for part in ("agent", "session"))
 
 
+def seen(*shown: object) -> set[int]:
+    """The canaries in what was shown, each written by one scope."""
+    return {int(number) for number in re.findall(r"canary(\d+)x", repr(shown))}
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(SCOPES, min_size=1, max_size=4, unique_by=lambda scope: tuple(scope.values())), SCOPES)
 def test_no_read_returns_what_another_scope_wrote(written: list[dict[str, Any]], other: dict[str, Any]) -> None:
+    """All scopes speak of one subject's one attribute, so that their facts are versions of one chain."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
     with Memory.in_memory() as memory:
-        canaries, ids = [], []
+        ids = []
         for number, scope in enumerate(written):
-            canary = f"canary{number}x"
-            said = memory.remember_sync(f"The {canary} sings.", **scope).episode_ids[0]
-            entity = Entity("person", f"Singer {canary}", f"sings as {canary}", attribute="voice")
+            canary, at = f"canary{number}x", start + timedelta(days=number)
+            said = memory.remember_sync(f"The {canary} sings.", at=at, **scope).episode_ids[0]
+            entity = Entity("person", "Ana", f"sings as {canary}", attribute="voice", event_time=at)
             fact = memory.add_entity_sync(entity, **scope).entities[0].id
             handle = memory.scoped(**scope)
             handle.core.set_block("facts", f"core {canary}")
             handle.working.set("key", f"working {canary}".encode())
-            canaries.append(canary)
             ids.append((said, fact))
         for read in [*written, other]:
             handle = memory.scoped(**read)
-            shown: list[list[Any]] = [
-                handle.recall_sync("canary sings", RecallOptions(limit=100)),
-                handle.list_sync(current=False),
-                handle.episodes_sync(),
-                memory.recall_sync("canary0x canary1x canary2x canary3x", **read),
-                memory.list_sync(**read),
-            ]
-            texts = [hit.to_dict() for hit in itertools.chain(*shown)]
-            everything = repr(texts) + handle.context_sync("canary sings") + handle.context_sync()
-            everything += handle.core.render() + repr(handle.core.versions("facts")) + repr(handle.working.get("key"))
-            for scope, canary, (said, fact) in zip(written, canaries, ids, strict=True):
-                same_tenant = scope["user"] == read["user"]
-                if not same_tenant:
-                    assert canary not in everything
+            admitted = {number for number, scope in enumerate(written) if admits(read, scope)}
+            of_agent = {n for n, scope in enumerate(written) if (scope["user"], scope["agent"]) == _pair(read)}
+            of_session = {n for n, scope in enumerate(written) if scope == read}
+
+            said_here = handle.episodes_sync()
+            assert seen(said_here) == admitted
+            assert seen(memory.episodes_sync(**read)) == admitted
+            assert seen([fact.to_dict() for fact in handle.list_sync(current=False)]) == admitted
+            for query in ("canary sings", "canary0x canary1x canary2x canary3x"):
+                hits = handle.recall_sync(query, RecallOptions(limit=100))
+                assert seen([hit.to_dict() for hit in hits]) <= admitted
+                assert bool(hits) == bool(admitted)
+                assert seen(memory.recall_sync(query, **read)) <= admitted
+            for prompt in (handle.context_sync("canary sings"), handle.context_sync()):
+                recalled = prompt[prompt.index("</core_memory>") :].partition("<recalled>")[2]
+                assert seen(recalled) <= admitted
+                assert bool(seen(recalled)) == bool(admitted)
+                assert seen(prompt) <= admitted | of_agent | of_session
+            assert seen(handle.core.render(), handle.core.versions("facts")) == of_agent
+            assert seen(handle.working.get("key")) == of_session
+
+            for number, (said, fact) in enumerate(ids):
+                chain, relations = handle.history_sync(fact), handle.evolutions_sync(fact)
+                shown = [version.to_dict() for version in chain]
+                assert seen(shown, [relation.to_dict() for relation in relations]) <= admitted
+                if number in admitted:
+                    assert number in seen(shown)
+                    assert handle.get_sync(said) is not None
+                if written[number]["user"] != read["user"]:
                     assert handle.get_sync(said) is None
                     assert handle.get_sync(fact) is None
-                    assert handle.history_sync(fact) == []
-                    assert handle.evolutions_sync(fact) == []
+                    assert (chain, relations) == ([], [])
                     assert handle.forget_sync(fact, chain=True) is False
                     assert handle.forget_sync(said) is False
                     with pytest.raises(NotFoundError):
                         handle.update_sync(fact, content="mine now")
-                elif not admits(read, scope):
-                    assert f"The {canary} sings." not in repr(shown[2])
-                else:
-                    assert f"The {canary} sings." in repr(shown[2])
         for scope, (said, fact) in zip(written, ids, strict=True):
             assert memory.get_sync(said, user=scope["user"]) is not None
             assert memory.get_sync(fact, user=scope["user"]) is not None
+
+
+def _pair(scope: dict[str, Any]) -> tuple[str | None, str | None]:
+    return scope["user"], scope["agent"]
 
 
 def test_no_user_is_a_tenant_of_its_own() -> None:

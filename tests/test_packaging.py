@@ -46,7 +46,7 @@ def metadata(dist_info: zipfile.Path) -> Message:
 
 
 def test_the_wheel_is_for_the_stable_abi_of_every_python_from_3_11(wheel: zipfile.Path) -> None:
-    name, _version, python, abi, _platform = Path(wheel.filename or "").stem.split("-")
+    name, _version, python, abi, _platform = Path(wheel.filename).stem.split("-")
     assert (name, python, abi) == ("umi_memory", "cp311", "abi3")
     assert (wheel / "umi" / "_umi.abi3.so").is_file()
 
@@ -93,4 +93,4 @@ def test_the_licences_are_in_the_wheel(dist_info: zipfile.Path, name: str) -> No
 
 
 def _version(wheel: zipfile.Path) -> str:
-    return Path(wheel.filename or "").stem.split("-")[1]
+    return Path(wheel.filename).stem.split("-")[1]

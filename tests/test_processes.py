@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umi import ForkedError, Memory, uuid7
+from umi import Memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +113,37 @@ print("parent", memory.count_sync())
     ]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_while_other_threads_use_a_memory_for_the_first_time() -> None:
+    """What the process makes once, on first use, is not half made in the child, which would wait for it for ever."""
+    code = """
+import os, sys, threading
+from umi import Memory, SimEmbeddingProvider
+sys.setswitchinterval(1e-6)
+memory = Memory.in_memory(embedder=SimEmbeddingProvider())
+threads = [threading.Thread(target=memory.recall_sync, args=("kiln",)) for _ in range(2)]
+for thread in threads:
+    thread.start()
+children = []
+for _ in range(12):
+    memory.count_sync()  # lets the others run a little
+    child = os.fork()
+    if child == 0:
+        with Memory.in_memory(embedder=SimEmbeddingProvider()) as own:
+            own.remember_sync("The kiln came from Utrecht.")
+            assert len(own.recall_sync("kiln")) == 1
+        os._exit(0)
+    children.append(child)
+for child in children:
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, status
+for thread in threads:
+    thread.join()
+"""
+    done = run(code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_interpreter_ends_with_work_under_way(tmp_path: Path) -> None:
     code = """
 import sys, threading
@@ -144,6 +175,63 @@ started.wait(20)
     done = run(code, str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     with Memory.open(tmp_path, embedder=None, reembed=True) as memory:
+        assert memory.count_sync() == 1
+
+
+def test_the_end_waits_once_for_all_open_memories() -> None:
+    """Thirty embedders hang; two seconds for each of them would be more than `run` allows."""
+    code = """
+import threading
+from umi import CallableEmbeddingProvider, Memory, RememberOptions
+memories, started = [], threading.Semaphore(0)
+def embed(texts):
+    started.release()
+    threading.Event().wait()
+for _ in range(30):
+    memory = Memory.in_memory(embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine"))
+    memory.remember_sync("kept", RememberOptions(wait="durable"))
+    memories.append(memory)
+for _ in memories:
+    assert started.acquire(timeout=20)
+"""
+    done = run(code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_memories_that_nobody_closed(tmp_path: Path) -> None:
+    """Dropped by count of references, in a cycle, on a running loop, and by the end of the interpreter."""
+    code = """
+import asyncio, gc, sys, weakref
+from umi import Memory
+class Agent:
+    def __init__(self, number):
+        self.memory = Memory.open(f"{sys.argv[1]}/{number}", user="alice")
+        self.itself = self
+    async def remember(self):
+        await self.memory.remember("kept")
+async def main():
+    for number in range(3):
+        agent = Agent(number)
+        await agent.remember()
+        seen = weakref.ref(agent.memory)
+        del agent
+        gc.collect()
+        assert seen() is None
+gc.disable()
+memory = Memory.in_memory()
+memory.remember_sync("dropped")
+del memory
+asyncio.run(main())
+for number in range(3):
+    with Memory.open(f"{sys.argv[1]}/{number}", user="alice") as again:
+        assert again.count_sync() == 1
+left = Agent(3)
+asyncio.run(left.remember())
+print("end")
+"""
+    done = run(code, str(tmp_path))
+    assert (done.stdout, done.stderr, done.returncode) == ("end\n", "", 0)
+    with Memory.open(tmp_path / "3", user="alice") as memory:
         assert memory.count_sync() == 1
 
 
@@ -195,8 +283,3 @@ assert {name.split(".")[0] for name in sys.modules if name.startswith("numpy")} 
 """
     done = run(code)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_this_process_was_not_forked() -> None:
-    assert issubclass(ForkedError, RuntimeError)
-    assert uuid7() != uuid7()

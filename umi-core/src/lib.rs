@@ -49,9 +49,9 @@ pub use self::{
     ledger::{CheckReport, ForgetReach, Job, JobKind, LedgerStats, Owner},
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
-        MemoryCore, MemoryStats, MemoryWorking, Progress, RECALL_LIMIT, Recall, RecallOptions, RecallResults, Recalled,
-        Remember, RememberOptions, RememberRequest, RememberResult, StepFailure, StorageBackend, TEXT_BYTES,
-        TokenCounter, Turn, Usage, Wait, estimate_tokens, new_id, reseed_ids,
+        MemoryCore, MemoryStats, MemoryWorking, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,
+        RecallResults, Recalled, Remember, RememberOptions, RememberRequest, RememberResult, StepFailure,
+        StorageBackend, TEXT_BYTES, TokenCounter, Turn, Usage, Wait, estimate_tokens, new_id, prepare, reseed_ids,
     },
     metadata::{METADATA_BYTES, METADATA_DEPTH, Metadata},
     scope::{SCOPE_NAME_BYTES, Scope},

@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use self::{
-    builder::{MemoryBuilder, StorageBackend, new_id, reseed_ids},
+    builder::{MemoryBuilder, StorageBackend, new_id, prepare, reseed_ids},
     config::{INDEX_MEMORY_BYTES, MemoryConfig, RECALL_LIMIT, TEXT_BYTES, TokenCounter},
     context::{BUDGET_TOKENS, MemoryContext},
     core::MemoryCore,
@@ -39,7 +39,7 @@ pub use self::{
     maintenance::{MemoryStats, Progress},
     options::{RecallOptions, RememberOptions, Wait},
     recall::Recall,
-    remember::Remember,
+    remember::{REMEMBER_BATCH, Remember},
     request::{RememberRequest, Turn},
     results::{RecallResults, Recalled, RememberResult, StepFailure, Usage},
     tokens::estimate_tokens,

@@ -7,10 +7,10 @@ use pyo3::{
     prelude::*,
     types::{PyDict, PyString},
 };
-use umi_core::{self as core, Error, INDEX_MEMORY_BYTES};
+use umi_core::{self as core, Error};
 
 use crate::{
-    convert::{Ttl, Whole, dict_of, ttl_seconds},
+    convert::{Reduced, Ttl, Whole, dict_of, reduced, ttl_seconds},
     error::{IntoPyResult, PythonError},
     recall_options::limit,
 };
@@ -18,14 +18,20 @@ use crate::{
 /// Limits and defaults of a memory. An immutable value; the `with_…` methods give checked copies.
 ///
 /// Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half
-/// of it; `working_memory_bytes` keys and values; `working_memory_ttl` a timedelta up to 7 days, or `math.inf`;
-/// `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB; `index_memory_bytes` the bound of the index in memory;
-/// `deep_search` is used by a language model; `token_counter` is a function from text to its number of tokens.
+/// of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
+/// `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
+/// `index_memory_bytes` the bound of the index in memory; `deep_search` is used by a language model; `token_counter` is
+/// a function from text to its number of tokens.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct MemoryConfig {
     pub(crate) inner: core::MemoryConfig,
     block_bytes: Option<usize>,
     token_counter: Option<Py<PyAny>>,
+}
+
+/// What holds where nothing else is said.
+fn standard() -> core::MemoryConfig {
+    core::MemoryConfig::default()
 }
 
 fn counter(function: Py<PyAny>) -> core::TokenCounter {
@@ -42,6 +48,11 @@ fn counter(function: Py<PyAny>) -> core::TokenCounter {
 }
 
 impl MemoryConfig {
+    /// The limits and defaults of a memory that is given none.
+    pub(crate) fn standard() -> Self {
+        Self { inner: standard(), block_bytes: None, token_counter: None }
+    }
+
     fn with<'py>(slf: &Bound<'py, Self>, name: &str, value: impl IntoPyObject<'py>) -> PyResult<Self> {
         let py = slf.py();
         let fields = slf.get().to_dict(py)?;
@@ -54,12 +65,15 @@ impl MemoryConfig {
 impl MemoryConfig {
     #[new]
     #[pyo3(signature = (
-        core_memory_bytes=Whole(32_768), core_block_bytes=None, working_memory_bytes=Whole(1_048_576),
-        working_memory_ttl=None, recall_limit=Whole(10), text_bytes=Whole(100_000), index_memory_bytes=None,
-        deep_search=false, token_counter=None
+        core_memory_bytes=Whole::of(standard().core_limits().total_bytes), core_block_bytes=None,
+        working_memory_bytes=Whole::of(standard().working_limits().max_bytes), working_memory_ttl=None,
+        recall_limit=Whole::of(standard().recall_limit()), text_bytes=Whole::of(standard().text_bytes()),
+        index_memory_bytes=None, deep_search=standard().deep_search(), token_counter=None,
+        working_memory_entries=Whole::of(standard().working_limits().max_entries),
+        working_value_bytes=Whole::of(standard().working_limits().value_bytes)
     ), text_signature = "(core_memory_bytes=32768, core_block_bytes=None, working_memory_bytes=1048576, \
         working_memory_ttl=None, recall_limit=10, text_bytes=100000, index_memory_bytes=None, deep_search=False, \
-        token_counter=None)")]
+        token_counter=None, working_memory_entries=10000, working_value_bytes=65536)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         core_memory_bytes: Whole,
@@ -71,14 +85,20 @@ impl MemoryConfig {
         index_memory_bytes: Option<Whole>,
         deep_search: bool,
         token_counter: Option<Bound<'_, PyAny>>,
+        working_memory_entries: Whole,
+        working_value_bytes: Whole,
     ) -> PyResult<Self> {
         let block_bytes = core_block_bytes.map(|bytes| bytes.size("core_block_bytes")).transpose()?;
         let index_bytes =
-            index_memory_bytes.map_or(Ok(INDEX_MEMORY_BYTES), |bytes| bytes.size("index_memory_bytes"))?;
-        let mut inner = core::MemoryConfig::default()
+            index_memory_bytes.map_or(Ok(standard().index_memory_bytes()), |bytes| bytes.size("index_memory_bytes"))?;
+        let mut inner = standard()
             .with_core_memory_bytes(core_memory_bytes.size("core_memory_bytes")?, block_bytes)
             .py()?
             .with_working_memory_bytes(working_memory_bytes.size("working_memory_bytes")?)
+            .py()?
+            .with_working_memory_entries(working_memory_entries.size("working_memory_entries")?)
+            .py()?
+            .with_working_value_bytes(working_value_bytes.size("working_value_bytes")?)
             .py()?
             .with_recall_limit(limit(recall_limit)?)
             .py()?
@@ -115,6 +135,18 @@ impl MemoryConfig {
     #[getter]
     fn working_memory_bytes(&self) -> usize {
         self.inner.working_limits().max_bytes
+    }
+
+    /// How many entries working memory holds.
+    #[getter]
+    fn working_memory_entries(&self) -> usize {
+        self.inner.working_limits().max_entries
+    }
+
+    /// Bytes of one working value.
+    #[getter]
+    fn working_value_bytes(&self) -> usize {
+        self.inner.working_limits().value_bytes
     }
 
     /// How long a working value lives that is given no time to live: a timedelta, or `math.inf`.
@@ -168,6 +200,16 @@ impl MemoryConfig {
         Self::with(slf, "working_memory_bytes", working_memory_bytes)
     }
 
+    /// A copy with another number of entries of working memory.
+    fn with_working_memory_entries(slf: &Bound<'_, Self>, working_memory_entries: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::with(slf, "working_memory_entries", working_memory_entries)
+    }
+
+    /// A copy with other bytes of one working value.
+    fn with_working_value_bytes(slf: &Bound<'_, Self>, working_value_bytes: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::with(slf, "working_value_bytes", working_value_bytes)
+    }
+
     /// A copy with another time to live of working values.
     fn with_working_memory_ttl(slf: &Bound<'_, Self>, working_memory_ttl: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::with(slf, "working_memory_ttl", working_memory_ttl)
@@ -205,6 +247,8 @@ impl MemoryConfig {
             "core_memory_bytes" => self.core_memory_bytes(),
             "core_block_bytes" => self.block_bytes,
             "working_memory_bytes" => self.working_memory_bytes(),
+            "working_memory_entries" => self.working_memory_entries(),
+            "working_value_bytes" => self.working_value_bytes(),
             "working_memory_ttl" => ttl_seconds(self.inner.working_limits().default_ttl),
             "recall_limit" => self.recall_limit(),
             "text_bytes" => self.text_bytes(),
@@ -240,14 +284,20 @@ impl MemoryConfig {
         slf
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let mut parts = Vec::new();
         for (name, value) in self.to_dict(py)?.iter() {
-            parts.push(format!("{}={}", name.cast_into::<PyString>()?.to_str()?, value.repr()?.to_str()?));
+            let name = name.cast_into::<PyString>()?;
+            // a function of the caller's tells its type alone: its own `repr` may be of any length and say anything
+            let shown = match name.to_str()? {
+                "token_counter" if !value.is_none() => format!("<{}>", value.get_type().name()?),
+                _ => value.repr()?.to_str()?.to_owned(),
+            };
+            parts.push(format!("{}={shown}", name.to_str()?));
         }
         Ok(format!("MemoryConfig({})", parts.join(", ")))
     }

@@ -83,6 +83,11 @@ impl<'py> FromPyObject<'_, 'py> for Whole {
 }
 
 impl Whole {
+    /// A size as Python takes it.
+    pub(crate) fn of(size: usize) -> Self {
+        Self(i64::try_from(size).unwrap_or(i64::MAX))
+    }
+
     /// The size that it names.
     pub(crate) fn size(self, what: &str) -> PyResult<usize> {
         usize::try_from(self.0)
@@ -343,11 +348,25 @@ pub(crate) fn shown_or_none(text: Option<&str>) -> String {
     text.map_or_else(|| "None".to_owned(), shown)
 }
 
-/// A hash of a value that has only a debug form.
-pub(crate) fn hash_of(value: &impl std::fmt::Debug) -> u64 {
+/// The hash of a value's fields; numbers with a fraction go through [`number`].
+pub(crate) fn hash_of(fields: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    format!("{value:?}").hash(&mut hasher);
+    fields.hash(&mut hasher);
     hasher.finish()
+}
+
+/// A number in a form that can be hashed: zero and minus zero are equal, so they are one here too.
+pub(crate) fn number(value: f64) -> u64 {
+    (value + 0.0).to_bits()
+}
+
+/// What `__reduce__` gives: the function that makes a value again, and its argument.
+pub(crate) type Reduced<'py> = (Bound<'py, PyAny>, (Bound<'py, PyAny>,));
+
+/// Pickles and copies a value by way of its `to_dict()` and `from_dict()`.
+pub(crate) fn reduced<'py, T>(value: &Bound<'py, T>) -> PyResult<Reduced<'py>> {
+    let (py, value) = (value.py(), value.as_any());
+    Ok((value.get_type().getattr(intern!(py, "from_dict"))?, (value.call_method0(intern!(py, "to_dict"))?,)))
 }
 
 /// `True` or `False`.

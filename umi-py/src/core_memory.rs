@@ -8,7 +8,7 @@ use pyo3::{
 use umi_core::{self as core, Clock, CoreLimits, Error, SystemClock};
 
 use crate::{
-    convert::{Fields, Real, Str, Text, Time, Whole, dict_of, hash_of, shown, shown_or_none},
+    convert::{Fields, Real, Reduced, Str, Text, Time, Whole, dict_of, hash_of, number, reduced, shown, shown_or_none},
     error::{IntoPyResult, guarded},
 };
 
@@ -98,19 +98,12 @@ impl Block {
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of(&self.inner)
+        let own = &self.inner;
+        hash_of(&(own.block_type, &own.label, &own.content, number(own.importance), own.version, own.updated_at))
     }
 
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
-    }
-
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __repr__(&self) -> String {
@@ -145,7 +138,7 @@ impl CoreMemory {
 impl CoreMemory {
     #[new]
     #[pyo3(
-        signature = (max_size_bytes=Whole(32 * 1024), *, block_bytes=None),
+        signature = (max_size_bytes=Whole::of(CoreLimits::default().total_bytes), *, block_bytes=None),
         text_signature = "(max_size_bytes=32768, *, block_bytes=None)"
     )]
     fn new(max_size_bytes: Whole, block_bytes: Option<Whole>) -> PyResult<Self> {
@@ -296,8 +289,8 @@ impl CoreMemory {
         self.__copy__()
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __repr__(&self) -> String {

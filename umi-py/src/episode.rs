@@ -4,7 +4,7 @@ use pyo3::{prelude::*, types::PyDict};
 use umi_core as core;
 
 use crate::{
-    convert::{Fields, Meta, Real, Time, dict_of, hash_of, shown, shown_or_none},
+    convert::{Fields, Meta, Real, Reduced, Time, dict_of, hash_of, reduced, shown, shown_or_none},
     entity::id,
 };
 
@@ -124,8 +124,8 @@ impl Episode {
         Ok(Self { inner })
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -133,15 +133,8 @@ impl Episode {
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of(&self.inner)
-    }
-
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
+        // equal episodes have one id, and two with one id seldom meet
+        hash_of(&(self.inner.id, &self.inner.text))
     }
 
     fn __repr__(&self) -> String {
@@ -158,7 +151,7 @@ impl Episode {
 
 /// Work that was left for later. An immutable value.
 #[pyclass(frozen, module = "umi")]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq, Hash)]
 pub(crate) struct Job {
     id: String,
     kind: String,
@@ -246,8 +239,8 @@ impl Job {
         })
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -256,14 +249,6 @@ impl Job {
 
     fn __hash__(&self) -> u64 {
         hash_of(self)
-    }
-
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
     }
 
     fn __repr__(&self) -> String {

@@ -113,27 +113,36 @@ fn cause<'py>(py: Python<'py>, source: &(dyn StdError + 'static)) -> PyResult<Bo
 }
 
 /// An exception of a caller's own code, on its way through the core as the cause of an [`Error`].
+///
+/// In words it is the name of its class and nothing else: its text may hold a key or what was to be remembered, and
+/// words reach the log and the store. The exception itself is the `__cause__` of what Python sees.
 pub(crate) struct PythonError {
     error: PyErr,
-    shown: String,
+    class: String,
 }
 
 impl PythonError {
     pub(crate) fn new(error: PyErr) -> Self {
-        let shown = error.to_string();
-        Self { error, shown }
+        let name = Python::attach(|py| error.get_type(py).name().map(|name| name.to_string()));
+        let class = name.map_or_else(|_| "Exception".to_owned(), |name| name.chars().take(64).collect());
+        Self { error, class }
+    }
+
+    /// The name of the exception's class.
+    pub(crate) fn class(&self) -> &str {
+        &self.class
     }
 }
 
 impl fmt::Debug for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&self.class)
     }
 }
 
 impl fmt::Display for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&self.class)
     }
 }
 

@@ -4,7 +4,7 @@ use pyo3::{prelude::*, types::PyDict};
 use umi_core::{self as core, Clock, EvolutionType, SystemClock};
 
 use crate::{
-    convert::{Fields, Real, Str, Time, dict_of, hash_of, shown},
+    convert::{Fields, Real, Reduced, Str, Time, dict_of, hash_of, number, reduced, shown},
     entity::id,
     error::{IntoPyResult, guarded},
 };
@@ -142,19 +142,13 @@ impl EvolutionRelation {
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of(&self.inner)
+        let own = &self.inner;
+        let confidence = number(own.confidence);
+        hash_of(&(own.id, &own.source_id, &own.target_id, own.evolution_type, &own.reason, confidence, own.created_at))
     }
 
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
-    }
-
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __repr__(&self) -> String {

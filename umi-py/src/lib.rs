@@ -39,7 +39,7 @@ mod _umi {
         episode::{Episode, Job},
         error::{_error_kinds, _panic},
         evolution::EvolutionRelation,
-        memory::Engine,
+        memory::{_close_all, Engine},
         providers::{
             CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,
             SqliteStorageBackend, StaticEmbeddingProvider,
@@ -57,6 +57,7 @@ mod _umi {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("REMEMBER_BATCH", umi_core::REMEMBER_BATCH)?;
         error::load_classes(module.py())
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{future::Future, path::PathBuf, sync::Arc};
 
+use futures::future::join_all;
 use parking_lot::Mutex;
 use pyo3::{IntoPyObjectExt, prelude::*, types::PyList};
 use umi_core::{self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder};
 
 use crate::{
     config::MemoryConfig,
-    convert::{Meta, Real, Text, Time, Whole},
+    convert::{Delta, Meta, Real, Text, Time, Whole},
     durable::Parts,
     entity::Entity,
     error::{IntoPyResult, PythonError},
@@ -27,12 +28,14 @@ use crate::{
 #[pyclass(frozen, module = "umi._umi")]
 pub(crate) struct Engine {
     memory: Option<core::Memory>,
+    /// Kept because the core knows the caller's functions only as its own.
+    config: Py<MemoryConfig>,
     process: u32,
 }
 
 impl Engine {
-    fn new(memory: core::Memory) -> Self {
-        Self { memory: Some(memory), process: std::process::id() }
+    fn new(memory: core::Memory, config: Py<MemoryConfig>) -> Self {
+        Self { memory: Some(memory), config, process: std::process::id() }
     }
 
     /// The memory, if this process opened it.
@@ -57,6 +60,21 @@ impl Engine {
     {
         Ok(Operation::new(work(self.memory()?), convert))
     }
+}
+
+/// Closes memories at once, at the end of the interpreter; all of them have `patience` together.
+///
+/// What does not close in time, or fails to, is left as it is: what was acknowledged is durable without it.
+#[pyfunction]
+pub(crate) fn _close_all(py: Python<'_>, engines: Vec<Bound<'_, Engine>>, patience: Delta) -> PyResult<()> {
+    let memories: Vec<core::Memory> = engines.iter().filter_map(|engine| engine.get().memory().ok()).collect();
+    let patience = patience.duration("patience")?;
+    let closing = async move {
+        let all = join_all(memories.iter().map(core::Memory::close));
+        drop(tokio::time::timeout(patience, all).await);
+        Ok(())
+    };
+    block_on(py, None, closing)
 }
 
 impl Drop for Engine {
@@ -103,13 +121,14 @@ impl Engine {
         py: Python<'_>,
         storage: Option<Storage>,
         embedder: Option<PyRef<'_, EmbeddingProvider>>,
-        config: Option<PyRef<'_, MemoryConfig>>,
+        config: Option<Py<MemoryConfig>>,
         scope: ScopeArgs,
         clock: Option<PyRef<'_, ManualClock>>,
         reembed: bool,
         seed: Option<Whole>,
     ) -> PyResult<Self> {
         logging::bridge(py)?;
+        core::prepare(); // while attached, since a fork is too: none happens meanwhile
         let mut builder = match seed {
             Some(seed) => MemoryBuilder::sim(seed.size("seed")? as u64),
             None => MemoryBuilder::new(),
@@ -122,18 +141,23 @@ impl Engine {
         if let Some(embedder) = embedder {
             builder = builder.embedder(Arc::clone(&embedder.inner));
         }
-        if let Some(config) = config {
-            builder = builder.config(config.inner.clone());
-        }
+        let config = config.map_or_else(|| Py::new(py, MemoryConfig::standard()), Ok)?;
+        builder = builder.config(config.get().inner.clone());
         if let Some(clock) = clock {
             builder = builder.clock(Arc::new(clock.inner.clone()));
         }
-        block_on(py, None, builder.build()).map(Self::new)
+        Ok(Self::new(block_on(py, None, builder.build())?, config))
     }
 
     /// A handle of another scope on the same store.
-    fn scoped(&self, scope: ScopeArgs) -> PyResult<Self> {
-        Ok(Self::new(self.memory()?.scoped(&scope.0).py()?))
+    fn scoped(&self, py: Python<'_>, scope: ScopeArgs) -> PyResult<Self> {
+        Ok(Self::new(self.memory()?.scoped(&scope.0).py()?, self.config.clone_ref(py)))
+    }
+
+    /// The limits and defaults that it was opened with.
+    #[getter]
+    fn config(&self, py: Python<'_>) -> Py<MemoryConfig> {
+        self.config.clone_ref(py)
     }
 
     /// The scope of a call that names none.

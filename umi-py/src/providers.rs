@@ -1,6 +1,6 @@
 //! Embedding providers and storage backends.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use umi_core::{Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend};
 
 use crate::{
-    convert::{Real, Text, Whole, shown, words},
+    convert::{Real, Text, Whole, hash_of, shown, words},
     error::{IntoPyResult, PythonError},
     runtime::{Operation, awaiting_loop},
 };
@@ -149,11 +149,15 @@ impl fmt::Debug for CallableEmbedder {
 }
 
 impl CallableEmbedder {
-    async fn answer(&self, texts: &[String]) -> PyResult<Vec<Vec<f32>>> {
+    fn shown_name(&self) -> String {
+        self.space.model.chars().take(64).collect()
+    }
+
+    /// What the function gives, awaited.
+    async fn answer(&self, texts: &[String]) -> PyResult<Py<PyAny>> {
         let (function, event_loop) = Python::attach(|py| (self.function.clone_ref(py), awaiting_loop(py)));
         if self.is_async {
-            let answer = run(function, texts, event_loop).await?;
-            return Python::attach(|py| vectors(answer.bind(py)));
+            return run(function, texts, event_loop).await;
         }
         let argument = texts.to_vec();
         let call = move || Python::attach(|py| function.call1(py, (PyList::new(py, argument)?,)));
@@ -162,18 +166,16 @@ impl CallableEmbedder {
             .map_err(|error| Error::internal("a call of a function did not end").with_source(error))
             .py()??;
         let is_awaitable = Python::attach(|py| answer.bind(py).hasattr(intern!(py, "__await__")))?;
-        let answer = if is_awaitable {
+        if is_awaitable {
             let given = Python::attach(|py| {
                 let give = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
                     Python::attach(|py| answer.clone_ref(py))
                 };
                 Ok::<_, PyErr>(PyCFunction::new_closure(py, None, None, give)?.into_any().unbind())
             })?;
-            run(given, texts, event_loop).await?
-        } else {
-            answer
-        };
-        Python::attach(|py| vectors(answer.bind(py)))
+            return run(given, texts, event_loop).await;
+        }
+        Ok(answer)
     }
 }
 
@@ -184,9 +186,14 @@ impl Embedder for CallableEmbedder {
     }
 
     async fn embed(&self, texts: &[String]) -> umi_core::Result<Vec<Vec<f32>>> {
-        self.answer(texts).await.map_err(|error| {
-            Error::new(ErrorKind::Embedding, format!("embedder `{}` failed: {error}", self.space.model))
-                .with_source(PythonError::new(error))
+        let answer = self.answer(texts).await.map_err(|error| {
+            let error = PythonError::new(error);
+            Error::new(ErrorKind::Embedding, format!("embedder `{}` raised `{}`", self.shown_name(), error.class()))
+                .with_source(error)
+        })?;
+        Python::attach(|py| vectors(answer.bind(py))).map_err(|error| {
+            let message = format!("embedder `{}` gave no rows of numbers", self.shown_name());
+            Error::new(ErrorKind::Embedding, message).with_source(PythonError::new(error))
         })
     }
 }
@@ -247,7 +254,7 @@ fn vector(row: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct SqliteStorageBackend {
     inner: StorageBackend,
-    folder: String,
+    folder: PathBuf,
 }
 
 #[pymethods]
@@ -256,13 +263,13 @@ impl SqliteStorageBackend {
     #[staticmethod]
     #[pyo3(signature = (path="./umi_memory".into()), text_signature = "(path='./umi_memory')")]
     fn connect(path: PathBuf) -> Self {
-        Self { folder: path.to_string_lossy().into_owned(), inner: StorageBackend::sqlite(path) }
+        Self { inner: StorageBackend::sqlite(path.clone()), folder: path }
     }
 
     /// The folder.
     #[getter]
-    fn path(&self) -> &str {
-        &self.folder
+    fn path(&self) -> Cow<'_, str> {
+        self.folder.to_string_lossy()
     }
 
     fn __eq__(&self, other: &Self) -> bool {
@@ -270,11 +277,11 @@ impl SqliteStorageBackend {
     }
 
     fn __hash__(&self) -> u64 {
-        crate::convert::hash_of(&self.inner)
+        hash_of(&self.folder)
     }
 
     fn __repr__(&self) -> String {
-        format!("SqliteStorageBackend({})", shown(&self.folder))
+        format!("SqliteStorageBackend({})", shown(&self.path()))
     }
 }
 

@@ -7,7 +7,7 @@ use pyo3::{
 use umi_core::{self as core, EntityType, Error, ErrorKind, Kind, RECALL_LIMIT};
 
 use crate::{
-    convert::{Fields, Real, Time, Whole, dict_of, hash_of, words},
+    convert::{Fields, Real, Reduced, Time, Whole, dict_of, hash_of, number, reduced, words},
     error::IntoPyResult,
 };
 
@@ -275,19 +275,14 @@ impl RecallOptions {
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of(&self.inner)
+        let own = &self.inner;
+        let ways = (own.use_vector_search(), own.use_text_search(), own.deep_search(), own.explain());
+        let times = (own.time_range(), own.as_of());
+        hash_of(&(own.limit(), ways, times, own.entity_types(), own.include(), number(own.min_score())))
     }
 
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
-    }
-
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -4,7 +4,7 @@ use pyo3::{prelude::*, types::PyDict};
 use umi_core::{self as core, Error, Wait};
 
 use crate::{
-    convert::{Fields, Real, Str, dict_of, hash_of, python_bool},
+    convert::{Fields, Real, Reduced, Str, dict_of, hash_of, number, python_bool, reduced},
     error::IntoPyResult,
 };
 
@@ -187,19 +187,12 @@ impl RememberOptions {
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of(&self.inner)
+        let switches = (self.extract_entities(), self.generate_embeddings(), self.detect_evolutions());
+        hash_of(&(switches, number(self.importance()), self.wait()))
     }
 
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
-    }
-
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __repr__(&self) -> String {

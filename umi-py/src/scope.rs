@@ -4,7 +4,7 @@ use pyo3::{prelude::*, types::PyDict};
 use umi_core as core;
 
 use crate::{
-    convert::{Fields, Text, dict_of, hash_of, shown_or_none},
+    convert::{Fields, Reduced, Text, dict_of, hash_of, reduced, shown_or_none},
     error::IntoPyResult,
 };
 
@@ -96,16 +96,8 @@ impl Scope {
         hash_of(&self.inner)
     }
 
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
-    }
-
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type().getattr("from_dict")?, (slf.get().to_dict(slf.py())?,)))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduced(slf)
     }
 
     fn __repr__(&self) -> String {

@@ -58,7 +58,7 @@ impl WorkingMemory {
 impl WorkingMemory {
     #[new]
     #[pyo3(
-        signature = (max_bytes=Whole(1024 * 1024), default_ttl=None, clock=None),
+        signature = (max_bytes=Whole::of(WorkingLimits::default().max_bytes), default_ttl=None, clock=None),
         text_signature = "(max_bytes=1048576, default_ttl=None, clock=None)"
     )]
     fn new(max_bytes: Whole, default_ttl: Option<Ttl>, clock: Option<Py<ManualClock>>) -> PyResult<Self> {

@@ -13,14 +13,21 @@ pub(super) fn tokens(text: &str) -> Vec<u16> {
     StaticTable::shared().tokens(text)
 }
 
+/// The tokens of stop words, and that of unknown words.
+static MEANINGLESS: LazyLock<BTreeSet<u16>> = LazyLock::new(|| {
+    let table = StaticTable::shared();
+    let single = |text: &&str| table.tokens(text);
+    stop_words().iter().chain(&[UNKNOWN]).map(single).filter(|ids| ids.len() == 1).flatten().collect()
+});
+
+/// Makes the tables that every index of the process reads.
+pub(crate) fn prepare() {
+    LazyLock::force(&MEANINGLESS);
+}
+
 /// The distinct tokens of a question, in its order, without stop words, punctuation and unknown words; and the share of
 /// what is no stop word that says something.
 pub(super) fn query_tokens(question: &str) -> (Vec<u16>, f32) {
-    static MEANINGLESS: LazyLock<BTreeSet<u16>> = LazyLock::new(|| {
-        let table = StaticTable::shared();
-        let single = |text: &&str| table.tokens(text);
-        stop_words().iter().chain(&[UNKNOWN]).map(single).filter(|ids| ids.len() == 1).flatten().collect()
-    });
     // The tokenizer splits at punctuation, so leaving it out changes no other token.
     let words: String = question.chars().map(|c| if is_word_character(c) { c } else { ' ' }).collect();
     let all = tokens(&words);

@@ -175,7 +175,7 @@ impl Drop for SqliteLedger {
             return;
         }
         let Parts { writer, readers, .. } = parts;
-        drop(readers); // the writer's connection is the last, and empties the WAL
+        readers.close_blocking(); // the writer's connection is the last, and empties the WAL
         if let Some(thread) = writer.abandon()
             && thread.join().is_err()
         {

@@ -31,6 +31,16 @@ pub fn reseed_ids() {
     IDS.reseed();
 }
 
+/// Makes now, and not on first use, what all memories of a process share. May be called again.
+///
+/// A fork while another thread makes it would leave the child waiting for ever for a thread that it does not have, so
+/// whoever may be forked calls this where no fork can happen.
+pub fn prepare() {
+    LazyLock::force(&IDS);
+    super::store::prepare();
+    crate::index::tokens::prepare();
+}
+
 /// Where a memory keeps its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageBackend {

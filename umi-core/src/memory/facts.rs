@@ -233,8 +233,8 @@ impl Memory {
     ///
     /// # Errors
     /// `NotFound` for an id that the scope does not have; `InvalidInput` for an episode's id, a field out of bounds, or
-    /// a change without content where another agent or session said what holds now. An
-    /// embedder's failure is logged, and the update stands.
+    /// a change without content where another agent or session said what holds now. An embedder's failure is logged,
+    /// and the update stands.
     pub async fn update(&self, id: &str, change: FactChange, scope: &Scope) -> Result<Entity> {
         self.check_open()?;
         let scope = self.resolve(scope)?;

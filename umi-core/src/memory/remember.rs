@@ -23,8 +23,8 @@ use crate::{
     scope::{SCOPE_NAME_BYTES, Scope},
 };
 
-/// How many items `remember_many` writes in one transaction.
-const BATCH: usize = 256;
+/// How many items [`Memory::remember_many`] writes in one transaction.
+pub const REMEMBER_BATCH: usize = 256;
 
 /// A text that is about to be remembered; await it.
 #[derive(Debug)]
@@ -150,8 +150,8 @@ impl Memory {
         results.pop().ok_or_else(|| Error::internal("one request gave no result"))
     }
 
-    /// Remembers many requests, in transactions of 256 of them. Gives the results of all; `progress` is told how many
-    /// are done.
+    /// Remembers many requests, in transactions of [`REMEMBER_BATCH`] of them. Gives the results of all; `progress` is
+    /// told how many are done.
     ///
     /// # Errors
     /// As [`Memory::remember`]; the failed transaction and those behind it are not written.
@@ -163,7 +163,7 @@ impl Memory {
         let mut results = Vec::new();
         let mut requests = requests.into_iter();
         loop {
-            let batch: Vec<RememberRequest> = requests.by_ref().take(BATCH).collect();
+            let batch: Vec<RememberRequest> = requests.by_ref().take(REMEMBER_BATCH).collect();
             if batch.is_empty() {
                 return Ok(results);
             }
@@ -330,9 +330,9 @@ impl Memory {
                 (true, false) => Some(EmbedJob { id: self.next_id(now), lease: None }),
                 (true, true) => Some(held.get_or_insert_with(|| self.hold()).job(self.next_id(now), now)?),
             };
-            let needs_reembed = turn.wants_vectors && !has_vectors && !leaves_jobs;
-            turns.push((turn.request, embed_job.map(|job| job.id), turn.waits, needs_reembed));
             let wants_vectors = turn.wants_vectors;
+            let needs_reembed = wants_vectors && !has_vectors && !leaves_jobs;
+            turns.push((turn.request, embed_job.map(|job| job.id), turn.waits, needs_reembed));
             rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, wants_vectors, embed_job });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();

@@ -85,6 +85,11 @@ impl OpenFolders {
 /// parent's stores are not its own.
 static OPEN: LazyLock<ArcSwap<OpenFolders>> = LazyLock::new(|| ArcSwap::from_pointee(OpenFolders::of_this_process()));
 
+/// Makes the list of open folders.
+pub(super) fn prepare() {
+    LazyLock::force(&OPEN);
+}
+
 fn slot(path: &Path) -> Arc<Slot> {
     let mut open = OPEN.load_full();
     while open.process != std::process::id() {
@@ -262,6 +267,23 @@ mod tests {
         drop(Lease::open(elsewhere.path(), INDEX_BYTES).await.unwrap());
         drop(not_yet_gone);
         second.await.unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_read_that_was_given_up_keeps_no_file_open_behind_its_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().canonicalize().unwrap().join("umi.db");
+        for _ in 0..10 {
+            let lease = Lease::open(folder.path(), INDEX_BYTES).await.unwrap();
+            for _ in 0..4 {
+                let _given_up = futures::poll!(lease.store.ledger.check());
+            }
+            drop(lease);
+            let open = std::fs::read_dir("/proc/self/fd").unwrap();
+            let links = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+            assert!(!links.into_iter().any(|link| link == database));
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ from operator import length_hint
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
-from umi._umi import Engine, InMemoryStorageBackend, SqliteStorageBackend
+from umi._umi import REMEMBER_BATCH, Engine, InMemoryStorageBackend, SqliteStorageBackend
 from umi.exceptions import FeatureNotBuiltError, ForkedError, InvalidInputError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
@@ -79,6 +79,9 @@ class Memory:
         reembed: bool = False,
     ) -> Memory:
         """Opens the store in a folder, which is made if it is missing.
+
+        It blocks for a few milliseconds, for some ten where the store is new, for some twenty where it is the first
+        of a process. Where an event loop must not wait that long: `await asyncio.to_thread(Memory.open, path)`.
 
         Args:
             path: The folder. Opening it again in one process gives another handle on the same store.
@@ -152,6 +155,11 @@ class Memory:
     def scope(self) -> Scope:
         """The scope of calls that name none."""
         return self._engine.scope
+
+    @property
+    def config(self) -> MemoryConfig:
+        """The limits and defaults that it was opened with."""
+        return self._engine.config
 
     @property
     def path(self) -> str | None:
@@ -241,7 +249,7 @@ class Memory:
         items: Iterable[str | Mapping[str, Any]],
         options: RememberOptions | None = None,
         *,
-        batch_size: int = 256,
+        batch_size: int = REMEMBER_BATCH,
         progress: Callable[[int, int | None], object] | None = None,
         user: str | None = None,
         agent: str | None = None,
@@ -274,7 +282,7 @@ class Memory:
         items: Iterable[str | Mapping[str, Any]],
         options: RememberOptions | None = None,
         *,
-        batch_size: int = 256,
+        batch_size: int = REMEMBER_BATCH,
         progress: Callable[[int, int | None], object] | None = None,
         user: str | None = None,
         agent: str | None = None,

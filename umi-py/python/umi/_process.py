@@ -9,7 +9,6 @@ import weakref
 from datetime import timedelta
 
 from umi import _umi
-from umi.exceptions import UmiError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
@@ -32,11 +31,8 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
-    for memory in list(_open):
-        try:  # noqa: SIM105 - contextlib would be imported for this alone
-            memory._engine.close().wait(_PATIENCE)  # noqa: SLF001 - the package's own class
-        except (UmiError, TimeoutError):
-            pass  # what was acknowledged is durable without it, and an embedder that hangs must not hold up the end
+    # all at once and not one after the other, so that the end comes soon however many embedders hang
+    _umi._close_all([memory._engine for memory in list(_open)], _PATIENCE)  # noqa: SLF001 - the package's own
     # first the workers: one that still ran Python code when the interpreter is gone would crash
     _umi._shutdown()  # noqa: SLF001 - the package's own module
     if (loop := sys.modules.get("umi._loop")) is not None:

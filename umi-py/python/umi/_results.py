@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["RecallResults", "RememberResult", "StepFailure", "Usage"]
 
 
+_SHOWN = 3  # what `repr` shows of a list
+
+
 class Count(int):
     """A number that may also be called, because the Rust API has a method of this name."""
 
@@ -211,7 +214,7 @@ class RememberResult:
     def __repr__(self) -> str:
         return (
             f"RememberResult(entity_count={len(self.entities)}, evolutions={len(self.evolutions)}, "
-            f"warnings={self.warnings!r}, episode_ids={self.episode_ids!r})"
+            f"warnings={_few(self.warnings)}, episode_ids={_few(self.episode_ids)})"
         )
 
 
@@ -261,6 +264,12 @@ class RecallResults(list[Recalled]):
 def _fill(target: object, **fields: object) -> None:
     for name, value in fields.items():
         object.__setattr__(target, name, value)
+
+
+def _few(values: list[Any]) -> str:
+    """The first values of a list, as a `repr` shows them."""
+    more = f", … {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    return f"[{', '.join(map(repr, values[:_SHOWN]))}{more}]"
 
 
 def _refuse(target: object, name: str) -> None:

@@ -1,10 +1,10 @@
 //! A small pool of connections that read, and the one for reads that are too short to leave the caller's thread.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::{
     errors::{self, Stored},
@@ -12,6 +12,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// The time between two looks at reads that nobody awaits any more.
+const NAP: Duration = Duration::from_micros(200);
 /// How many reads run at once; others wait their turn.
 const READERS: u32 = 4;
 
@@ -89,6 +91,18 @@ impl Readers {
     /// Waits for the reads that run and holds new ones back while the answer lives.
     pub(super) async fn pause(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.shared.turns).acquire_many_owned(READERS).await.map_err(|_| errors::closed())
+    }
+
+    /// As [`Readers::close`], on a thread that may block, for reads whose callers have gone.
+    pub(super) fn close_blocking(&self) {
+        loop {
+            match self.shared.turns.try_acquire_many(READERS) {
+                Err(TryAcquireError::NoPermits) => std::thread::sleep(NAP),
+                Ok(_) | Err(TryAcquireError::Closed) => break,
+            }
+        }
+        self.shared.idle.lock().clear();
+        drop(self.shared.micro.lock().take());
     }
 
     /// Waits for the reads that run, refuses new ones and closes every connection.
