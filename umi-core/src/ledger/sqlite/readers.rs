@@ -95,11 +95,8 @@ impl Readers {
 
     /// As [`Readers::close`], on a thread that may block, for reads whose callers have gone.
     pub(super) fn close_blocking(&self) {
-        loop {
-            match self.shared.turns.try_acquire_many(READERS) {
-                Err(TryAcquireError::NoPermits) => std::thread::sleep(NAP),
-                Ok(_) | Err(TryAcquireError::Closed) => break,
-            }
+        while let Err(TryAcquireError::NoPermits) = self.shared.turns.try_acquire_many(READERS) {
+            std::thread::sleep(NAP);
         }
         self.shared.idle.lock().clear();
         drop(self.shared.micro.lock().take());
