@@ -62,6 +62,18 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Str<'a> {
     }
 }
 
+/// A `bytes` object and nothing that might be read as one: a list of numbers is a mistake.
+#[derive(Clone, Copy)]
+pub(crate) struct Octets<'a>(pub(crate) &'a [u8]);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Octets<'a> {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        value.extract::<&'a [u8]>().map(Self).map_err(|_| wrong_type("bytes", &value))
+    }
+}
+
 /// An `int`, cut to 64 bits; a `bool` is not one.
 #[derive(Clone, Copy)]
 pub(crate) struct Whole(pub(crate) i64);
