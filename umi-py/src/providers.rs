@@ -12,7 +12,9 @@ use pyo3::{
     types::{PyCFunction, PyDict, PyList, PyTuple},
 };
 use tokio::sync::oneshot;
-use umi_core::{Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend};
+use umi_core::{
+    Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend, check_vectors,
+};
 
 use crate::{
     convert::{Real, Text, Whole, hash_of, shown, words},
@@ -44,11 +46,19 @@ impl EmbeddingProvider {
     }
 
     /// Turns texts into vectors, in order. To be awaited.
+    ///
+    /// Raises `EmbeddingError` when the answer is not one vector a text, of `dimensions` finite numbers.
     fn embed(&self, texts: &Bound<'_, PyAny>) -> PyResult<Operation> {
         let (embedder, texts) = (Arc::clone(&self.inner), words(texts)?);
-        Ok(Operation::new(async move { embedder.embed(&texts).await }, |py, vectors: Vec<Vec<f32>>| {
-            Ok(PyList::new(py, vectors)?.into_any().unbind())
-        }))
+        let work = async move {
+            if texts.is_empty() {
+                return Ok(Vec::new());
+            }
+            let vectors = embedder.embed(&texts).await?;
+            check_vectors(embedder.space(), texts.len(), &vectors)?;
+            Ok(vectors)
+        };
+        Ok(Operation::new(work, |py, vectors: Vec<Vec<f32>>| Ok(PyList::new(py, vectors)?.into_any().unbind())))
     }
 
     /// Turns texts into vectors, in order, and blocks meanwhile.
