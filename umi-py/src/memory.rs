@@ -374,15 +374,10 @@ impl Engine {
                     }
                 };
                 let done = memory.reembed(Some(&report)).await?;
-                match failure.into_inner() {
-                    None => Ok(done),
-                    Some(error) => {
-                        Err(Error::invalid_input("the vectors are renewed, but the progress function failed")
-                            .with_source(PythonError::new(error)))
-                    }
-                }
+                Ok((done, failure.into_inner()))
             },
-            plain,
+            // the vectors are renewed all the same; what the caller's function raised is the caller's to see
+            |py, (done, failure)| failure.map_or_else(|| plain(py, done), Err),
         )
     }
 
