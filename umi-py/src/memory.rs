@@ -12,9 +12,9 @@ use crate::{
     convert::{Delta, Meta, Real, Text, Time, Whole},
     durable::Parts,
     entity::Entity,
-    error::{IntoPyResult, PythonError},
+    error::IntoPyResult,
     logging,
-    providers::{EmbeddingProvider, Storage},
+    providers::{EmbeddingProvider, Storage, folder},
     recall_options::{RecallOptions, limit},
     remember_options::RememberOptions,
     request::{self, Common},
@@ -401,6 +401,7 @@ impl Engine {
 
     /// Copies the store.
     fn backup(&self, path: PathBuf) -> PyResult<Operation> {
+        let path = folder(path)?;
         self.call(|memory| async move { memory.backup(&path).await }, plain)
     }
 

@@ -260,6 +260,19 @@ fn vector(row: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
     row.try_iter()?.map(|value| Ok(value?.extract::<Real>()?.0 as f32)).collect()
 }
 
+/// A path that can name a folder.
+pub(crate) fn folder(path: PathBuf) -> PyResult<PathBuf> {
+    let name = path.as_os_str().as_encoded_bytes();
+    if name.is_empty() {
+        return Err(Error::invalid_input("the path is empty").with_hint("\".\" is the working folder")).py();
+    }
+    if name.contains(&0) {
+        let shown: String = path.to_string_lossy().chars().take(64).flat_map(char::escape_default).collect();
+        return Err(Error::invalid_input(format!("the path `{shown}` holds a NUL"))).py();
+    }
+    Ok(path)
+}
+
 /// A store in a folder: one SQLite database. Made with `connect()`; the folder is made when a memory is opened.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct SqliteStorageBackend {
@@ -272,8 +285,9 @@ impl SqliteStorageBackend {
     /// Names the folder of a store.
     #[staticmethod]
     #[pyo3(signature = (path="./umi_memory".into()), text_signature = "(path='./umi_memory')")]
-    fn connect(path: PathBuf) -> Self {
-        Self { inner: StorageBackend::sqlite(path.clone()), folder: path }
+    fn connect(path: PathBuf) -> PyResult<Self> {
+        let folder = folder(path)?;
+        Ok(Self { inner: StorageBackend::sqlite(folder.clone()), folder })
     }
 
     /// The folder.
