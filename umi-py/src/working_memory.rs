@@ -202,13 +202,14 @@ impl WorkingMemory {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("working memory", fields);
-        let ttl = fields.get("default_ttl")?.extract::<Ttl>()?;
-        let made = Self::new(fields.get("max_bytes")?.extract()?, Some(ttl), None)?;
-        for (key, entry) in fields.get("entries")?.cast_into::<PyDict>()?.iter() {
-            let entry = Fields::new("working value", &entry.cast_into::<PyDict>()?);
+        let fields = Fields::new("a working memory", fields, &["max_bytes", "default_ttl", "entries"])?;
+        let standard = Whole::of(WorkingLimits::default().max_bytes);
+        let made = Self::new(fields.get_or("max_bytes", standard)?, fields.get_or("default_ttl", None)?, None)?;
+        let Some(entries) = fields.optional("entries")? else { return Ok(made) };
+        for (key, entry) in entries.cast_into::<PyDict>()?.iter() {
+            let entry = Fields::new("a working value", &entry.cast_into::<PyDict>()?, &["value", "ttl_secs"])?;
             let value = entry.get("value")?;
-            made.set(key.extract::<Str<'_>>()?, value.extract()?, Some(entry.get("ttl_secs")?.extract::<Real>()?))?;
+            made.set(key.extract::<Str<'_>>()?, value.extract()?, entry.get_or("ttl_secs", None)?)?;
         }
         Ok(made)
     }
