@@ -224,7 +224,7 @@ class Memory:
         is in `warnings` and in `pending()`.
 
         Args:
-            text: What was said, or a list of turns `{"role": …, "content": …, "name": …}`.
+            text: What was said, or a list of turns `{"role": …, "content": …}`, each with a `"name"` or without.
             options: How it is remembered.
             role: Who spoke: user, assistant, system, tool or another word; a turn's own role comes first.
             name: The speaker's name.
