@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,27 @@ async def test_an_async_embedder_runs_on_the_awaiting_loop() -> None:
         assert (await memory.remember("abc")).warnings == []
         assert memory.remember_sync("abc").warnings == []
         assert (await memory.recall("abc", RecallOptions(use_text_search=False)))[0].content == "abc"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [[1.0, 0.0]],
+        [[1.0, 0.0]] * 3,
+        [[1.0, 0.0], [1.0]],
+        [[1.0, 0.0], [math.nan, 0.0]],
+        [[1.0, 0.0], [0.0, math.inf]],
+        [[1.0, 0.0], [0.0, 1e39]],
+    ],
+)
+async def test_a_direct_call_of_an_embedder_is_checked(answer: list[list[float]]) -> None:
+    embedder = CallableEmbeddingProvider(lambda _: answer, dimensions=2, name="mine")
+    with pytest.raises(EmbeddingError, match="embedder `mine` gave"):
+        embedder.embed_sync(["a", "b"])
+    with pytest.raises(EmbeddingError, match="embedder `mine` gave"):
+        await embedder.embed(["a", "b"])
+    assert embedder.embed_sync([]) == []
 
 
 async def test_a_plain_embedder_never_runs_on_the_loop() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from umi import CapacityError, InvalidInputError, ManualClock, Memory, MemoryConfig, NotFoundError
+from umi import CapacityError, InvalidInputError, ManualClock, Memory, MemoryConfig, NotFoundError, WorkingMemory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +108,18 @@ def test_they_belong_to_their_scope(tmp_path: Path) -> None:
     with Memory.open(tmp_path, user="u", agent="a", session="1") as again:
         assert again.core.get_block("persona") == "Juno"
         assert again.working.get("k") == b"1"
+
+
+NOT_BYTES: list[Any] = [[1, 2], (1, 2), range(3), [256], bytearray(b"x"), memoryview(b"x"), "x", 1, None]
+
+
+@pytest.mark.parametrize("value", NOT_BYTES, ids=repr)
+def test_both_working_memories_take_bytes_alone(memory: Memory, value: Any) -> None:
+    for working in (memory.working, WorkingMemory()):
+        working.set("kept", b"x")
+        for call in (working.set, working.append):
+            for key in ("kept", "new"):
+                with pytest.raises(TypeError, match="expected bytes"):
+                    call(key, value)
+        assert working.keys() == ["kept"]
+        assert working.get("kept") == b"x"

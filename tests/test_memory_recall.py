@@ -153,6 +153,23 @@ def test_another_embedder_is_refused_until_reembedded(tmp_path: Path) -> None:
         assert memory.recall_sync("kiln")[0].content == SAID[0]
 
 
+async def test_what_the_progress_function_raises_reaches_the_caller(tmp_path: Path) -> None:
+    class Stop(Exception):  # noqa: N818 - a caller's own word
+        pass
+
+    def stop(_: int, __: int) -> None:
+        raise Stop
+
+    with Memory.open(tmp_path, embedder=SimEmbeddingProvider(1)) as memory:
+        memory.remember_many_sync(SAID)
+    with Memory.open(tmp_path, embedder=SimEmbeddingProvider(2), reembed=True) as memory, pytest.raises(Stop):
+        memory.reembed_sync(progress=stop)
+    with Memory.open(tmp_path, embedder=SimEmbeddingProvider(3), reembed=True) as memory:
+        with pytest.raises(Stop):
+            await memory.reembed(progress=stop)
+        assert memory.check_sync()["problems"] == []
+
+
 def test_backup_and_figures(tmp_path: Path) -> None:
     with Memory.open(tmp_path / "store", user="alice") as memory:
         memory.remember_many_sync(SAID)

@@ -90,10 +90,25 @@ def test_a_conversation_is_one_transaction(memory: Memory) -> None:
     ]
     with pytest.raises(EmptyTextError):
         memory.remember_sync([{"role": "user", "content": "fine"}, {"role": "user", "content": " "}])
-    with pytest.raises(TypeError):
-        memory.remember_sync([{"role": "user", "content": "fine"}, {"role": "user"}])
-    with pytest.raises(TypeError, match="colour"):
-        memory.remember_sync([{"role": "user", "content": "fine", "colour": "red"}])
+    for turn, told in [
+        ({"role": "user"}, "a turn lacks its `content`"),
+        ({"content": "fine"}, "a turn lacks its `role`"),
+        ({}, "a turn lacks its `role`"),
+        ({"role": "user", "text": "fine"}, "a turn has an unknown key `text`"),
+        ({"role": "user", "content": "fine", "colour": "red"}, "a turn has an unknown key `colour`"),
+        ({"role": "user", "content": "fine", 3: "red"}, "a turn has an unknown key `3`"),
+    ]:
+        turns = [{"role": "user", "content": "fine"}, turn]
+        with pytest.raises(InvalidInputError, match=f"^{told}"):
+            memory.remember_sync(turns)  # type: ignore[arg-type]
+    for item, told in [
+        ({}, "an item lacks its `text`"),
+        ({"content": "fine"}, "an item has an unknown key `content`"),
+        ({"text": "fine", "colour": "red"}, "an item has an unknown key `colour`"),
+        ({"text": [{"role": "user", "text": "fine"}]}, "a turn has an unknown key `text`"),
+    ]:
+        with pytest.raises(InvalidInputError, match=f"^{told}"):
+            memory.remember_many_sync(["fine", item])
     with pytest.raises(EmptyTextError):
         memory.remember_sync([])
     assert memory.count_sync() == 2

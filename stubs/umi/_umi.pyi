@@ -775,7 +775,10 @@ class EmbeddingProvider:
     def dimensions(self) -> int:
         """The number of dimensions of a vector."""
     def embed(self, texts: Iterable[str]) -> Operation[list[list[float]]]:
-        """Turns texts into vectors, in order. To be awaited."""
+        """Turns texts into vectors, in order. To be awaited.
+
+        Raises `EmbeddingError` when the answer is not one vector a text, of `dimensions` finite numbers.
+        """
     def embed_sync(self, texts: Iterable[str]) -> list[list[float]]:
         """Turns texts into vectors, in order, and blocks meanwhile."""
 

@@ -104,13 +104,17 @@ pub(crate) async fn embed_encoded(embedder: &dyn Embedder, texts: &[String]) -> 
     .await
 }
 
-fn check(space: &EmbeddingSpace, texts: usize, vectors: Vec<Vec<f32>>) -> Result<Vec<Option<Vec<f32>>>> {
+/// Checks an embedder's answer to a number of texts: one vector a text, of the space's dimensions, finite.
+///
+/// # Errors
+/// `Embedding` when the answer does not fit.
+pub fn check_vectors(space: &EmbeddingSpace, texts: usize, vectors: &[Vec<f32>]) -> Result<()> {
     if vectors.len() != texts {
         return Err(
             bad_answer(space, &format!("{} vectors for {texts} texts", vectors.len())).with_sizes(texts, vectors.len())
         );
     }
-    let check = |(index, mut vector): (usize, Vec<f32>)| {
+    for (index, vector) in vectors.iter().enumerate() {
         if vector.len() != space.dimensions {
             let problem = format!("{} dimensions instead of {} for text {index}", vector.len(), space.dimensions);
             return Err(bad_answer(space, &problem).with_sizes(space.dimensions, vector.len()));
@@ -118,9 +122,13 @@ fn check(space: &EmbeddingSpace, texts: usize, vectors: Vec<Vec<f32>>) -> Result
         if let Some(place) = vector.iter().position(|value| !value.is_finite()) {
             return Err(bad_answer(space, &format!("`{}` at dimension {place} of text {index}", vector[place])));
         }
-        Ok(normalise(&mut vector).then_some(vector))
-    };
-    vectors.into_iter().enumerate().map(check).collect()
+    }
+    Ok(())
+}
+
+fn check(space: &EmbeddingSpace, texts: usize, vectors: Vec<Vec<f32>>) -> Result<Vec<Option<Vec<f32>>>> {
+    check_vectors(space, texts, &vectors)?;
+    Ok(vectors.into_iter().map(|mut vector| normalise(&mut vector).then_some(vector)).collect())
 }
 
 fn bad_answer(space: &EmbeddingSpace, problem: &str) -> Error {

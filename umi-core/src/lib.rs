@@ -39,7 +39,7 @@ pub use uuid::Uuid;
 
 pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
-    embed::{Embedder, EmbeddingSpace, sim::SimEmbedder, static_table::StaticEmbedder},
+    embed::{Embedder, EmbeddingSpace, check_vectors, sim::SimEmbedder, static_table::StaticEmbedder},
     entity::{
         Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit, fold,
     },

@@ -10,10 +10,24 @@ use pyo3::{
 use umi_core::{self as core, Error};
 
 use crate::{
-    convert::{Reduced, Ttl, Whole, dict_of, reduced, ttl_seconds},
+    convert::{Fields, Reduced, Ttl, Whole, dict_of, reduced, ttl_seconds},
     error::{IntoPyResult, PythonError},
     recall_options::limit,
 };
+
+const FIELDS: [&str; 11] = [
+    "core_memory_bytes",
+    "core_block_bytes",
+    "working_memory_bytes",
+    "working_memory_entries",
+    "working_value_bytes",
+    "working_memory_ttl",
+    "recall_limit",
+    "text_bytes",
+    "index_memory_bytes",
+    "deep_search",
+    "token_counter",
+];
 
 /// Limits and defaults of a memory. An immutable value; the `with_…` methods give checked copies.
 ///
@@ -263,6 +277,7 @@ impl MemoryConfig {
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
         let py = fields.py();
+        Fields::new("a configuration", fields, &FIELDS)?;
         let made = py.get_type::<Self>().call((), Some(fields))?.cast_into::<Self>()?;
         let made = made.get();
         Ok(Self { inner: made.inner.clone(), block_bytes: made.block_bytes, token_counter: made.token_counter(py) })

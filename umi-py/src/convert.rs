@@ -9,6 +9,7 @@ use std::{
 
 use jiff::{Timestamp, tz::Offset};
 use pyo3::{
+    conversion::FromPyObjectOwned,
     exceptions::{PyRecursionError, PyTypeError, PyValueError},
     intern,
     prelude::*,
@@ -59,6 +60,18 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Str<'a> {
             .extract::<&'a str>()
             .map(Self)
             .map_err(|_| value.extract::<Text>().err().unwrap_or_else(|| wrong_type("str", &value)))
+    }
+}
+
+/// A `bytes` object and nothing that might be read as one: a list of numbers is a mistake.
+#[derive(Clone, Copy)]
+pub(crate) struct Octets<'a>(pub(crate) &'a [u8]);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Octets<'a> {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        value.extract::<&'a [u8]>().map(Self).map_err(|_| wrong_type("bytes", &value))
     }
 }
 
@@ -381,16 +394,31 @@ pub(crate) struct Fields<'py> {
 }
 
 impl<'py> Fields<'py> {
-    pub(crate) fn new(what: &'static str, dict: &Bound<'py, PyDict>) -> Self {
-        Self { dict: dict.clone(), what }
+    /// Takes a dictionary of `what`, with its article, if it has no other keys than the known ones.
+    pub(crate) fn new(what: &'static str, dict: &Bound<'py, PyDict>, known: &[&str]) -> PyResult<Self> {
+        for key in dict.keys() {
+            let name = match key.cast::<PyString>() {
+                Ok(name) => name.to_string_lossy().into_owned(),
+                Err(_) => key.repr()?.to_string_lossy().into_owned(),
+            };
+            if !key.is_instance_of::<PyString>() || !known.contains(&name.as_str()) {
+                let shown: String = name.chars().take(64).collect();
+                return Err(Error::invalid_input(format!("{what} has an unknown key `{shown}`"))
+                    .with_hint(format!("known are: {}", known.join(", "))))
+                .py();
+            }
+        }
+        Ok(Self { dict: dict.clone(), what })
+    }
+
+    fn lacks(&self, name: &str) -> PyErr {
+        let error = Error::invalid_input(format!("{} lacks its `{name}`", self.what));
+        Python::attach(|py| crate::error::to_py(py, &error))
     }
 
     /// A field that must be there.
     pub(crate) fn get(&self, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        match self.dict.get_item(name)? {
-            Some(value) => Ok(value),
-            None => Err(Error::invalid_input(format!("the dictionary of a {} lacks `{name}`", self.what))).py(),
-        }
+        self.dict.get_item(name)?.ok_or_else(|| self.lacks(name))
     }
 
     /// A text that must be there.
@@ -401,6 +429,14 @@ impl<'py> Fields<'py> {
     /// A field that may be missing or `None`.
     pub(crate) fn optional(&self, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         Ok(self.dict.get_item(name)?.filter(|value| !value.is_none()))
+    }
+
+    /// A value in the place of which `default` stands where it is missing.
+    pub(crate) fn get_or<T: FromPyObjectOwned<'py>>(&self, name: &str, default: T) -> PyResult<T> {
+        match self.dict.get_item(name)? {
+            Some(value) => value.extract().map_err(Into::into),
+            None => Ok(default),
+        }
     }
 
     /// A text that may be missing.
@@ -417,7 +453,9 @@ impl<'py> Fields<'py> {
                 .parse()
                 .map(Some)
                 .map_err(|error| {
-                    Error::invalid_input(format!("`{name}` is not a time with an offset")).with_source(error)
+                    let shown: String = text.chars().take(64).collect();
+                    Error::invalid_input(format!("`{name}` is `{shown}`, which is not a time with an offset"))
+                        .with_source(error)
                 })
                 .py();
         }
@@ -426,10 +464,7 @@ impl<'py> Fields<'py> {
 
     /// A time that must be there.
     pub(crate) fn time(&self, name: &str) -> PyResult<Timestamp> {
-        match self.optional_time(name)? {
-            Some(time) => Ok(time),
-            None => Err(Error::invalid_input(format!("the dictionary of a {} lacks `{name}`", self.what))).py(),
-        }
+        self.optional_time(name)?.ok_or_else(|| self.lacks(name))
     }
 }
 

@@ -78,7 +78,8 @@ impl Block {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("block", fields);
+        let fields =
+            Fields::new("a block", fields, &["type", "label", "content", "importance", "version", "updated_at"])?;
         let kind = block_type(&fields.text("type")?)?;
         let content = fields.text("content")?;
         let label = fields.optional_text("label")?;
@@ -89,7 +90,7 @@ impl Block {
         let mut block = core::CoreMemory::new(limits)
             .set_block(kind, &content, label.as_deref(), importance.map(|value| value.0), updated_at)
             .py()?;
-        block.version = fields.get("version")?.extract::<Whole>()?.size("version")? as u64;
+        block.version = fields.get_or("version", Whole(1))?.size("version")? as u64;
         Ok(Self { inner: block })
     }
 
@@ -253,12 +254,12 @@ impl CoreMemory {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("core memory", fields);
-        let size = fields.get("max_size_bytes")?.extract::<Whole>()?;
+        let fields = Fields::new("a core memory", fields, &["max_size_bytes", "block_bytes", "blocks"])?;
+        let size = fields.get_or("max_size_bytes", Whole::of(CoreLimits::default().total_bytes))?;
         let block_bytes = fields.optional("block_bytes")?.map(|value| value.extract::<Whole>()).transpose()?;
         let empty = Self::new(size, block_bytes)?;
-        let blocks = fields
-            .get("blocks")?
+        let Some(blocks) = fields.optional("blocks")? else { return Ok(empty) };
+        let blocks = blocks
             .cast_into::<PyList>()?
             .iter()
             .map(|block| Ok(Block::from_dictionary(&block.cast_into::<PyDict>()?)?.inner))

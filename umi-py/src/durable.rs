@@ -10,7 +10,7 @@ use pyo3::{
 use umi_core::{self as core, MemoryCore, MemoryWorking};
 
 use crate::{
-    convert::{Real, Text, Whole, ttl_seconds},
+    convert::{Octets, Real, Text, Whole, ttl_seconds},
     core_memory::{Block, block_type},
     memory::{Engine, plain, text},
     runtime::Operation,
@@ -143,8 +143,8 @@ impl Parts {
     // ---- durable working memory ------------------------------------------------------------------------------
 
     /// Writes a value.
-    fn working_set(&self, key: Text, value: Vec<u8>, ttl: Option<Real>) -> PyResult<Operation> {
-        let ttl = ttl_secs(ttl)?;
+    fn working_set(&self, key: Text, value: Octets<'_>, ttl: Option<Real>) -> PyResult<Operation> {
+        let (value, ttl) = (value.0.to_vec(), ttl_secs(ttl)?);
         self.call_working(|working| async move { working.set(&key.0, value, ttl).await }, plain)
     }
 
@@ -182,7 +182,8 @@ impl Parts {
     }
 
     /// Puts bytes behind a value.
-    fn working_append(&self, key: Text, value: Vec<u8>) -> PyResult<Operation> {
+    fn working_append(&self, key: Text, value: Octets<'_>) -> PyResult<Operation> {
+        let value = value.0.to_vec();
         self.call_working(|working| async move { working.append(&key.0, value).await }, plain)
     }
 

@@ -25,6 +25,30 @@ fn cut(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
+/// The keys of an entity's dictionary.
+pub(crate) const FIELDS: [&str; 20] = [
+    "id",
+    "entity_type",
+    "name",
+    "attribute",
+    "content",
+    "metadata",
+    "confidence",
+    "importance",
+    "event_time",
+    "document_time",
+    "source",
+    "valid_from",
+    "valid_to",
+    "last_seen",
+    "created_at",
+    "updated_at",
+    "episode_id",
+    "user",
+    "agent",
+    "session",
+];
+
 /// One version of one fact about a named subject.
 ///
 /// An entity that was made by hand is stored with `memory.add_entity()`. Times are given and read as aware datetimes.
@@ -97,16 +121,16 @@ impl Entity {
         )
         .py()?;
         entity.attribute = fields.optional_text("attribute")?;
-        entity.metadata = fields.get("metadata")?.extract::<Meta>()?.0;
-        entity.confidence = fields.get("confidence")?.extract::<Real>()?.0;
-        entity.importance = fields.get("importance")?.extract::<Real>()?.0;
+        entity.metadata = fields.get_or("metadata", Meta::default())?.0;
+        entity.confidence = fields.get_or("confidence", Real(1.0))?.0;
+        entity.importance = fields.get_or("importance", Real(0.5))?.0;
         entity.event_time = fields.optional_time("event_time")?;
         entity.document_time = fields.optional_time("document_time")?;
         entity.source = fields.optional_text("source")?;
-        entity.valid_from = fields.time("valid_from")?;
+        entity.valid_from = fields.optional_time("valid_from")?.or(entity.event_time).unwrap_or(recorded_at);
         entity.valid_to = fields.optional_time("valid_to")?;
-        entity.last_seen = fields.time("last_seen")?;
-        entity.updated_at = fields.time("updated_at")?;
+        entity.last_seen = fields.optional_time("last_seen")?.unwrap_or(entity.valid_from);
+        entity.updated_at = fields.optional_time("updated_at")?.unwrap_or(recorded_at);
         entity.episode_id = fields.optional_text("episode_id")?.map(|text| id(&text)).transpose()?;
         entity.user = fields.optional_text("user")?;
         entity.agent = fields.optional_text("agent")?;
@@ -337,7 +361,7 @@ impl Entity {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        Self::from_fields(&Fields::new("entity", fields)).map(Self::from_core)
+        Self::from_fields(&Fields::new("an entity", fields, &FIELDS)?).map(Self::from_core)
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> bool {

@@ -8,6 +8,10 @@ use crate::{
     entity::id,
 };
 
+const EPISODE: [&str; 12] =
+    ["id", "text", "role", "name", "at", "recorded_at", "user", "agent", "session", "source", "metadata", "importance"];
+const JOB: [&str; 6] = ["id", "kind", "episode_id", "attempts", "last_error", "created_at"];
+
 /// A text as it was remembered, with who said it and when. An immutable value, never rewritten.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct Episode {
@@ -110,17 +114,17 @@ impl Episode {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("episode", fields);
+        let fields = Fields::new("an episode", fields, &EPISODE)?;
         let id = id(&fields.text("id")?)?;
         let mut inner = core::Episode::new(id, fields.text("text")?, fields.text("role")?, fields.time("at")?);
         inner.name = fields.optional_text("name")?;
-        inner.recorded_at = fields.time("recorded_at")?;
+        inner.recorded_at = fields.optional_time("recorded_at")?.unwrap_or(inner.at);
         inner.user = fields.optional_text("user")?;
         inner.agent = fields.optional_text("agent")?;
         inner.session = fields.optional_text("session")?;
         inner.source = fields.optional_text("source")?;
-        inner.metadata = fields.get("metadata")?.extract::<Meta>()?.0;
-        inner.importance = fields.get("importance")?.extract::<Real>()?.0;
+        inner.metadata = fields.get_or("metadata", Meta::default())?.0;
+        inner.importance = fields.get_or("importance", Real(0.5))?.0;
         Ok(Self { inner })
     }
 
@@ -228,12 +232,12 @@ impl Job {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("job", fields);
+        let fields = Fields::new("a job", fields, &JOB)?;
         Ok(Self {
             id: fields.text("id")?,
             kind: fields.text("kind")?,
             episode_id: fields.optional_text("episode_id")?,
-            attempts: fields.get("attempts")?.extract()?,
+            attempts: fields.get_or("attempts", 0)?,
             last_error: fields.optional_text("last_error")?,
             created_at: fields.time("created_at")?,
         })

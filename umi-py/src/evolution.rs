@@ -9,6 +9,8 @@ use crate::{
     error::{IntoPyResult, guarded},
 };
 
+const FIELDS: [&str; 7] = ["id", "source_id", "target_id", "evolution_type", "reason", "confidence", "created_at"];
+
 /// How a newer entity (`target_id`) relates to an older one (`source_id`). An immutable value.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct EvolutionRelation {
@@ -123,15 +125,15 @@ impl EvolutionRelation {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("relation", fields);
+        let fields = Fields::new("a relation", fields, &FIELDS)?;
         let inner = core::EvolutionRelation::new(
             id(&fields.text("id")?)?,
             fields.time("created_at")?,
             &fields.text("source_id")?,
             &fields.text("target_id")?,
             fields.text("evolution_type")?.parse::<EvolutionType>().py()?,
-            &fields.text("reason")?,
-            fields.get("confidence")?.extract::<Real>()?.0,
+            &fields.optional_text("reason")?.unwrap_or_default(),
+            fields.get_or("confidence", Real(0.5))?.0,
         )
         .py()?;
         Ok(Self { inner })

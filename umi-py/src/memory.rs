@@ -12,9 +12,9 @@ use crate::{
     convert::{Delta, Meta, Real, Text, Time, Whole},
     durable::Parts,
     entity::Entity,
-    error::{IntoPyResult, PythonError},
+    error::IntoPyResult,
     logging,
-    providers::{EmbeddingProvider, Storage},
+    providers::{EmbeddingProvider, Storage, folder},
     recall_options::{RecallOptions, limit},
     remember_options::RememberOptions,
     request::{self, Common},
@@ -374,15 +374,10 @@ impl Engine {
                     }
                 };
                 let done = memory.reembed(Some(&report)).await?;
-                match failure.into_inner() {
-                    None => Ok(done),
-                    Some(error) => {
-                        Err(Error::invalid_input("the vectors are renewed, but the progress function failed")
-                            .with_source(PythonError::new(error)))
-                    }
-                }
+                Ok((done, failure.into_inner()))
             },
-            plain,
+            // the vectors are renewed all the same; what the caller's function raised is the caller's to see
+            |py, (done, failure)| failure.map_or_else(|| plain(py, done), Err),
         )
     }
 
@@ -406,6 +401,7 @@ impl Engine {
 
     /// Copies the store.
     fn backup(&self, path: PathBuf) -> PyResult<Operation> {
+        let path = folder(path)?;
         self.call(|memory| async move { memory.backup(&path).await }, plain)
     }
 

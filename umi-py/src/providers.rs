@@ -12,7 +12,9 @@ use pyo3::{
     types::{PyCFunction, PyDict, PyList, PyTuple},
 };
 use tokio::sync::oneshot;
-use umi_core::{Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend};
+use umi_core::{
+    Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend, check_vectors,
+};
 
 use crate::{
     convert::{Real, Text, Whole, hash_of, shown, words},
@@ -44,11 +46,19 @@ impl EmbeddingProvider {
     }
 
     /// Turns texts into vectors, in order. To be awaited.
+    ///
+    /// Raises `EmbeddingError` when the answer is not one vector a text, of `dimensions` finite numbers.
     fn embed(&self, texts: &Bound<'_, PyAny>) -> PyResult<Operation> {
         let (embedder, texts) = (Arc::clone(&self.inner), words(texts)?);
-        Ok(Operation::new(async move { embedder.embed(&texts).await }, |py, vectors: Vec<Vec<f32>>| {
-            Ok(PyList::new(py, vectors)?.into_any().unbind())
-        }))
+        let work = async move {
+            if texts.is_empty() {
+                return Ok(Vec::new());
+            }
+            let vectors = embedder.embed(&texts).await?;
+            check_vectors(embedder.space(), texts.len(), &vectors)?;
+            Ok(vectors)
+        };
+        Ok(Operation::new(work, |py, vectors: Vec<Vec<f32>>| Ok(PyList::new(py, vectors)?.into_any().unbind())))
     }
 
     /// Turns texts into vectors, in order, and blocks meanwhile.
@@ -250,6 +260,19 @@ fn vector(row: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
     row.try_iter()?.map(|value| Ok(value?.extract::<Real>()?.0 as f32)).collect()
 }
 
+/// A path that can name a folder.
+pub(crate) fn folder(path: PathBuf) -> PyResult<PathBuf> {
+    let name = path.as_os_str().as_encoded_bytes();
+    if name.is_empty() {
+        return Err(Error::invalid_input("the path is empty").with_hint("\".\" is the working folder")).py();
+    }
+    if name.contains(&0) {
+        let shown: String = path.to_string_lossy().chars().take(64).flat_map(char::escape_default).collect();
+        return Err(Error::invalid_input(format!("the path `{shown}` holds a NUL"))).py();
+    }
+    Ok(path)
+}
+
 /// A store in a folder: one SQLite database. Made with `connect()`; the folder is made when a memory is opened.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct SqliteStorageBackend {
@@ -262,8 +285,9 @@ impl SqliteStorageBackend {
     /// Names the folder of a store.
     #[staticmethod]
     #[pyo3(signature = (path="./umi_memory".into()), text_signature = "(path='./umi_memory')")]
-    fn connect(path: PathBuf) -> Self {
-        Self { inner: StorageBackend::sqlite(path.clone()), folder: path }
+    fn connect(path: PathBuf) -> PyResult<Self> {
+        let folder = folder(path)?;
+        Ok(Self { inner: StorageBackend::sqlite(folder.clone()), folder })
     }
 
     /// The folder.

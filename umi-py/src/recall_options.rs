@@ -11,6 +11,19 @@ use crate::{
     error::IntoPyResult,
 };
 
+const FIELDS: [&str; 10] = [
+    "limit",
+    "use_vector_search",
+    "use_text_search",
+    "deep_search",
+    "time_range",
+    "as_of",
+    "entity_types",
+    "include",
+    "min_score",
+    "explain",
+];
+
 /// What a recall reads and gives. An immutable value; the `with_…` methods give copies.
 ///
 /// `limit` is 1 to 1,000, None the configuration's `recall_limit`. `as_of` reads what was true, and had been said, at a
@@ -247,26 +260,27 @@ impl RecallOptions {
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
         let py = fields.py();
-        let fields = Fields::new("recall options", fields);
+        let fields = Fields::new("a set of recall options", fields, &FIELDS)?;
         let time_range = match fields.optional("time_range")? {
             Some(range) => {
-                let (start, end) = (range.get_item(0)?, range.get_item(1)?);
-                let ends = Fields::new("time range", &dict_of!(py, "start" => start, "end" => end));
+                let (start, end) = range.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+                let ends = dict_of!(py, "start" => start, "end" => end);
+                let ends = Fields::new("a time range", &ends, &["start", "end"])?;
                 Some((Time(ends.time("start")?), Time(ends.time("end")?)))
             }
             None => None,
         };
         Self::new(
-            fields.optional("limit")?.map(|limit| limit.extract::<Whole>()).transpose()?,
-            fields.get("use_vector_search")?.extract()?,
-            fields.get("use_text_search")?.extract()?,
-            fields.get("deep_search")?.extract()?,
+            fields.get_or("limit", None)?,
+            fields.get_or("use_vector_search", true)?,
+            fields.get_or("use_text_search", true)?,
+            fields.get_or("deep_search", None)?,
             time_range,
             fields.optional_time("as_of")?.map(Time),
             fields.optional("entity_types")?.as_ref(),
-            Some(&fields.get("include")?),
-            fields.get("min_score")?.extract::<Real>()?,
-            fields.get("explain")?.extract()?,
+            fields.optional("include")?.as_ref(),
+            fields.get_or("min_score", Real(0.0))?,
+            fields.get_or("explain", false)?,
         )
     }
 

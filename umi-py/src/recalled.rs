@@ -5,9 +5,12 @@ use umi_core::{self as core, Kind};
 
 use crate::{
     convert::{Fields, Real, Time, dict_of, shown},
-    entity::Entity,
+    entity::{self, Entity},
     error::IntoPyResult,
 };
+
+/// The keys of a result's dictionary beside those of its entity.
+const FIELDS: [&str; 7] = ["kind", "score", "signals", "role", "speaker", "at", "ref"];
 
 /// One result of a recall: an entity, how relevant it is, and where it comes from.
 ///
@@ -117,8 +120,11 @@ impl Recalled {
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Py<Self>> {
         let py = fields.py();
-        let fields = Fields::new("result", fields);
-        let signals = fields.get("signals")?.cast_into::<PyDict>()?;
+        let fields = Fields::new("a result", fields, &[&entity::FIELDS[..], &FIELDS[..]].concat())?;
+        let signals = match fields.optional("signals")? {
+            Some(signals) => signals.cast_into::<PyDict>()?,
+            None => PyDict::new(py),
+        };
         let own = Self {
             kind: fields.text("kind")?.parse().py()?,
             score: fields.get("score")?.extract::<Real>()?.0,

@@ -8,6 +8,9 @@ use crate::{
     error::IntoPyResult,
 };
 
+const FIELDS: [&str; 6] =
+    ["extract_entities", "generate_embeddings", "detect_evolutions", "importance", "wait", "track_evolution"];
+
 /// How a text is remembered. An immutable value; the `with_…` and `without_…` methods give copies.
 ///
 /// `extract_entities` and `detect_evolutions` are used by a language model; without one they change nothing.
@@ -171,14 +174,15 @@ impl RememberOptions {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("remember options", fields);
+        let fields = Fields::new("a set of remember options", fields, &FIELDS)?;
+        let wait = fields.optional_text("wait")?.unwrap_or_else(|| "extracted".to_owned());
         Self::new(
-            fields.get("extract_entities")?.extract()?,
-            fields.get("generate_embeddings")?.extract()?,
-            fields.get("detect_evolutions")?.extract()?,
-            fields.get("importance")?.extract::<Real>()?,
-            fields.get("wait")?.extract::<Str<'_>>()?,
-            None,
+            fields.get_or("extract_entities", true)?,
+            fields.get_or("generate_embeddings", true)?,
+            fields.get_or("detect_evolutions", None)?,
+            fields.get_or("importance", Real(0.5))?,
+            Str(&wait),
+            fields.get_or("track_evolution", None)?,
         )
     }
 

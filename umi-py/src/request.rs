@@ -8,11 +8,15 @@ use pyo3::{
 use umi_core::{RememberRequest, Turn};
 
 use crate::{
-    convert::{Meta, Text, Time},
+    convert::{Fields, Meta, Text, Time},
     remember_options::RememberOptions,
     results::metadata_or_empty,
     scope::scope,
 };
+
+/// The keywords of `remember`, which are the keys of an item of `remember_many`.
+const ITEM: [&str; 11] =
+    ["text", "options", "role", "name", "at", "metadata", "source", "key", "user", "agent", "session"];
 
 /// What a call says of all its turns.
 #[derive(Default)]
@@ -35,23 +39,6 @@ impl Common {
         turn
     }
 
-    /// Takes the fields that a dictionary names.
-    fn read(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        if value.is_none() && matches!(name, "role" | "name" | "at" | "metadata" | "source") {
-            return Ok(true);
-        }
-        let text = || Ok::<_, PyErr>(value.extract::<Text>()?.0);
-        match name {
-            "role" => self.role = Some(text()?),
-            "name" => self.name = Some(text()?),
-            "at" => self.at = Some(value.extract()?),
-            "metadata" => self.metadata = Some(value.extract()?),
-            "source" => self.source = Some(text()?),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
     fn inherited(&self) -> Self {
         Self {
             role: self.role.clone(),
@@ -63,7 +50,7 @@ impl Common {
     }
 }
 
-/// The turns of a text, or of a conversation: a list of `{"role", "content", "name", …}`.
+/// The turns of a text, or of a conversation: a list of `{"role", "content", "name"}`, the name optional.
 pub(crate) fn turns(text: &Bound<'_, PyAny>, common: &Common) -> PyResult<Vec<Turn>> {
     if text.is_instance_of::<PyString>() {
         return Ok(vec![common.turn(text.extract()?)]);
@@ -76,24 +63,13 @@ pub(crate) fn turns(text: &Bound<'_, PyAny>, common: &Common) -> PyResult<Vec<Tu
         .map(|turn| {
             let turn = turn?;
             let fields = turn.cast::<PyDict>().map_err(|_| PyTypeError::new_err("a turn must be a dict"))?;
-            let (mut own, mut content) = (common.inherited(), None);
-            for (name, value) in fields.iter() {
-                let name = name.extract::<Text>()?.0;
-                match name.as_str() {
-                    "content" | "text" => content = Some(value.extract::<Text>()?),
-                    other if own.read(other, &value)? => {}
-                    other => return Err(unexpected("a turn", other)),
-                }
-            }
-            let content = content.ok_or_else(|| PyTypeError::new_err("a turn lacks its `content`"))?;
-            Ok(own.turn(content))
+            let fields = Fields::new("a turn", fields, &["role", "content", "name"])?;
+            let mut own = common.inherited();
+            own.role = Some(fields.text("role")?);
+            own.name = fields.optional_text("name")?.or(own.name);
+            Ok(own.turn(Text(fields.text("content")?)))
         })
         .collect()
-}
-
-fn unexpected(what: &str, name: &str) -> PyErr {
-    let shown: String = name.chars().take(64).collect();
-    PyTypeError::new_err(format!("{what} has an unexpected key `{shown}`"))
 }
 
 /// A request of one item of `remember_many`: a text, or a dictionary of the keywords of `remember`.
@@ -103,36 +79,32 @@ pub(crate) fn item(
     call: &umi_core::Scope,
 ) -> PyResult<RememberRequest> {
     let mut own = options.map(|options| options.inner.clone());
-    let (mut common, mut key, mut content) = (Common::default(), None, None);
+    let (mut common, mut key, mut content) = (Common::default(), None, item.clone());
     let (mut user, mut agent, mut session) = (None, None, None);
     if let Ok(fields) = item.cast::<PyDict>() {
-        for (name, value) in fields.iter() {
-            let name = name.extract::<Text>()?.0;
-            match name.as_str() {
-                "text" => content = Some(value),
-                "options" => {
-                    let options = value.extract::<Option<PyRef<'_, RememberOptions>>>()?;
-                    own = options.map(|options| options.inner.clone()).or(own);
-                }
-                "key" => key = value.extract::<Option<Text>>()?,
-                "user" => user = value.extract()?,
-                "agent" => agent = value.extract()?,
-                "session" => session = value.extract()?,
-                other if common.read(other, &value)? => {}
-                other => return Err(unexpected("an item", other)),
-            }
+        let fields = Fields::new("an item", fields, &ITEM)?;
+        content = fields.get("text")?;
+        if let Some(options) = fields.optional("options")? {
+            own = Some(options.extract::<PyRef<'_, RememberOptions>>()?.inner.clone());
         }
-    } else {
-        content = Some(item.clone());
+        common = Common {
+            role: fields.optional_text("role")?,
+            name: fields.optional_text("name")?,
+            at: fields.optional("at")?.map(|at| at.extract()).transpose()?,
+            metadata: fields.optional("metadata")?.map(|metadata| metadata.extract()).transpose()?,
+            source: fields.optional_text("source")?,
+        };
+        key = fields.optional_text("key")?;
+        let part = |name| Ok::<_, PyErr>(fields.optional_text(name)?.map(Text));
+        (user, agent, session) = (part("user")?, part("agent")?, part("session")?);
     }
-    let content = content.ok_or_else(|| PyTypeError::new_err("an item lacks its `text`"))?;
     let mut request = RememberRequest::conversation(turns(&content, &common)?)
         .with_scope(call.overlaid(&scope(user, agent, session)?));
     if let Some(options) = own {
         request = request.with_options(options);
     }
     Ok(match key {
-        Some(key) => request.with_key(key.0),
+        Some(key) => request.with_key(key),
         None => request,
     })
 }

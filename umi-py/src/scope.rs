@@ -83,7 +83,7 @@ impl Scope {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("scope", fields);
+        let fields = Fields::new("a scope", fields, &["user", "agent", "session"])?;
         let text = |name| Ok::<_, PyErr>(fields.optional_text(name)?.map(Text));
         Self::new(text("user")?, text("agent")?, text("session")?)
     }

@@ -9,7 +9,7 @@ use pyo3::{
 use umi_core::{self as core, Clock, SystemClock, TimeToLive, WorkingLimits};
 
 use crate::{
-    convert::{Fields, Real, Str, Ttl, Whole, dict_of, ttl_seconds},
+    convert::{Fields, Octets, Real, Str, Ttl, Whole, dict_of, ttl_seconds},
     error::{IntoPyResult, guarded},
     world::ManualClock,
 };
@@ -78,9 +78,9 @@ impl WorkingMemory {
     /// Raises `InvalidInputError` for a bad key or time to live and `CapacityError` when it does not fit; nothing has
     /// changed then.
     #[pyo3(signature = (key, value, ttl_secs=None))]
-    fn set(&self, key: Str<'_>, value: &[u8], ttl_secs: Option<Real>) -> PyResult<()> {
+    fn set(&self, key: Str<'_>, value: Octets<'_>, ttl_secs: Option<Real>) -> PyResult<()> {
         let ttl = self::ttl_secs(ttl_secs)?;
-        self.edit(|memory, now| memory.set(key.0, value, ttl, now))
+        self.edit(|memory, now| memory.set(key.0, value.0, ttl, now))
     }
 
     /// The value of a live key, or None.
@@ -124,9 +124,9 @@ impl WorkingMemory {
 
     /// Puts bytes behind a value and gives its new length. Keeps the key's own time to live.
     #[pyo3(signature = (key, value, *, ttl_secs=None))]
-    fn append(&self, key: Str<'_>, value: &[u8], ttl_secs: Option<Real>) -> PyResult<usize> {
+    fn append(&self, key: Str<'_>, value: Octets<'_>, ttl_secs: Option<Real>) -> PyResult<usize> {
         let ttl = self::ttl_secs(ttl_secs)?;
-        self.edit(|memory, now| memory.append(key.0, value, ttl, now))
+        self.edit(|memory, now| memory.append(key.0, value.0, ttl, now))
     }
 
     /// Lets a key's time to live begin anew, with `ttl_secs` or its own. Gives whether it was live.
@@ -202,13 +202,14 @@ impl WorkingMemory {
     #[staticmethod]
     #[pyo3(name = "from_dict")]
     fn from_dictionary(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let fields = Fields::new("working memory", fields);
-        let ttl = fields.get("default_ttl")?.extract::<Ttl>()?;
-        let made = Self::new(fields.get("max_bytes")?.extract()?, Some(ttl), None)?;
-        for (key, entry) in fields.get("entries")?.cast_into::<PyDict>()?.iter() {
-            let entry = Fields::new("working value", &entry.cast_into::<PyDict>()?);
+        let fields = Fields::new("a working memory", fields, &["max_bytes", "default_ttl", "entries"])?;
+        let standard = Whole::of(WorkingLimits::default().max_bytes);
+        let made = Self::new(fields.get_or("max_bytes", standard)?, fields.get_or("default_ttl", None)?, None)?;
+        let Some(entries) = fields.optional("entries")? else { return Ok(made) };
+        for (key, entry) in entries.cast_into::<PyDict>()?.iter() {
+            let entry = Fields::new("a working value", &entry.cast_into::<PyDict>()?, &["value", "ttl_secs"])?;
             let value = entry.get("value")?;
-            made.set(key.extract::<Str<'_>>()?, value.extract()?, Some(entry.get("ttl_secs")?.extract::<Real>()?))?;
+            made.set(key.extract::<Str<'_>>()?, value.extract()?, entry.get_or("ttl_secs", None)?)?;
         }
         Ok(made)
     }

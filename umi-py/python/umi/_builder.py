@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from umi._memory import open_memory, refuse_language_model
+from umi._memory import Memory, refuse_language_model
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
-    from umi._memory import Memory
     from umi._umi import EmbeddingProvider, InMemoryStorageBackend, ManualClock, MemoryConfig, SqliteStorageBackend
 
 __all__ = ["MemoryBuilder"]
@@ -70,7 +69,7 @@ class MemoryBuilder:
 
     def build(self) -> Memory:
         """Opens the memory; as `Memory.open()`."""
-        return open_memory(
+        return Memory._open(  # noqa: SLF001 - its own
             self._storage, None, None, self._embedder, self._config, self._scope, self._clock, reembed=self._reembed
         )
 

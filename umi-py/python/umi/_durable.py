@@ -149,7 +149,7 @@ class DurableWorkingMemory:
         self._parts = parts
 
     def set(self, key: str, value: bytes, ttl_secs: float | None = None) -> None:
-        """Writes a value. `ttl_secs` None is the default time to live, `math.inf` none."""
+        """Writes a value, a `bytes`. `ttl_secs` None is the default time to live, `math.inf` none."""
         self._parts.working_set(key, value, ttl_secs).wait()
 
     async def set_async(self, key: str, value: bytes, ttl_secs: float | None = None) -> None:

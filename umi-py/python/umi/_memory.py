@@ -9,7 +9,7 @@ from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
 from umi._umi import REMEMBER_BATCH, Engine, InMemoryStorageBackend, SqliteStorageBackend
-from umi.exceptions import FeatureNotBuiltError, ForkedError, InvalidInputError
+from umi.exceptions import ClosedError, FeatureNotBuiltError, ForkedError, InvalidInputError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
@@ -60,13 +60,32 @@ class Memory:
         raise TypeError("open a memory with Memory.open(), Memory.in_memory() or MemoryBuilder().build()")
 
     @classmethod
-    def _of(cls, engine: Engine) -> Memory:
+    def _of(cls, engine: Engine) -> Self:
         memory = object.__new__(cls)
         memory._engine = engine
         return memory
 
-    @staticmethod
+    @classmethod
+    def _open(  # noqa: PLR0917 - called by three constructors and the builder, in this order
+        cls,
+        storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+        seed: int | None,
+        llm: None,
+        embedder: EmbeddingProvider | None,
+        config: MemoryConfig | None,
+        scope: tuple[str | None, str | None, str | None],
+        clock: ManualClock | None,
+        *,
+        reembed: bool,
+    ) -> Self:
+        refuse_language_model(llm)
+        memory = cls._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed))
+        _process.opened(memory)
+        return memory
+
+    @classmethod
     def open(
+        cls,
         path: str | os.PathLike[str] = "./umi_memory",
         *,
         llm: None = None,
@@ -77,7 +96,7 @@ class Memory:
         session: str | None = None,
         clock: ManualClock | None = None,
         reembed: bool = False,
-    ) -> Memory:
+    ) -> Self:
         """Opens the store in a folder, which is made if it is missing.
 
         It blocks for a few milliseconds, for some ten where the store is new, for some twenty where it is the first
@@ -95,12 +114,13 @@ class Memory:
             reembed: Allows an embedder of another space than the store's; `reembed()` then moves the store to it.
 
         Raises:
+            InvalidInputError: The path is empty or holds a NUL, or another argument is malformed.
             StoreIOError: The folder cannot be made, read or written.
             CorruptStoreError: It is damaged.
             StoreVersionError: It was written by a newer version, or is no store.
             EmbeddingSpaceError: Its vectors are of another embedder.
         """
-        return open_memory(
+        return cls._open(
             SqliteStorageBackend.connect(path),
             None,
             llm,
@@ -111,8 +131,9 @@ class Memory:
             reembed=reembed,
         )
 
-    @staticmethod
+    @classmethod
     def in_memory(
+        cls,
         *,
         llm: None = None,
         embedder: EmbeddingProvider | None = None,
@@ -122,14 +143,15 @@ class Memory:
         session: str | None = None,
         clock: ManualClock | None = None,
         reembed: bool = False,
-    ) -> Memory:
+    ) -> Self:
         """Opens a new store without a file, which lives as long as its handles."""
-        return open_memory(
+        return cls._open(
             InMemoryStorageBackend(), None, llm, embedder, config, (user, agent, session), clock, reembed=reembed
         )
 
-    @staticmethod
+    @classmethod
     def sim(
+        cls,
         seed: int,
         *,
         llm: None = None,
@@ -140,16 +162,16 @@ class Memory:
         session: str | None = None,
         clock: ManualClock | None = None,
         reembed: bool = False,
-    ) -> Memory:
+    ) -> Self:
         """Opens a simulated store: no file, and ids, vectors and a clock that depend on the seed alone."""
-        return open_memory(None, seed, llm, embedder, config, (user, agent, session), clock, reembed=reembed)
+        return cls._open(None, seed, llm, embedder, config, (user, agent, session), clock, reembed=reembed)
 
-    def scoped(self, *, user: str | None = None, agent: str | None = None, session: str | None = None) -> Memory:
+    def scoped(self, *, user: str | None = None, agent: str | None = None, session: str | None = None) -> Self:
         """Gives a handle of another scope on the same store; a user named here is pinned.
 
         Closing it does not close the store.
         """
-        return Memory._of(self._engine.scoped((user, agent, session)))
+        return self._of(self._engine.scoped((user, agent, session)))
 
     @property
     def scope(self) -> Scope:
@@ -202,7 +224,7 @@ class Memory:
         is in `warnings` and in `pending()`.
 
         Args:
-            text: What was said, or a list of turns `{"role": …, "content": …, "name": …}`.
+            text: What was said, or a list of turns `{"role": …, "content": …}`, each with a `"name"` or without.
             options: How it is remembered.
             role: Who spoke: user, assistant, system, tool or another word; a turn's own role comes first.
             name: The speaker's name.
@@ -582,7 +604,7 @@ class Memory:
         """Moves the store's vectors to this memory's embedder, and gives how many rows that were. May be resumed.
 
         Args:
-            progress: Is told (done, total), from a worker thread.
+            progress: Is told (done, total), from a worker thread. What it raises reaches you once the move is done.
         """
         return await self._engine.reembed(progress)
 
@@ -646,8 +668,13 @@ class Memory:
         """As `close()`, blocking."""
         self._engine.close().wait()
 
-    async def __aenter__(self) -> Self:
+    def _entered(self) -> Self:
+        if self.is_closed:
+            raise ClosedError("the memory is closed", hint="open it again")
         return self
+
+    async def __aenter__(self) -> Self:
+        return self._entered()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -658,7 +685,7 @@ class Memory:
             pass  # a child that was forked inside the block leaves it without closing what is its parent's
 
     def __enter__(self) -> Self:
-        return self
+        return self._entered()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -674,24 +701,6 @@ class Memory:
         except ForkedError:
             return "Memory(inherited by a forked child)"
         return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
-
-
-def open_memory(  # noqa: PLR0917 - called by three constructors and the builder, in this order
-    storage: SqliteStorageBackend | InMemoryStorageBackend | None,
-    seed: int | None,
-    llm: None,
-    embedder: EmbeddingProvider | None,
-    config: MemoryConfig | None,
-    scope: tuple[str | None, str | None, str | None],
-    clock: ManualClock | None,
-    *,
-    reembed: bool,
-) -> Memory:
-    """Opens a memory of its parts."""
-    refuse_language_model(llm)
-    memory = Memory._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed))  # noqa: SLF001 - its own
-    _process.opened(memory)
-    return memory
 
 
 def refuse_language_model(llm: object) -> None:

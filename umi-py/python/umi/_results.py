@@ -72,7 +72,7 @@ class Usage:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Usage:
         """Makes a usage from what `to_dict()` gave."""
-        return cls(**fields)
+        return cls(**_known("a usage", fields, optional=("input_tokens", "output_tokens", "requests")))
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, Usage) else NotImplemented
@@ -115,9 +115,10 @@ class StepFailure:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> StepFailure:
         """Makes a failure from what `to_dict()` gave."""
-        error = fields["error"]
+        _known("a failure", fields, required=("step", "error"), optional=("job_id",))
+        error = _known("an error", fields["error"], required=("type", "message"), optional=("hint",))
         kind = getattr(exceptions, error["type"]) if error["type"] in exceptions.__all__ else exceptions.UmiError
-        return cls(fields["step"], kind(error["message"], hint=error["hint"]), fields["job_id"])
+        return cls(fields["step"], kind(error["message"], hint=error.get("hint")), fields.get("job_id"))
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, StepFailure) else NotImplemented
@@ -195,12 +196,15 @@ class RememberResult:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> RememberResult:
         """Makes a result from what `to_dict()` gave."""
+        counted = ("entity_count", "has_evolutions")  # to_dict() tells them, the lists make them
+        optional = ("evolutions", "warnings", "usage", *counted)
+        _known("a result", fields, required=("episode_ids", "entities"), optional=optional)
         return cls(
             fields["episode_ids"],
             map(Entity.from_dict, fields["entities"]),
-            map(EvolutionRelation.from_dict, fields["evolutions"]),
-            map(StepFailure.from_dict, fields["warnings"]),
-            Usage.from_dict(fields["usage"]),
+            map(EvolutionRelation.from_dict, fields.get("evolutions", ())),
+            map(StepFailure.from_dict, fields.get("warnings", ())),
+            Usage.from_dict(fields.get("usage", {})),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -248,10 +252,11 @@ class RecallResults(list[Recalled]):
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> RecallResults:
         """Makes results from what `to_dict()` gave."""
+        _known("a list of results", fields, required=("items",), optional=("warnings", "usage"))
         return cls(
             map(Recalled.from_dict, fields["items"]),
-            map(StepFailure.from_dict, fields["warnings"]),
-            Usage.from_dict(fields["usage"]),
+            map(StepFailure.from_dict, fields.get("warnings", ())),
+            Usage.from_dict(fields.get("usage", {})),
         )
 
     def __copy__(self) -> RecallResults:
@@ -259,6 +264,24 @@ class RecallResults(list[Recalled]):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return RecallResults, (list(self), self.warnings, self.usage)
+
+
+def _known(
+    what: str, fields: dict[str, Any], required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The fields, if every required one is there and none is unknown."""
+    if not isinstance(fields, dict):
+        raise TypeError(f"expected dict, got {type(fields).__name__}")
+    known = (*required, *optional)
+    for name in fields:
+        if name not in known:
+            raise exceptions.InvalidInputError(
+                f"{what} has an unknown key `{str(name)[:64]}`", hint=f"known are: {', '.join(known)}"
+            )
+    for name in required:
+        if name not in fields:
+            raise exceptions.InvalidInputError(f"{what} lacks its `{name}`")
+    return fields
 
 
 def _fill(target: object, **fields: object) -> None:
