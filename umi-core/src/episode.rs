@@ -93,7 +93,17 @@ impl Episode {
 }
 
 fn note_name(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = String::new();
+    // A long text is looked at only as far as its name goes.
+    for word in text.split_whitespace() {
+        if line.len() > NOTE_NAME_BYTES {
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word[..word.floor_char_boundary(2 * NOTE_NAME_BYTES)]);
+    }
     if line.len() <= NOTE_NAME_BYTES {
         return format!("Note: {line}");
     }

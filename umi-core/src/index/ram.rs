@@ -37,7 +37,7 @@ use crate::{
 /// Rows that are asked of the feed at once: few enough that nobody waits long behind a page.
 const PAGE: usize = 2_000;
 /// A tenant of at most so many rows is searched on the caller's thread: it takes less than going to another one and back.
-const ROWS_AT_ONCE: usize = 2_000;
+const ROWS_AT_ONCE: usize = 10_000;
 /// How many searches' memory is kept for the next.
 const KEPT_SCRATCH: usize = 4;
 

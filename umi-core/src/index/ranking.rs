@@ -13,7 +13,7 @@ pub(crate) const LEXICAL_SHARE: f32 = 0.45;
 /// The share of the best piece of a long text against the whole of it; measured on long messages (+1.4).
 pub(crate) const PIECE_SHARE: f32 = 0.5;
 /// How many of the best by fusion get a token match; flat from 100 to 400.
-pub(crate) const CANDIDATES: usize = 200;
+pub(crate) const CANDIDATES: usize = 100;
 /// The weight of the token match (+4 recall at 10, +5 at 1 over the fusion alone); flat from 0.6 to 1.
 pub(crate) const TOKEN_WEIGHT: f32 = 0.8;
 /// The part of the best token match that counts as nothing, so that the number of candidates does not matter.

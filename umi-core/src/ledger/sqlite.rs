@@ -296,7 +296,7 @@ impl Ledger for SqliteLedger {
 
     async fn facts_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Entity>> {
         if ids.len() <= ROWS_AT_ONCE {
-            return self.parts()?.readers.micro(|connection| lookup::many(connection, scope, ids));
+            return self.parts()?.readers.micro_snapshot(|connection| lookup::many(connection, scope, ids));
         }
         let (scope, ids) = (scope.clone(), ids.to_vec());
         self.read(move |connection| lookup::many(connection, &scope, &ids)).await
@@ -304,7 +304,7 @@ impl Ledger for SqliteLedger {
 
     async fn episodes_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Episode>> {
         if ids.len() <= ROWS_AT_ONCE {
-            return self.parts()?.readers.micro(|connection| episodes::many(connection, scope, ids));
+            return self.parts()?.readers.micro_snapshot(|connection| episodes::many(connection, scope, ids));
         }
         let (scope, ids) = (scope.clone(), ids.to_vec());
         self.read(move |connection| episodes::many(connection, &scope, &ids)).await

@@ -8,9 +8,9 @@ use super::{
     jobs::HeldJobs,
     parse_id,
     results::{RememberResult, StepFailure},
-    store::blocking,
 };
 use crate::{
+    blocking::blocking_when_large,
     embed::{EmbeddingSpace, embed_encoded},
     entity::{Entity, EntityType, EvolutionRelation},
     episode::Episode,
@@ -120,9 +120,10 @@ impl Memory {
     /// before the store is embedded again.
     async fn draft(&self, entity: &Entity) -> Result<Draft> {
         let fact = entity.clone();
-        let analysed =
-            blocking(move || Ok(analyse_fact(&fact.name, fact.attribute.as_deref(), &fact.content, fact.valid_from)))
-                .await?;
+        let analysed = blocking_when_large(entity.content.len(), move || {
+            Ok(analyse_fact(&fact.name, fact.attribute.as_deref(), &fact.content, fact.valid_from))
+        })
+        .await?;
         let own = self.parts.embedder.space();
         let piece = Piece { ordinal: analysed.ordinal, lexical: analysed.lexical, vector: None };
         let mut draft = Draft { piece, space: own.clone(), job: None, held: None, warning: None };

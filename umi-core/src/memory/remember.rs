@@ -11,9 +11,9 @@ use super::{
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
     results::{RememberResult, StepFailure},
-    store::blocking,
 };
 use crate::{
+    blocking::blocking_when_large,
     embed::{EmbeddingSpace, embed_encoded},
     entity::{SOURCE_BYTES, check_bytes},
     episode::{Episode, KEY_BYTES, ROLE_BYTES},
@@ -183,7 +183,8 @@ impl Memory {
         for (index, request) in requests.iter().enumerate() {
             self.prepare(index, request, now, &mut prepared)?;
         }
-        let mut prepared = blocking(move || Ok(analysed(prepared))).await?;
+        let bytes = prepared.iter().map(|turn| turn.episode.text.len()).sum();
+        let mut prepared = blocking_when_large(bytes, move || Ok(analysed(prepared))).await?;
         loop {
             let vectors = self.vectors(&prepared).await?;
             // Nothing was written when the store has moved to this handle's space meanwhile.

@@ -77,6 +77,11 @@ impl Readers {
         .map_err(|error| Error::internal("a read panicked").with_source(error))?
     }
 
+    /// Reads a few rows at once, in one snapshot: one pair of SQLite's file locks for all of them.
+    pub(super) fn micro_snapshot<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
+        self.micro(|connection| in_snapshot(connection, work))
+    }
+
     /// Reads at once, for a few microseconds.
     pub(super) fn micro<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
         match &self.shared.source {
