@@ -55,7 +55,8 @@ CLASSES: list[tuple[Any, dict[str, Any]]] = [
 def test_unknown_and_missing_keys_are_named(kind: Any, least: dict[str, Any]) -> None:
     made = kind.from_dict(least)
     assert kind.from_dict(made.to_dict()) == made
-    for unknown in ("usr", 3):
+    names: list[Any] = ["usr", 3]
+    for unknown in names:
         with pytest.raises(InvalidInputError, match=f"^an? .* has an unknown key `{unknown}`"):
             kind.from_dict({**least, unknown: "alice"})
     for name in least:

@@ -107,7 +107,6 @@ def test_deep_and_circular_metadata() -> None:
         {"importance": 10**400},
         {"attribute": " "},
         {"event_time": datetime(2026, 1, 1)},  # noqa: DTZ001 - naive on purpose
-        {"document_time": datetime.max.replace(tzinfo=UTC)},
         {"name": "\udcff"},
     ],
 )
@@ -145,7 +144,7 @@ def test_an_entity_is_a_value() -> None:
     assert json.loads(json.dumps(entity.to_dict())) == entity.to_dict()
     with pytest.raises(TypeError):
         hash(entity)
-    with pytest.raises(InvalidInputError, match="lacks `created_at`"):
+    with pytest.raises(InvalidInputError, match=r"^an entity lacks its `created_at`"):
         Entity.from_dict({"entity_type": "task"})
 
 

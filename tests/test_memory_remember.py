@@ -90,23 +90,24 @@ def test_a_conversation_is_one_transaction(memory: Memory) -> None:
     ]
     with pytest.raises(EmptyTextError):
         memory.remember_sync([{"role": "user", "content": "fine"}, {"role": "user", "content": " "}])
-    for turn, told in [
+    wrong: list[tuple[Any, str]] = [
         ({"role": "user"}, "a turn lacks its `content`"),
         ({"content": "fine"}, "a turn lacks its `role`"),
         ({}, "a turn lacks its `role`"),
         ({"role": "user", "text": "fine"}, "a turn has an unknown key `text`"),
         ({"role": "user", "content": "fine", "colour": "red"}, "a turn has an unknown key `colour`"),
         ({"role": "user", "content": "fine", 3: "red"}, "a turn has an unknown key `3`"),
-    ]:
-        turns = [{"role": "user", "content": "fine"}, turn]
+    ]
+    for turn, told in wrong:
         with pytest.raises(InvalidInputError, match=f"^{told}"):
-            memory.remember_sync(turns)  # type: ignore[arg-type]
-    for item, told in [
+            memory.remember_sync([{"role": "user", "content": "fine"}, turn])
+    wrong = [
         ({}, "an item lacks its `text`"),
         ({"content": "fine"}, "an item has an unknown key `content`"),
         ({"text": "fine", "colour": "red"}, "an item has an unknown key `colour`"),
         ({"text": [{"role": "user", "text": "fine"}]}, "a turn has an unknown key `text`"),
-    ]:
+    ]
+    for item, told in wrong:
         with pytest.raises(InvalidInputError, match=f"^{told}"):
             memory.remember_many_sync(["fine", item])
     with pytest.raises(EmptyTextError):
@@ -147,9 +148,12 @@ def test_a_batch_that_fails_is_not_written(memory: Memory) -> None:
     with pytest.raises(EmptyTextError):
         memory.remember_many_sync(["one", "two", "three", "", "five"], batch_size=2)
     assert [one.text for one in memory.episodes_sync()] == ["one", "two"]
-    for bad in ("text", {"text": "x"}, [3], [{"txt": "x"}], [{"text": "x", "colour": 1}], [{"role": "user"}], 3):
+    for bad in ("text", {"text": "x"}, [3], 3):
         with pytest.raises(TypeError):
             memory.remember_many_sync(bad)  # type: ignore[arg-type]
+    for item in ({"txt": "x"}, {"text": "x", "colour": 1}, {"role": "user"}):
+        with pytest.raises(InvalidInputError):
+            memory.remember_many_sync([item])
     for size in (0, -1):
         with pytest.raises(InvalidInputError):
             memory.remember_many_sync(["x"], batch_size=size)

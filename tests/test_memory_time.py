@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -85,3 +85,25 @@ def test_update(memory: Memory, told: dict[str, str], clock: ManualClock) -> Non
     with pytest.raises(InvalidInputError, match="episode"):
         memory.update_sync(episode, content="x")
     assert len(memory.history_sync(newer.id)) == 5
+
+
+async def test_the_largest_and_the_smallest_datetime_are_clamped(memory: Memory, told: dict[str, str]) -> None:
+    last = datetime(9999, 12, 30, 22, tzinfo=UTC)
+    largest, smallest = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+    west, east = timezone(timedelta(hours=-12)), timezone(timedelta(hours=14))
+    assert told["Initech"] == memory.list_sync(as_of=largest)[0].id
+    assert memory.list_sync(as_of=smallest) == []
+    options = RecallOptions(time_range=(datetime.min.replace(tzinfo=east), datetime.max.replace(tzinfo=west)))
+    assert options.time_range == (smallest, last)
+    assert RecallOptions.from_dict(options.to_dict()) == options
+    assert len(memory.recall_sync("Tarek's employer", options)) == 3
+    assert RecallOptions(as_of=largest).as_of == last
+    assert memory.recall_sync("Tarek's employer", RecallOptions(as_of=largest))
+    for at, kept in [(largest, last), (datetime.min.replace(tzinfo=east), smallest)]:
+        result = await memory.remember("The kiln came from Utrecht.", at=at)
+        assert result.warnings == []
+        assert kept in [episode.at for episode in memory.episodes_sync()]
+    assert memory.context_sync("kiln")
+    assert memory.check_sync()["problems"] == []
+    with pytest.raises(InvalidInputError, match="2026-01-01 00:00:00"):
+        await memory.remember("x", at=datetime(2026, 1, 1))  # noqa: DTZ001 - naive on purpose

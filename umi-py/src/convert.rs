@@ -130,7 +130,13 @@ impl<'py> FromPyObject<'_, 'py> for Real {
     }
 }
 
+/// The first moment of a `datetime` in UTC, in microseconds since 1970.
+const FIRST_MICROSECOND: i64 = -62_135_596_800_000_000;
+
 /// An aware `datetime`, of any time zone on the way in and of UTC on the way out.
+///
+/// One beyond the last moment that can be kept, such as `datetime.max`, is that moment; so is one that is before the
+/// year 1 in UTC the first.
 #[derive(Clone, Copy)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
@@ -148,10 +154,12 @@ impl<'py> FromPyObject<'_, 'py> for Time {
             .py();
         }
         let micros = delta_micros(&value.sub(epoch(py)?)?)?;
-        Timestamp::from_microsecond(micros)
+        Timestamp::from_microsecond(micros.clamp(FIRST_MICROSECOND, Timestamp::MAX.as_second() * 1_000_000))
             .map(Self)
-            .map_err(|error| Error::invalid_input("a datetime is out of range").with_source(error))
-            .py()
+            .or_else(|error| {
+                let message = format!("the datetime `{}` is out of range", value.str()?);
+                Err(Error::invalid_input(message).with_source(error)).py()
+            })
     }
 }
 

@@ -8,7 +8,7 @@ use umi_core::{self as core, EntityType, Error, ErrorKind, Kind, RECALL_LIMIT};
 
 use crate::{
     convert::{Fields, Real, Reduced, Time, Whole, dict_of, hash_of, number, reduced, words},
-    error::IntoPyResult,
+    error::{IntoPyResult, PythonError},
 };
 
 const FIELDS: [&str; 10] = [
@@ -27,7 +27,8 @@ const FIELDS: [&str; 10] = [
 /// What a recall reads and gives. An immutable value; the `with_…` methods give copies.
 ///
 /// `limit` is 1 to 1,000, None the configuration's `recall_limit`. `as_of` reads what was true, and had been said, at a
-/// time; `time_range` is (start, end), both included. `include` names "facts", "episodes" or both. `min_score` is an
+/// time; `time_range` is (start, end), both included;
+/// a time beyond 9999-12-30 22:00 UTC, such as `datetime.max`, means that last moment. `include` names "facts", "episodes" or both. `min_score` is an
 /// absolute relevance from 0 to 1. `deep_search` lets a language model rewrite the query; without one it changes
 /// nothing.
 #[pyclass(frozen, module = "umi")]
@@ -263,7 +264,11 @@ impl RecallOptions {
         let fields = Fields::new("a set of recall options", fields, &FIELDS)?;
         let time_range = match fields.optional("time_range")? {
             Some(range) => {
-                let (start, end) = range.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+                let [start, end] = range.extract::<[Bound<'_, PyAny>; 2]>().map_err(|error| {
+                    let error =
+                        Error::invalid_input("`time_range` is no pair of times").with_source(PythonError::new(error));
+                    crate::error::to_py(py, &error)
+                })?;
                 let ends = dict_of!(py, "start" => start, "end" => end);
                 let ends = Fields::new("a time range", &ends, &["start", "end"])?;
                 Some((Time(ends.time("start")?), Time(ends.time("end")?)))

@@ -228,7 +228,8 @@ class Memory:
             options: How it is remembered.
             role: Who spoke: user, assistant, system, tool or another word; a turn's own role comes first.
             name: The speaker's name.
-            at: When it was said, an aware datetime; now unless it is given.
+            at: When it was said, an aware datetime; now unless it is given. One beyond 9999-12-30 22:00 UTC, such as
+                `datetime.max`, is kept as that last moment.
             metadata: Your own fields: a JSON object of at most 64 KiB.
             source: Where it comes from.
             key: Makes a repeated call idempotent, within the user.
@@ -451,7 +452,8 @@ class Memory:
         Args:
             entity_type: Only facts of this type.
             current: Only what is true now; False for every version.
-            as_of: What was true at a time, in the place of `current`.
+            as_of: What was true at a time, in the place of `current`; `datetime.max` means the last moment that can
+                be kept, 9999-12-30 22:00 UTC.
             limit: The most to give, 1 to 1,000.
             offset: How many to pass over.
             user: The tenant, if not the handle's.
