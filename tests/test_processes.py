@@ -88,8 +88,12 @@ if child == 0:
     except ForkedError as error:
         print("refused", error.hint)
     assert "forked" in repr(memory)
-    with memory:  # leaving it closes nothing
+    try:
+        with memory:
+            sys.exit("entered")
+    except ForkedError:
         pass
+    memory.__exit__(None, None, None)  # leaving the parent's block closes nothing
     other = Memory.open(sys.argv[1], user="alice")
     other.remember_sync("in the child")
     print("child", other.count_sync())
