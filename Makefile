@@ -71,7 +71,7 @@ help: ## list these commands
 	echo
 
 .PHONY: quickstart
-quickstart: install ## build Umi into .venv and run the first example (about two minutes the first time)
+quickstart: install ## build Umi into .venv and run the first example (two to three minutes the first time)
 	@printf '\n== umi-py/examples/01_remember_recall.py\n\n'
 	$(VENV)/bin/python umi-py/examples/01_remember_recall.py
 	printf '\nUmi is in %s: `source %s/bin/activate`, then `import umi`. More examples: umi-py/examples\n' $(VENV) $(VENV)
