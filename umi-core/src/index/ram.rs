@@ -29,6 +29,7 @@ use self::{
 };
 use super::{Hit, Index, IndexStats, SearchQuery, analysis};
 use crate::{
+    blocking::blocking,
     error::{Error, Result},
     ledger::{Changes, Ledger},
     scope::Scope,
@@ -217,12 +218,9 @@ impl RamIndex {
         while tenant.watermark() < head {
             let after = tenant.watermark();
             let changes = feed.changes(scope, after, PAGE).await?;
-            if changes.head <= after && changes.has_more {
-                return Err(Error::internal(format!("the change feed stands still at `{after}`")));
-            }
-            let (is_last, head_after) = (!changes.has_more, changes.head);
+            let next = next_page(after, &changes)?;
             let taker = Arc::clone(tenant);
-            match blocking(move || taker.apply(after, &changes)).await? {
+            match blocking(move || Ok(taker.apply(after, &changes))).await? {
                 Ok(()) => {}
                 // Vectors of another space came behind those of the old one: they are all new then.
                 Err(_) if may_retry => {
@@ -237,7 +235,7 @@ impl RamIndex {
                 return Ok(None);
             }
             self.make_room(tenant);
-            if is_last || head_after <= after {
+            if next.is_none() {
                 break;
             }
         }
@@ -269,9 +267,9 @@ impl RamIndex {
             let taken = Arc::clone(&analysed);
             frequencies = blocking(move || {
                 frequencies.apply(&taken, &changes)?;
-                Ok::<_, Error>(frequencies)
+                Ok(frequencies)
             })
-            .await??;
+            .await?;
             let Some(next) = next else { break };
             after = next;
         }
@@ -287,9 +285,9 @@ impl RamIndex {
             let taken = Arc::clone(&analysed);
             scan = blocking(move || {
                 scan.apply(&taken, &changes)?;
-                Ok::<_, Error>(scan)
+                Ok(scan)
             })
-            .await??;
+            .await?;
             let Some(next) = next else { break };
             after = next;
         }
@@ -305,7 +303,7 @@ impl RamIndex {
         blocking(move || {
             // A caller that gives up leaves the work running: its turn lasts as long as that.
             let _turn = turn;
-            scratch_of(&pool, work)
+            Ok(scratch_of(&pool, work))
         })
         .await
     }
@@ -333,12 +331,6 @@ fn next_page(after: i64, changes: &Changes) -> Result<Option<i64>> {
         (true, true) => Ok(Some(changes.head)),
         (true, false) => Err(Error::internal(format!("the change feed stands still at `{after}`"))),
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("a search stopped before its end").with_source(error))
 }
 
 #[async_trait]
