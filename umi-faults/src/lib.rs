@@ -29,7 +29,7 @@ use disk::Watched;
 pub enum Failure {
     /// The I/O error of the operation.
     Io,
-    /// There is no space (`SQLITE_FULL`).
+    /// There is no space: `SQLITE_FULL`, and of a sync its I/O error, as SQLite's own layer tells it.
     Full,
 }
 

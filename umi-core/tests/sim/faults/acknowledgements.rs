@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
-use umi_core::{
-    BlockType, Entity, EntityType, FactChange, ForgetReach, Memory, RememberRequest, Scope, Timestamp, Uuid,
-};
+use umi_core::{BlockType, FactChange, ForgetReach, Memory, RememberRequest, Scope};
 use umi_faults::{Disk, Event, FileKind, Operation};
 
-use super::open;
+use super::{fact, open};
 
 /// Looks at what of the log has been synced.
 struct Log {
@@ -45,11 +43,6 @@ impl Log {
         assert!(last(Operation::Sync) > Some(written), "the log was written and not synced before the answer");
         self.events.lock().extend(events);
     }
-}
-
-fn fact(name: &str, content: &str) -> Entity {
-    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-    Entity::new(Uuid::nil(), now, EntityType::Person, name, content).unwrap()
 }
 
 #[tokio::test]
