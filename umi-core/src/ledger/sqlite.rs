@@ -45,6 +45,7 @@ use self::{
     core::{CoreCache, Edit},
     errors::Stored,
     lock::WriterLock,
+    open::Found,
     readers::Readers,
     working::Change,
     writer::{Store, Write, Writer},
@@ -125,8 +126,14 @@ impl SqliteLedger {
         open::make_folder(folder)?;
         let database = folder.join(open::DATABASE);
         let found = open::inspect(&database)?;
-        let lock = WriterLock::open(folder, deadline)?;
-        let connection = open::writer(&database, found, &lock)?;
+        // What is refused gets no lock files beside it.
+        let (connection, lock) = match found {
+            Found::Ready => (open::ready_writer(&database)?, WriterLock::open(folder, deadline)?),
+            Found::ToMake => {
+                let lock = WriterLock::open(folder, deadline)?;
+                (open::writer(&database, &lock)?, lock)
+            }
+        };
         let readers = Readers::of_file(database.clone())?;
         let store = Store { connection: Arc::new(Mutex::new(connection)), lock: Some(lock), database: Some(database) };
         Self::start(Some(folder.to_owned()), readers, store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from operator import length_hint
+from sys import maxsize
 
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
@@ -293,7 +294,7 @@ class Memory:
             session: The session, if not the handle's.
         """
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size):
+        for batch, total in _batches(items, batch_size, progress):
             parts = await self._engine.remember_batch(batch, options, (user, agent, session))
             results.extend(map(remembered, parts))
             if progress is not None:
@@ -313,7 +314,7 @@ class Memory:
     ) -> builtins.list[RememberResult]:
         """As `remember_many()`, blocking."""
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size):
+        for batch, total in _batches(items, batch_size, progress):
             parts = self._engine.remember_batch(batch, options, (user, agent, session)).wait()
             results.extend(map(remembered, parts))
             if progress is not None:
@@ -714,16 +715,18 @@ def refuse_language_model(llm: object) -> None:
 
 
 def _batches(
-    items: Iterable[str | Mapping[str, Any]], batch_size: int
+    items: Iterable[str | Mapping[str, Any]], batch_size: int, progress: object
 ) -> Iterator[tuple[list[str | Mapping[str, Any]], int | None]]:
     if isinstance(items, (str, bytes, dict)):
         raise TypeError(f"expected an iterable of items, got {type(items).__name__}")
     if type(batch_size) is not int:
         raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
     if batch_size < 1:
-        raise InvalidInputError(f"batch_size is {batch_size}, it must be at least 1")
+        raise InvalidInputError(f"batch_size is {max(batch_size, -maxsize)}, it must be at least 1")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, got {type(progress).__name__}")
     hint = length_hint(items, -1)
     total = hint if hint >= 0 else None
     iterator = iter(items)
-    while batch := list(islice(iterator, batch_size)):
+    while batch := list(islice(iterator, min(batch_size, maxsize))):
         yield batch, total

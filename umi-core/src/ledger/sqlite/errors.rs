@@ -52,6 +52,20 @@ const EACCES: i32 = 13;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 
+/// Whether SQLite read a row that nothing could have written: the types of its columns are kept by its tables, and what
+/// the values say was checked before they were stored.
+fn is_unreadable_row(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as Sqlite;
+    matches!(
+        error,
+        Sqlite::FromSqlConversionFailure(..)
+            | Sqlite::IntegralValueOutOfRange(..)
+            | Sqlite::InvalidColumnType(..)
+            | Sqlite::Utf8Error(..)
+            | Sqlite::QueryReturnedNoRows
+    )
+}
+
 fn from_sqlite(error: rusqlite::Error, database: Option<&Path>) -> Error {
     let shown = database.map_or_else(|| ":memory:".to_owned(), |path| path.display().to_string());
     let code = error.sqlite_error_code();
@@ -79,6 +93,7 @@ fn from_sqlite(error: rusqlite::Error, database: Option<&Path>) -> Error {
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(&shown, "its pages are damaged"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => locked(&shown),
+        _ if is_unreadable_row(&error) => corrupt(&shown, "a row of it cannot be read"),
         _ => Error::storage(format!("the ledger `{shown}` failed")),
     };
     mapped.with_source(error)

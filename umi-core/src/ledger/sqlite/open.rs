@@ -124,12 +124,13 @@ fn check_version(application: i32, version: i32, database: &Path) -> Result<()> 
     Ok(())
 }
 
-/// Makes the database where it is missing, migrates it, and gives the connection of the writer. A store that is as it
-/// should be is opened while other processes write.
-pub(super) fn writer(database: &Path, found: Found, lock: &WriterLock) -> Result<Connection> {
-    if found == Found::Ready {
-        return errors::outward(connect_writer(database), Some(database));
-    }
+/// The connection of the writer to a store that is as it should be: opened while other processes write.
+pub(super) fn ready_writer(database: &Path) -> Result<Connection> {
+    errors::outward(connect_writer(database), Some(database))
+}
+
+/// Makes the database where it is missing, migrates it, and gives the connection of the writer.
+pub(super) fn writer(database: &Path, lock: &WriterLock) -> Result<Connection> {
     let held = lock.acquire(&AtomicBool::new(false))?;
     // SQLite gives its side files the mode of the database, so that this alone keeps all of them private.
     lock::private(OpenOptions::new().write(true).create(true).truncate(false))
