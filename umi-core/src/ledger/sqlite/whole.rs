@@ -1,13 +1,17 @@
 //! What concerns the whole store: numbers, rewriting, copying.
 
-use std::{fs::OpenOptions, path::Path, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    path::Path,
+    time::Duration,
+};
 
 use rusqlite::{Connection, backup::Backup};
 
 use super::{
     errors::{self, Stored},
     lock,
-    open::{self, DATABASE},
+    open::{self, DATABASE, UNFINISHED_COPY},
     rows,
     writer::Write,
 };
@@ -49,7 +53,7 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let listed = std::fs::read_dir(&folder).map_err(|error| errors::from_io(error, "list", &folder))?;
+        let listed = fs::read_dir(&folder).map_err(|error| errors::from_io(error, "list", &folder))?;
         for entry in listed {
             let entry = entry.map_err(|error| errors::from_io(error, "list", &folder))?;
             match entry.metadata() {
@@ -91,27 +95,38 @@ pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
     }
 }
 
-/// Writes a copy of what the connection reads into a new folder.
+/// Writes a copy of what the connection reads into a new folder. The copy has the name of a store only once all of it
+/// is on disk.
 pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
-    if std::fs::read_dir(to).is_ok_and(|mut listed| listed.next().is_some()) {
+    if fs::read_dir(to).is_ok_and(|mut listed| listed.next().is_some()) {
         return Err(Error::invalid_input(format!("the folder `{}` is not empty", to.display()))
             .with_hint("name a folder that does not exist yet")
             .into());
     }
     open::make_folder(to)?;
-    let database = to.join(DATABASE);
+    let unfinished = to.join(UNFINISHED_COPY);
     // From here on the file is this call's own.
     lock::private(OpenOptions::new().write(true).create_new(true))
-        .open(&database)
-        .map_err(|error| errors::from_io(error, "make", &database))?;
-    let copied = copy(connection, &database);
+        .open(&unfinished)
+        .map_err(|error| errors::from_io(error, "make", &unfinished))?;
+    let copied = copy(connection, &unfinished).and_then(|()| Ok(give_name(&unfinished, to)?));
     if copied.is_err()
-        && let Err(error) = std::fs::remove_file(&database)
+        && let Err(error) = fs::remove_file(&unfinished)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(target: "umi::ledger", %error, path = %database.display(), "cannot remove an unfinished backup");
+        tracing::warn!(target: "umi::ledger", %error, path = %unfinished.display(), "cannot remove an unfinished backup");
     }
     copied
+}
+
+/// Makes a store of a copy that is whole.
+fn give_name(unfinished: &Path, folder: &Path) -> Result<()> {
+    fs::rename(unfinished, folder.join(DATABASE)).map_err(|error| errors::from_io(error, "rename", unfinished))?;
+    #[cfg(unix)] // elsewhere a folder cannot be opened as a file
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| errors::from_io(error, "write the folder", folder))?;
+    Ok(())
 }
 
 fn copy(connection: &Connection, database: &Path) -> Stored<()> {
