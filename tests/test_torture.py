@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from torture import run as driver
+from torture._child import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ def test_torture(name: str, tmp_path: Path) -> None:
 
 def drive(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "torture.run", *arguments], cwd=driver.ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "torture.run", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 

@@ -1,18 +1,22 @@
 """A parent and its forked children mint ids at once, and the parent's store stays sound.
 
 The parent forks while it has a store open that threads of it are writing to. In each child every inherited handle
-refuses to be used, the child's own opening of the same store works, and no id is minted twice by anybody.
+refuses to be used, the child's own opening of the same store works, also longer than the parent's, and no id is minted
+twice by anybody.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torture._child import Child, listen, say
+from torture._child import ROOT, Child, listen, say
 from umi import Entity, ForkedError, Memory, uuid7
 
 if TYPE_CHECKING:
@@ -105,19 +109,9 @@ def parent(folder: Path, rows: int) -> None:
         ]
         for thread in threads:
             thread.start()
-        children = []
-        for number in range(CHILDREN):
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    in_child(memory, scoped, folder / f"child-{number}", rows)
-                    code = 0
-                except BaseException:  # noqa: BLE001 - whatever it is, the parent's code must not run here
-                    sys.excepthook(*sys.exc_info())
-                finally:
-                    os._exit(code)
-            children.append(child)
+        children = [
+            fork(partial(in_child, memory, scoped, folder / f"child-{number}", rows)) for number in range(CHILDREN)
+        ]
         minted += mint(memory, "parent", IDS - IDS // 2, rows)
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         stop.set()
@@ -134,6 +128,67 @@ def parent(folder: Path, rows: int) -> None:
     say("done")
 
 
+def fork(work: Callable[[], None]) -> int:
+    """Runs work in a forked child and gives its process id."""
+    child = os.fork()
+    if child != 0:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, the parent's code must not run here
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def outlive(folder: Path) -> None:
+    """A child and a grandchild go on with stores of their own after their parents have closed theirs.
+
+    A store that was opened beside inherited connections would share their locks, which the child does not have: the
+    next process to close the store would take away the log that the child writes to.
+    """
+    listen()
+    store = folder / "outlived"
+    opened, closed = os.pipe(), os.pipe()
+
+    def visit(text: str) -> None:
+        with Memory.open(store) as memory:
+            memory.remember_sync(text)
+
+    def grandchild() -> None:
+        with Memory.open(store) as own:
+            own.remember_sync("The grandchild opened it.")
+            os.write(opened[1], b"2")
+            assert os.read(closed[0], 1), "the parents never closed the store"
+            visitor = subprocess.run([sys.executable, "-m", "torture.forks", "visit", store], cwd=ROOT, check=False)
+            assert visitor.returncode == 0, "another process cannot use the store"
+            own.remember_sync("The grandchild outlived its parents.")
+            assert own.count_sync() == 6, "the grandchild does not find what others wrote"
+            assert own.recall_sync("Who came by?"), "the grandchild does not recall what others wrote"
+
+    def child() -> None:
+        own = Memory.open(store)
+        own.remember_sync("The child opened it.")
+        last = fork(grandchild)
+        assert os.read(opened[0], 1), "the grandchild never opened the store"
+        own.remember_sync("The child is about to close it.")
+        own.close_sync()
+        os.write(closed[1], b"1")
+        assert os.waitstatus_to_exitcode(os.waitpid(last, 0)[1]) == 0, "the grandchild failed"
+
+    with Memory.open(store) as memory:
+        memory.remember_sync("The parent opened it.")
+        first = fork(child)
+    assert os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) == 0, "the child failed"
+    visit("All have gone.")
+    with Memory.open(store) as memory:
+        assert memory.count_sync() == 7, "a row of a child is lost"
+        assert memory.check_sync()["ok"], "the store is not sound"
+    say("done")
+
+
 def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     """Forks processes that have a store open; see the module."""
     parents, rows = (LONG_PARENTS, LONG_ROWS) if long else (SHORT_PARENTS, SHORT_ROWS)
@@ -142,10 +197,11 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     for number in range(parents):
         place = folder / f"parent-{number}"
         place.mkdir()
-        with Child("torture.forks", place, rows, log=folder / "errors") as child:
-            child.tell("go")
-            assert child.hear() == "done", f"seed {seed}, parent {number}: {child.problem()}"
-            child.end()
+        for role in ("parent", "outlive"):
+            with Child("torture.forks", role, place, rows, log=folder / "errors") as child:
+                child.tell("go")
+                assert child.hear() == "done", f"seed {seed}, {role} {number}: {child.problem()}"
+                child.end()
         for name in ("parent", *(f"child-{number}" for number in range(CHILDREN))):
             first, *ids = (place / name).read_text().split("\n")
             refused += int(first)
@@ -159,4 +215,13 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
 
 
 if __name__ == "__main__":
-    parent(Path(sys.argv[1]), int(sys.argv[2]))
+    role, place = sys.argv[1], Path(sys.argv[2])
+    # Newer Pythons warn of every fork beside threads, which is what is tried here.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    if role == "parent":
+        parent(place, int(sys.argv[3]))
+    elif role == "outlive":
+        outlive(place)
+    else:
+        with Memory.open(place) as visited:
+            visited.remember_sync("Another process came by.")

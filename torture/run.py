@@ -29,6 +29,7 @@ FUZZ_SECONDS = 600  # of each target
 FUZZ_AT_ONCE = 2
 BUILD_SECONDS = 240  # of the simulation, of the targets, at the most
 LAST_LINES = 12
+CARGO_TEST = ("cargo", "nextest", "run", "--locked", "--cargo-profile", "ci")
 
 
 @dataclass
@@ -71,8 +72,7 @@ def steps(seed: int, *, long: bool) -> list[Step]:
         found.append(
             Step(
                 "simulation",
-                ["cargo", "nextest", "run", "--locked", "--cargo-profile", "ci", "-p", "umi-core", "--test", "sim"]
-                + ["--no-capture"],
+                [*CARGO_TEST, "-p", "umi-core", "--test", "sim", "--no-capture"],
                 BUILD_SECONDS + count // 10,
                 {"UMI_SIM_SEEDS": str(count), "UMI_SIM_FROM": str(seed)},
             )

@@ -19,8 +19,6 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The database's name in a store's folder.
 pub(super) const DATABASE: &str = "umi.db";
-/// What a backup is called until all of it is on disk.
-pub(super) const UNFINISHED_COPY: &str = "umi.db.unfinished";
 /// How long SQLite itself waits for a lock: the second line behind the lock of writers.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The WAL is cut to this when a checkpoint has emptied it.
@@ -55,7 +53,7 @@ pub(super) enum Found {
 pub(super) fn inspect(database: &Path) -> Result<Found> {
     let mut file = match File::open(database) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return no_unfinished_copy(database),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::ToMake),
         Err(error) => return Err(errors::from_io(error, "open", database)),
     };
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
@@ -104,17 +102,6 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     // Both numbers are 2 once the file has a write-ahead log, which making a store ends with.
     let has_log = header[18..20] == [2, 2];
     Ok(if version == migrations::VERSION && has_log { Found::Ready } else { Found::ToMake })
-}
-
-/// A folder without a database is one for a new store, unless a backup into it was interrupted: who opens that expects
-/// what was copied, and not nothing.
-fn no_unfinished_copy(database: &Path) -> Result<Found> {
-    let unfinished = database.with_file_name(UNFINISHED_COPY);
-    if unfinished.exists() {
-        return Err(errors::corrupt(&unfinished.display().to_string(), "the backup that wrote it was interrupted")
-            .with_hint("make the backup again, into another folder"));
-    }
-    Ok(Found::ToMake)
 }
 
 fn has_bytes(path: &Path) -> bool {

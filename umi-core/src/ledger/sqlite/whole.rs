@@ -1,17 +1,13 @@
 //! What concerns the whole store: numbers, rewriting, copying.
 
-use std::{
-    fs::{self, OpenOptions},
-    path::Path,
-    time::Duration,
-};
+use std::{fs::OpenOptions, path::Path, time::Duration};
 
 use rusqlite::{Connection, backup::Backup};
 
 use super::{
     errors::{self, Stored},
     lock,
-    open::{self, DATABASE, UNFINISHED_COPY},
+    open::{self, DATABASE},
     rows,
     writer::Write,
 };
@@ -53,7 +49,7 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let listed = fs::read_dir(&folder).map_err(|error| errors::from_io(error, "list", &folder))?;
+        let listed = std::fs::read_dir(&folder).map_err(|error| errors::from_io(error, "list", &folder))?;
         for entry in listed {
             let entry = entry.map_err(|error| errors::from_io(error, "list", &folder))?;
             match entry.metadata() {
@@ -95,38 +91,27 @@ pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
     }
 }
 
-/// Writes a copy of what the connection reads into a new folder. The copy has the name of a store only once all of it
-/// is on disk.
+/// Writes a copy of what the connection reads into a new folder.
 pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
-    if fs::read_dir(to).is_ok_and(|mut listed| listed.next().is_some()) {
+    if std::fs::read_dir(to).is_ok_and(|mut listed| listed.next().is_some()) {
         return Err(Error::invalid_input(format!("the folder `{}` is not empty", to.display()))
             .with_hint("name a folder that does not exist yet")
             .into());
     }
     open::make_folder(to)?;
-    let unfinished = to.join(UNFINISHED_COPY);
+    let database = to.join(DATABASE);
     // From here on the file is this call's own.
     lock::private(OpenOptions::new().write(true).create_new(true))
-        .open(&unfinished)
-        .map_err(|error| errors::from_io(error, "make", &unfinished))?;
-    let copied = copy(connection, &unfinished).and_then(|()| Ok(give_name(&unfinished, to)?));
+        .open(&database)
+        .map_err(|error| errors::from_io(error, "make", &database))?;
+    let copied = copy(connection, &database);
     if copied.is_err()
-        && let Err(error) = fs::remove_file(&unfinished)
+        && let Err(error) = std::fs::remove_file(&database)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(target: "umi::ledger", %error, path = %unfinished.display(), "cannot remove an unfinished backup");
+        tracing::warn!(target: "umi::ledger", %error, path = %database.display(), "cannot remove an unfinished backup");
     }
     copied
-}
-
-/// Makes a store of a copy that is whole.
-fn give_name(unfinished: &Path, folder: &Path) -> Result<()> {
-    fs::rename(unfinished, folder.join(DATABASE)).map_err(|error| errors::from_io(error, "rename", unfinished))?;
-    #[cfg(unix)] // elsewhere a folder cannot be opened as a file
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| errors::from_io(error, "write the folder", folder))?;
-    Ok(())
 }
 
 fn copy(connection: &Connection, database: &Path) -> Stored<()> {
