@@ -997,8 +997,14 @@ def _error_kinds() -> list[tuple[str, UmiError]]:
 def _panic() -> None:
     """Panics behind the guard, for the tests."""
 
-def _reseed() -> None:
-    """Draws a new seed for ids, in a forked child."""
+def _before_fork() -> None:
+    """Waits until no thread uses a store, and keeps it so until the fork."""
+
+def _after_fork_in_parent() -> None:
+    """Lets the calls of other threads go on."""
+
+def _after_fork_in_child() -> None:
+    """Draws a new seed for ids and lets go of what a forked child inherits."""
 
 def _close_all(engines: Sequence[Engine], patience: timedelta) -> None:
     """Closes memories at once, at the end of the interpreter; all of them have `patience` together.
