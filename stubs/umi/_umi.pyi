@@ -934,6 +934,11 @@ class Engine:
         """Copies the store."""
     def check(self) -> Operation[dict[str, Any]]:
         """Checks the store."""
+    @staticmethod
+    def recover(
+        source: str | os.PathLike[str], target: str | os.PathLike[str], embedder: EmbeddingProvider | None
+    ) -> Operation[dict[str, Any]]:
+        """Saves what can be read of a damaged store into a new one."""
     def flush(self) -> Operation[None]:
         """Waits for the background."""
     def close(self) -> Operation[None]:

@@ -413,6 +413,24 @@ impl Engine {
         )
     }
 
+    /// Saves what can be read of a damaged store into a new one.
+    #[staticmethod]
+    fn recover(
+        py: Python<'_>,
+        source: PathBuf,
+        target: PathBuf,
+        embedder: Option<PyRef<'_, EmbeddingProvider>>,
+    ) -> PyResult<Operation> {
+        logging::bridge(py)?;
+        core::prepare(); // as in `open`
+        let (source, target) = (folder(source)?, folder(target)?);
+        let embedder = embedder.map(|embedder| Arc::clone(&embedder.inner));
+        Ok(Operation::new(
+            async move { core::Memory::recover(&source, &target, embedder).await },
+            |py, report| Ok(results::recovered(py, report)?.into_any().unbind()),
+        ))
+    }
+
     /// Waits for the background.
     fn flush(&self) -> PyResult<Operation> {
         self.call(|memory| async move { memory.flush().await }, plain)

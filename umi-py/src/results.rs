@@ -119,6 +119,20 @@ pub(crate) fn report(py: Python<'_>, report: core::CheckReport) -> PyResult<Boun
     Ok(dict_of!(py, "ok" => report.problems.is_empty(), "problems" => report.problems, "checked" => checked))
 }
 
+/// What a recovery saved and what not, as a dictionary.
+pub(crate) fn recovered(py: Python<'_>, report: core::RecoverReport) -> PyResult<Bound<'_, PyDict>> {
+    Ok(dict_of!(py,
+        "episodes" => report.episodes,
+        "facts" => report.facts,
+        "blocks" => report.blocks,
+        "working_keys" => report.working_keys,
+        "to_embed" => report.to_embed,
+        "lost_episodes" => report.lost_episodes,
+        "lost_facts" => report.lost_facts,
+        "problems" => report.problems,
+    ))
+}
+
 /// An empty JSON object where the caller gave no metadata.
 pub(crate) fn metadata_or_empty(metadata: Option<Meta>) -> Metadata {
     metadata.unwrap_or_default().0

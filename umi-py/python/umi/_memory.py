@@ -640,7 +640,14 @@ class Memory:
         return self._engine.stats().wait()
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Writes a consistent copy of the store into a new folder."""
+        """Writes a consistent copy of the store, while it is in use, into a folder that is empty or not there.
+
+        The folder holds nothing that could be taken for a store until the copy is whole and on the disk.
+
+        Raises:
+            InvalidInputError: The folder holds something, or is in the store itself.
+            StoreIOError: It cannot be written; nothing is left of the copy.
+        """
         await self._engine.backup(path)
 
     def backup_sync(self, path: str | os.PathLike[str]) -> None:
@@ -648,12 +655,56 @@ class Memory:
         self._engine.backup(path).wait()
 
     async def check(self) -> dict[str, Any]:
-        """Checks the whole store: `ok`, a list of `problems`, and how many rows were `checked` by table."""
+        """Checks the whole store: `ok`, a list of `problems`, and how many rows were `checked` by table.
+
+        It looks at every page, reference, row, chain, place in the feed, piece and vector, and compares what the index
+        holds with the ledger. It takes as long as reading the store takes, and writes go on meanwhile.
+        """
         return await self._engine.check()
 
     def check_sync(self) -> dict[str, Any]:
         """As `check()`, blocking."""
         return self._engine.check().wait()
+
+    @staticmethod
+    async def recover(
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        embedder: EmbeddingProvider | None = None,
+    ) -> dict[str, Any]:
+        """Saves every row of a damaged store that can still be read into a new folder. The source is only read.
+
+        Episodes keep their ids, keys and all their fields, facts are computed again from their sayings, core blocks
+        keep their versions. The same on the command line: `python -m umi recover SOURCE TARGET`.
+
+        Args:
+            source: The folder of the damaged store, which no memory of this process may have open.
+            target: A folder that is empty or not there.
+            embedder: The store's embedder, for vectors that are lost; `StaticEmbeddingProvider()` unless it is given.
+                Where it is not the store's own, what lacks a vector waits for it as a job.
+
+        Returns:
+            What is in the new store (`episodes`, `facts`, `blocks`, `working_keys`), how many texts wait `to_embed`,
+            what is known to be lost (`lost_episodes`, `lost_facts`) and a list of `problems`.
+
+        Raises:
+            InvalidInputError: The target holds something, or the source is open here.
+            StoreIOError: The files cannot be read or written.
+            StoreLockedError: Another process is writing to the source.
+            CorruptStoreError: Nothing at all can be read.
+        """
+        return await Engine.recover(source, target, embedder)
+
+    @staticmethod
+    def recover_sync(
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        embedder: EmbeddingProvider | None = None,
+    ) -> dict[str, Any]:
+        """As `recover()`, blocking."""
+        return Engine.recover(source, target, embedder).wait()
 
     async def flush(self) -> None:
         """Waits for work that runs in the background."""
