@@ -13,6 +13,7 @@ mod error;
 mod evolution;
 mod logging;
 mod memory;
+mod opening;
 mod providers;
 mod recall_options;
 mod recalled;

@@ -38,7 +38,6 @@ pub fn reseed_ids() {
 pub fn prepare() {
     LazyLock::force(&IDS);
     super::store::prepare();
-    crate::index::tokens::prepare();
 }
 
 /// Where a memory keeps its store.
