@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,32 +106,42 @@ async def test_nobody_waits_for_the_slow_embedder_of_another(tmp_path: Path) -> 
         assert all(len(result) == 1 for result in ended if not isinstance(result, BaseException))
 
 
-async def test_a_cancelled_call_of_a_plain_function_is_not_begun(tmp_path: Path) -> None:
+async def test_a_cancelled_call_of_a_plain_function_is_not_begun() -> None:
     """Calls that were given up while they waited for a thread leave it to those behind them."""
-    release, begun = threading.Event(), []
+    release = threading.Event()
+    begun: list[str] = []
 
     def embed(texts: list[str]) -> list[list[float]]:
         begun.append(texts[0])
         release.wait(DEADLINE)
         return [[1.0, 0.0] for _ in texts]
 
+    class Mark:
+        """Lives as long as the context of a call, which the engine holds until it has dropped the call."""
+
+    mark: contextvars.ContextVar[Mark] = contextvars.ContextVar("mark")
+    marks: dict[str, weakref.ref[Mark]] = {}
     embedder = CallableEmbeddingProvider(embed, dimensions=2, name="slow")
-    calls = [asyncio.ensure_future(_embed(embedder, f"call {n}")) for n in range(600)]
+
+    async def call(text: str) -> None:
+        mark.set(own := Mark())
+        marks[text] = weakref.ref(own)
+        await embedder.embed([text])
+
+    calls = {f"call {n}": asyncio.ensure_future(call(f"call {n}")) for n in range(600)}
     while len(begun) < 512:  # noqa: ASYNC110 - filled by other threads
         await asyncio.sleep(0)
-    waiting = [call for n, call in enumerate(calls) if f"call {n}" not in begun]
-    assert len(waiting) == 88
-    for call in waiting:
-        call.cancel()
-    await asyncio.wait(waiting)
+    queued = calls.keys() - begun
+    assert len(queued) == 88
+    for text in queued:
+        calls.pop(text).cancel()
+    while any(marks[text]() for text in queued):  # dropped by other threads
+        await asyncio.sleep(0)
+        assert embedder.dimensions == 2  # a native call takes back references that such threads let go of
     release.set()
     assert await embedder.embed(["last"]) == [[1.0, 0.0]]
-    await asyncio.gather(*calls, return_exceptions=True)
+    await asyncio.gather(*calls.values())
     assert len(begun) == 513
-
-
-async def _embed(embedder: CallableEmbeddingProvider, text: str) -> list[list[float]]:
-    return await embedder.embed([text])
 
 
 async def test_cancelled_recalls_and_remembers_leave_nothing_held() -> None:
@@ -138,7 +150,7 @@ async def test_cancelled_recalls_and_remembers_leave_nothing_held() -> None:
 
     async def embed(texts: list[str]) -> list[list[float]]:
         nonlocal inside
-        if texts[0].startswith("hangs"):
+        if "hangs" in texts[0]:
             inside += 1
             try:
                 await never.wait()
@@ -168,8 +180,10 @@ async def test_a_thousand_tasks_beside_threads_and_blocking_calls(tmp_path: Path
     async with Memory.open(tmp_path, user="alice") as memory:
 
         async def task(number: int) -> None:
-            await memory.remember(f"task {number} came from Utrecht")
-            assert await memory.recall(f"task {number}")
+            if number % 2:
+                await memory.recall(f"task {number}")
+            else:
+                await memory.remember(f"task {number} came from Utrecht")
 
         def thread(number: int) -> None:
             for turn in range(20):
@@ -191,7 +205,7 @@ async def test_a_thousand_tasks_beside_threads_and_blocking_calls(tmp_path: Path
         await asyncio.gather(*tasks)
         for each in threads:
             await asyncio.to_thread(each.join)
-        assert await memory.count() == 1_000 + 80 + 10
+        assert await memory.count() == 500 + 80 + 10
         assert memory.working.get("turns") == b"80"
         assert (await memory.check())["ok"]
 
