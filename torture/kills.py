@@ -25,9 +25,10 @@ from umi import CorruptStoreError, Entity, Memory, StoreVersionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SHORT_KILLS, LONG_KILLS = 9, 63
+SHORT_KILLS, LONG_KILLS = 7, 63
 SHORT_HOLDER_KILLS, LONG_HOLDER_KILLS = 1, 5
-MODES = ("mixed", "checkpoint", "making", "purge", "opening", "mixed", "backup", "conversations", "mixed")
+SHORT_SAMPLE, LONG_SAMPLE = 8, 40
+MODES = ("mixed", "checkpoint", "making", "purge", "opening", "backup", "conversations", "mixed", "mixed")
 USER = "alice"
 PAGE = 1_000
 HELD_ROWS = 4_000
@@ -251,7 +252,8 @@ def core(memory: Memory) -> dict[str, str]:
 class Torture:
     """One store, killed again and again."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, sample: int) -> None:
+        self.sample = sample  # so many rows are recalled after each kill
         self.seed, self.store, self.log = seed, folder / "store", folder / "child.log"
         self.random = random.Random(seed)
         self.model = Model()
@@ -321,7 +323,7 @@ class Torture:
             self.figures["kills_in_checkpoint"] += 1
         else:
             wanted = mode if mode in {"purge", "backup"} else None
-            operations = 1 if wanted else self.random.randint(1, 40)
+            operations = 1 if wanted else self.random.randint(1, 8 if mode == "conversations" else 40)
             while operations:
                 line = child.hear()
                 assert line is not None, f"the child ended by itself: {child.problem()}"
@@ -353,8 +355,8 @@ class Torture:
             for id in self.random.sample(sorted(model.gone), min(20, len(model.gone))):
                 assert memory.get_sync(id) is None, "a forgotten row is back"
             new = list(model.texts.items())[before:]
-            self.recall(memory, self.random.sample(new, min(40, len(new))))
-            self.recall(memory, self.random.sample(sorted(model.texts.items()), min(20, len(model.texts))))
+            self.recall(memory, self.random.sample(new, min(self.sample, len(new))))
+            self.recall(memory, self.random.sample(sorted(model.texts.items()), min(self.sample, len(model.texts))))
         for copy, copied in model.copies.items():
             with Memory.open(copy, user=USER) as memory:
                 assert dict(episodes(memory)) == copied, "a copy is not what the store was"
@@ -366,7 +368,7 @@ class Torture:
 
     def recall(self, memory: Memory, rows: list[tuple[str, str]]) -> None:
         for id, text in rows:
-            hits = [hit.id for hit in memory.recall_sync(text[:80])]
+            hits = [hit.id for hit in memory.recall_sync(text.split()[0])]
             assert id in hits, f"an acknowledged row is not recalled: {text[:60]}"
             self.figures["recalls"] += 1
 
@@ -433,7 +435,7 @@ def until(condition: Callable[[], bool], otherwise: str) -> None:
 
 def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     """Kills writers of one store and holders of its lock; see the module."""
-    torture = Torture(seed, folder)
+    torture = Torture(seed, folder, LONG_SAMPLE if long else SHORT_SAMPLE)
     for number in range(LONG_KILLS if long else SHORT_KILLS):
         try:
             torture.round(number)
@@ -441,7 +443,7 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
             raise AssertionError(f"seed {seed}, kill {number} ({MODES[number % len(MODES)]}): {error}") from error
     with Memory.open(torture.store, user=USER) as memory:
         rows = list(torture.model.texts.items())
-        torture.recall(memory, rows if long else rows[:100])
+        torture.recall(memory, rows if long else rows[:SHORT_SAMPLE])
     longest = run_holders(seed=seed, kills=LONG_HOLDER_KILLS if long else SHORT_HOLDER_KILLS, folder=folder)
     return {
         **torture.figures,

@@ -91,7 +91,11 @@ pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
     }
 }
 
-/// Writes a copy of what the connection reads into a new folder.
+/// What a copy is called until all of it is on disk.
+const UNFINISHED: &str = "umi.db.unfinished";
+
+/// Writes a copy of what the connection reads into a new folder. It has the name of a store only once all of it is on
+/// disk, so that one that was cut short is never taken for a store with less in it.
 pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
     if std::fs::read_dir(to).is_ok_and(|mut listed| listed.next().is_some()) {
         return Err(Error::invalid_input(format!("the folder `{}` is not empty", to.display()))
@@ -99,12 +103,15 @@ pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
             .into());
     }
     open::make_folder(to)?;
-    let database = to.join(DATABASE);
+    let database = to.join(UNFINISHED);
     // From here on the file is this call's own.
     lock::private(OpenOptions::new().write(true).create_new(true))
         .open(&database)
         .map_err(|error| errors::from_io(error, "make", &database))?;
-    let copied = copy(connection, &database);
+    let copied = copy(connection, &database).and_then(|()| {
+        std::fs::rename(&database, to.join(DATABASE)).map_err(|error| errors::from_io(error, "rename", &database))?;
+        Ok(())
+    });
     if copied.is_err()
         && let Err(error) = std::fs::remove_file(&database)
         && error.kind() != std::io::ErrorKind::NotFound
