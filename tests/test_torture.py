@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SEED = 4
 
 
+@pytest.mark.timeout(240)  # seconds on an idle machine; it is a bound and no measure
 @pytest.mark.parametrize("name", driver.modules())
 def test_torture(name: str, tmp_path: Path) -> None:
     """What fails says its seed: `python -m torture.run --short --only NAME --seed SEED` repeats it."""
