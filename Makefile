@@ -52,7 +52,7 @@ if command -v flock >/dev/null; then
 fi
 if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-checkout" 2>/dev/null)" != "$(CURDIR)" ]]; then
   for profile in dev $(CHECK_PROFILE) testrelease release; do
-    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile -p umi-core -p umi-py
+    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile -p umi-core -p umi-faults -p umi-py
   done
   echo "$(CURDIR)" > "$$CARGO_TARGET_DIR/.umi-checkout"
 fi

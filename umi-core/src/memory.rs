@@ -10,6 +10,7 @@ mod maintenance;
 mod options;
 mod prompt;
 mod recall;
+mod recover;
 mod remember;
 mod request;
 mod results;
@@ -39,6 +40,7 @@ pub use self::{
     maintenance::{MemoryStats, Progress},
     options::{RecallOptions, RememberOptions, Wait},
     recall::Recall,
+    recover::RecoverReport,
     remember::{REMEMBER_BATCH, Remember},
     request::{RememberRequest, Turn},
     results::{RecallResults, Recalled, RememberResult, StepFailure, Usage},

@@ -13,6 +13,8 @@ mod error;
 mod evolution;
 mod logging;
 mod memory;
+mod metadata;
+mod opening;
 mod providers;
 mod recall_options;
 mod recalled;

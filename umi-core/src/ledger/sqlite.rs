@@ -11,6 +11,7 @@ mod forget;
 pub(crate) mod fork;
 mod jobs;
 mod lock;
+mod log;
 mod lookup;
 mod migrations;
 mod open;
@@ -18,8 +19,11 @@ mod place;
 #[cfg(test)]
 mod plans;
 mod readers;
+mod restore;
 mod rows;
+mod salvage;
 mod spaces;
+mod target;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -46,6 +50,7 @@ use self::{
     core::{CoreCache, Edit},
     errors::Stored,
     lock::WriterLock,
+    open::Found,
     readers::Readers,
     working::Change,
     writer::{Store, Write, Writer},
@@ -53,6 +58,11 @@ use self::{
 use super::{
     Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
     LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
+};
+pub(crate) use self::{
+    restore::{RestoredFact, Slots},
+    salvage::{Salvage, SavedBlock, SavedKey, SavedVectors},
+    target::Target,
 };
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
@@ -131,8 +141,14 @@ impl SqliteLedger {
         open::make_folder(folder)?;
         let database = folder.join(open::DATABASE);
         let found = open::inspect(&database)?;
-        let lock = WriterLock::open(folder, deadline)?;
-        let connection = open::writer(&database, found, &lock)?;
+        // What is refused gets no lock files beside it.
+        let (connection, lock) = match found {
+            Found::Ready => (open::ready_writer(&database)?, WriterLock::open(folder, deadline)?),
+            Found::ToMake => {
+                let lock = WriterLock::open(folder, deadline)?;
+                (open::writer(&database, &lock)?, lock)
+            }
+        };
         let readers = Readers::of_file(database.clone())?;
         let connection = Arc::new(Mutex::new(connection));
         let shared: Weak<Mutex<Connection>> = Arc::downgrade(&connection);
@@ -181,6 +197,40 @@ impl SqliteLedger {
         F: FnOnce(&mut Write<'_>) -> Stored<T> + Send + 'static,
     {
         self.parts()?.writer.write(bytes, work).await
+    }
+}
+
+/// Writing what another store held.
+impl SqliteLedger {
+    /// Writes sayings of facts; their chains are computed by [`SqliteLedger::compute_chains`] when all are there.
+    pub(crate) async fn restore_facts(
+        &self,
+        space: &EmbeddingSpace,
+        facts: Vec<RestoredFact>,
+        slots: Slots,
+    ) -> Result<Slots> {
+        let space = space.clone();
+        self.write(ROW_BYTES, move |write| restore::sayings(write, &space, &facts, slots)).await
+    }
+
+    /// Computes chains from their sayings.
+    pub(crate) async fn compute_chains(&self, slots: Vec<i64>, now: Timestamp) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::compute(write, &slots, now)).await
+    }
+
+    /// Writes versions of core blocks.
+    pub(crate) async fn restore_blocks(&self, blocks: Vec<SavedBlock>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::blocks(write, &blocks)).await
+    }
+
+    /// Writes working keys; what they amount to is summed by [`SqliteLedger::sum_usage`] when all are there.
+    pub(crate) async fn restore_working(&self, keys: Vec<SavedKey>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::working(write, &keys)).await
+    }
+
+    /// Sums what working keys amount to.
+    pub(crate) async fn sum_usage(&self, now: Timestamp) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::usage(write, now)).await
     }
 }
 
@@ -497,8 +547,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn backup(&self, to: &Path) -> Result<()> {
-        let to = to.to_owned();
-        self.read(move |connection| whole::backup(connection, &to)).await
+        let (to, folder) = (to.to_owned(), self.folder.clone());
+        self.read(move |connection| whole::backup(connection, folder.as_deref(), &to)).await
     }
 
     async fn check(&self) -> Result<CheckReport> {
