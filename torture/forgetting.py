@@ -20,7 +20,7 @@ from typing import Any
 from torture._child import Child, letters, listen, say
 from umi import Entity, Memory, RecallOptions, StoreLockedError
 
-SHORT_ROWS, LONG_ROWS = 600, 20_000
+SHORT_ROWS, LONG_ROWS = 400, 20_000
 FORGOTTEN_SHARE = 20  # one of so many
 SHORT_AT_ONCE, LONG_AT_ONCE = 5, 100  # so many are asked for before the next one is forgotten
 USER, LEAVER, EXPIRED = "alice", "leaver", "expired"
