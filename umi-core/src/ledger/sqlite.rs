@@ -54,14 +54,14 @@ use self::{
     working::Change,
     writer::{Store, Write, Writer},
 };
-use super::{
-    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
-    LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
-};
 pub(crate) use self::{
     restore::{RestoredFact, Slots},
     salvage::{Salvage, SavedBlock, SavedKey, SavedVectors},
     target::Target,
+};
+use super::{
+    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
+    LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
 };
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
@@ -429,6 +429,11 @@ impl Ledger for SqliteLedger {
 
     fn head(&self) -> Result<i64> {
         self.parts()?.readers.micro(feed::head)
+    }
+
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let after = after.map(str::to_owned);
+        self.read(move |connection| feed::tenants(connection, after.as_deref(), limit)).await
     }
 
     async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes> {

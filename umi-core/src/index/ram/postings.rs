@@ -48,6 +48,16 @@ impl Postings {
         self.terms.get(&term).map_or(&[], |&list| &self.lists[list as usize])
     }
 
+    /// Whether each term of a text leads to it, as often as it is there.
+    pub(super) fn holds(&self, text: u32, lexical: Lexical<'_>) -> bool {
+        let length = stored_length(lexical.length);
+        lexical.terms().all(|(term, count)| {
+            let list = self.of(term);
+            let found = list.binary_search_by_key(&text, |posting| posting.text).ok().map(|at| list[at]);
+            found.is_some_and(|posting| posting.count == count && posting.length == length)
+        })
+    }
+
     /// Drops dead texts. `kept` gives each old number its new one, or none.
     pub(super) fn retain(&mut self, kept: &[Option<u32>]) {
         for list in &mut self.lists {
