@@ -95,6 +95,9 @@ pub(crate) trait Index: Send + Sync + fmt::Debug {
     /// The best rows, best first, after following the ledger up to its head; of equal ones the larger id first, which
     /// is the newer.
     async fn search(&self, ledger: &dyn Ledger, query: &SearchQuery) -> Result<Vec<Hit>>;
+    /// Reads all that the ledger gives of a tenant, as a search would, and compares it with what is loaded of it. Gives a
+    /// line for each row that does not decode or differs.
+    async fn check(&self, ledger: &dyn Ledger, scope: &Scope, dimensions: Option<usize>) -> Result<Vec<String>>;
     /// The state of the index.
     fn stats(&self) -> IndexStats;
     /// Throws everything away; the next search loads again.

@@ -457,6 +457,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
 
     /// The place of the last change, those of other processes included. Cheap enough for every read.
     fn head(&self) -> Result<i64>;
+    /// Tenants that have an episode or a fact, as they are stored (`""` for none), behind `after` in their order.
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
     /// What changed in the tenant of `scope` behind `after`, at most about `limit` rows of it.
     async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes>;
 

@@ -1,6 +1,7 @@
 //! The index in memory: the tenants in use, each loaded from the feed on first use and searched exactly.
 
 mod catalogue;
+mod check;
 mod footprint;
 mod partition;
 mod postings;
@@ -312,6 +313,10 @@ fn next_page(after: i64, changes: &Changes) -> Result<Option<i64>> {
 impl Index for RamIndex {
     async fn search(&self, ledger: &dyn Ledger, query: &SearchQuery) -> Result<Vec<Hit>> {
         self.search_feed(&LedgerFeed(ledger), query).await
+    }
+
+    async fn check(&self, ledger: &dyn Ledger, scope: &Scope, dimensions: Option<usize>) -> Result<Vec<String>> {
+        self.check_feed(&LedgerFeed(ledger), scope, dimensions).await
     }
 
     fn stats(&self) -> IndexStats {

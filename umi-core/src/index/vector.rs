@@ -163,10 +163,16 @@ impl QuantizedVectors {
         self.values.capacity() + self.scales.capacity() * size_of::<f32>()
     }
 
+    /// The values and the scale of a row.
+    pub(crate) fn row(&self, row: usize) -> (&[i8], f32) {
+        let start = row * self.dimensions;
+        (&self.values[start..start + self.dimensions], self.scales[row])
+    }
+
     /// The cosine of a rounded query with one row; a query of other dimensions matches nothing.
     pub(crate) fn cosine(&self, row: usize, query: &Quantized) -> f32 {
-        let start = row * self.dimensions;
-        cosine(&self.values[start..start + self.dimensions], self.scales[row], query)
+        let (values, scale) = self.row(row);
+        cosine(values, scale, query)
     }
 
     /// The cosine of `query` with every row, in their order, in place of what `out` held. The query is rounded like the

@@ -441,6 +441,11 @@ impl Ledger for SqliteLedger {
         self.parts()?.readers.micro(feed::head)
     }
 
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let after = after.map(str::to_owned);
+        self.read(move |connection| feed::tenants(connection, after.as_deref(), limit)).await
+    }
+
     async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes> {
         let scope = scope.clone();
         self.read(move |connection| feed::changes(connection, &scope, after, limit)).await

@@ -8,13 +8,19 @@ use std::{
 use super::Memory;
 use crate::{
     embed::EmbeddingSpace,
-    error::Result,
+    error::{ErrorKind, Result},
     index::IndexStats,
     ledger::{CheckReport, LedgerStats},
+    scope::{Scope, restored},
 };
 
 /// How many owners are embedded between two transactions of a re-embedding.
 const REEMBED_BATCH: usize = 64;
+
+/// How many tenants are asked of the ledger at once by a check.
+const TENANTS: usize = 1_000;
+/// A check of the index ends behind so many findings.
+const PROBLEMS: usize = 2_000;
 
 /// Figures of a store and of this handle's index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,12 +112,45 @@ impl Memory {
         self.ledger().backup(to).await
     }
 
-    /// Verifies the ledger: pages, foreign keys, the feed, chains against sightings.
+    /// Verifies the whole store: pages, schema, references, every row, the feed, chains against sightings, that every
+    /// text has its terms and vectors and that they decode, and the index against the ledger. Writes go on meanwhile; it
+    /// reads one state of the ledger, row after row.
     ///
     /// # Errors
-    /// `Storage` kinds when it cannot be read at all.
+    /// `Storage` kinds when it cannot be read at all: what is damaged is in the report.
     pub async fn check(&self) -> Result<CheckReport> {
         self.check_open()?;
-        self.ledger().check().await
+        let mut report = self.ledger().check().await?;
+        if let Err(error) = self.check_index(&mut report).await {
+            if error.kind() != ErrorKind::CorruptStore {
+                return Err(error);
+            }
+            report.problems.push(format!("index: {}", error.message()));
+        }
+        Ok(report)
+    }
+
+    /// Reads every tenant as the index does, and compares what is loaded.
+    async fn check_index(&self, report: &mut CheckReport) -> Result<()> {
+        let dimensions = self.ledger().active_space().await?.map(|space| space.dimensions);
+        let mut after: Option<String> = None;
+        let mut checked = 0;
+        loop {
+            let tenants = self.ledger().tenants(after.as_deref(), TENANTS).await?;
+            let Some(last) = tenants.last().cloned() else { break };
+            after = Some(last);
+            for tenant in tenants {
+                checked += 1;
+                let scope = Scope::from_parts(restored(tenant), None, None)?;
+                let found = self.index().check(self.ledger(), &scope, dimensions).await?;
+                report.problems.extend(found.into_iter().map(|line| format!("index: {line}")));
+                if report.problems.len() > PROBLEMS {
+                    report.problems.push("there may be more problems of the index".to_owned());
+                    return Ok(());
+                }
+            }
+        }
+        report.checked.push(("users".to_owned(), checked));
+        Ok(())
     }
 }

@@ -208,6 +208,50 @@ impl Catalogue {
         Ok(slot)
     }
 
+    /// The slot of a row, if it is there.
+    pub(super) fn slot(&self, id: Uuid) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Whether an item is what the ledger says of it, beside its words and its vector.
+    pub(super) fn holds(&self, slot: u32, row: &IndexRow, lexical: Lexical<'_>, has_vector: bool) -> bool {
+        let (item, features) = (&self.items[slot as usize], self.features[slot as usize]);
+        let number = |names: &Interner, name: Option<&str>| match name.unwrap_or("") {
+            "" => Some(0),
+            name => names.get(name),
+        };
+        let origins: Option<Vec<(u32, u32)>> = row
+            .origins
+            .iter()
+            .map(|(agent, session)| {
+                Some((number(&self.agents, agent.as_deref())?, number(&self.session_names, session.as_deref())?))
+            })
+            .collect();
+        let own = std::iter::once((item.agent, item.session))
+            .chain(self.more_origins.get(&slot).into_iter().flatten().copied());
+        let is_episode = row.kind == Kind::Episode;
+        let speaker = row.name.as_deref().filter(|_| is_episode).map(analysis::name_key);
+        let role = Some(row.role.as_str()).filter(|_| is_episode);
+        origins.is_some_and(|origins| own.eq(origins))
+            && item.is_live
+            && (item.kind, item.entity_type) == (row.kind, row.entity_type)
+            && item.from == row.from.as_microsecond()
+            && item.to == row.to.map_or(i64::MAX, jiff::Timestamp::as_microsecond)
+            && item.importance.to_bits() == (row.importance as f32).to_bits()
+            && number(&self.speakers, speaker.as_deref()) == Some(features.speaker)
+            && number(&self.roles, role).map(|role| u16::try_from(role).unwrap_or(u16::MAX)) == Some(features.role)
+            && (features.flags & IS_EPISODE != 0) == is_episode
+            && (features.flags & HAS_VECTOR != 0) == has_vector
+            && features.prior.to_bits()
+                == ranking::standing_prior(row.importance, lexical.question_share, lexical.token_total).to_bits()
+            && features.lends.to_bits() == ranking::lending(lexical.token_total).to_bits()
+    }
+
+    /// The ids of live items.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Uuid> {
+        self.items.iter().filter(|item| item.is_live).map(|item| item.id)
+    }
+
     /// Removes a row, if it is there, and gives its slot.
     pub(super) fn remove(&mut self, id: Uuid) -> Option<u32> {
         let slot = if self.is_scan {

@@ -120,6 +120,30 @@ impl Partition {
         }
     }
 
+    /// Whether a row is there as the ledger has it.
+    pub(super) fn holds(&self, row: &IndexRow) -> bool {
+        let Ok((whole, lexical, pieces)) = parts(row) else { return false };
+        let Some(slot) = self.catalogue.slot(row.id) else { return false };
+        let first = self.piece_owners.partition_point(|&owner| owner < slot);
+        let count = self.piece_owners[first..].iter().take_while(|&&owner| owner == slot).count();
+        let holds_piece = |(number, piece): (usize, &crate::ledger::Piece)| {
+            Lexical::decode(&piece.lexical).is_ok_and(|lexical| {
+                self.pieces.holds(number, piece, lexical) && self.piece_postings.holds(number as u32, lexical)
+            })
+        };
+        self.catalogue.holds(slot, row, lexical, whole.vector.is_some())
+            && self.wholes.holds(slot as usize, whole, lexical)
+            && self.postings.holds(slot, lexical)
+            && self.lengths[slot as usize] == lexical.length
+            && count == pieces.len()
+            && (first..).zip(pieces).all(holds_piece)
+    }
+
+    /// The ids of its rows.
+    pub(super) fn ids(&self) -> impl Iterator<Item = uuid::Uuid> {
+        self.catalogue.ids()
+    }
+
     /// Drops what dead slots hold.
     fn compact(&mut self) {
         let renumber = |is_kept: &mut dyn FnMut(usize) -> bool, count: usize| -> Vec<Option<u32>> {

@@ -172,6 +172,28 @@ impl Postings {
         }
     }
 
+    /// Whether each term of a text leads to it, as often as it is there.
+    pub(super) fn holds(&self, text: u32, lexical: Lexical<'_>) -> bool {
+        let length = stored_length(lexical.length);
+        lexical.terms().all(|(term, count)| {
+            self.find(term, text).is_some_and(|posting| posting.count == count && posting.length == length)
+        })
+    }
+
+    /// The posting of a term in a text.
+    fn find(&self, term: u64, text: u32) -> Option<&Posting> {
+        let in_block = self.blocks.iter().find_map(|block| {
+            let list = block.of(term);
+            list.binary_search_by_key(&text, |posting| posting.text).ok().map(|place| &list[place])
+        });
+        in_block.or_else(|| {
+            let newest = self.recent.get(*self.heads.get(&term)? as usize);
+            std::iter::successors(newest, |recent| self.recent.get(recent.before as usize))
+                .map(|recent| &recent.posting)
+                .find(|posting| posting.text == text)
+        })
+    }
+
     /// Drops dead texts. `kept` gives each old number its new one, or none.
     pub(super) fn retain(&mut self, kept: &[Option<u32>]) {
         self.seal();

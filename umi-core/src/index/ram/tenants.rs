@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -69,6 +69,11 @@ impl Tenant {
         let partition = self.partition.read();
         let is_loaded = partition.watermark() >= watermark;
         is_loaded.then(|| partition.search(query, &analysis::analyse_query(&query.text), scratch))
+    }
+
+    /// What is loaded.
+    pub(super) fn partition(&self) -> RwLockReadGuard<'_, Partition> {
+        self.partition.read()
     }
 
     /// Empties it.
@@ -132,6 +137,11 @@ impl Tenants {
         entry.used = self.uses;
         self.by_use.insert(self.uses, Arc::clone(&entry.tenant));
         Arc::clone(&entry.tenant)
+    }
+
+    /// The tenant of a user that was asked for before, without marking it as used.
+    pub(super) fn known(&self, user: Option<&str>) -> Option<Arc<Tenant>> {
+        self.by_user.get(&user.map(str::to_owned)).map(|entry| Arc::clone(&entry.tenant))
     }
 
     /// Notes what a tenant takes now.

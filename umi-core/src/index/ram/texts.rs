@@ -56,6 +56,16 @@ impl Texts {
         &self.tokens[start..self.ends[text]]
     }
 
+    /// Whether a text is what the ledger says: its tokens and its vector.
+    pub(super) fn holds(&self, text: usize, piece: &Piece, lexical: Lexical<'_>) -> bool {
+        let (values, scale) = self.vectors.row(text);
+        let has_vector = match &piece.vector {
+            None => scale == 0.0,
+            Some(encoded) => vector::decode(encoded, self.vectors.dimensions()).is_ok_and(|own| own == (values, scale)),
+        };
+        has_vector && lexical.tokens().eq(self.tokens(text).iter().copied())
+    }
+
     /// The cosine of a text and a question.
     pub(super) fn cosine(&self, text: usize, question: &Quantized) -> f32 {
         self.vectors.cosine(text, question)

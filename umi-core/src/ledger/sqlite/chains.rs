@@ -75,7 +75,7 @@ pub(super) struct Computed {
 /// A version as it is.
 #[derive(Debug)]
 pub(super) struct Existing {
-    key: i64,
+    pub(super) key: i64,
     pub(super) said_seq: i64,
     pub(super) entity: Entity,
 }
@@ -409,17 +409,17 @@ pub(super) fn note_deletion(write: &mut Write<'_>, id: &str, kind: &str, scope: 
 
 /// An `update` between two versions, as it is stored.
 #[derive(Debug)]
-struct Related {
+pub(super) struct Related {
     evolution: i64,
-    reason: String,
+    pub(super) reason: String,
     confidence: f64,
 }
 
 /// The updates of each two versions, by their internal keys.
-type Updates = BTreeMap<(i64, i64), Related>;
+pub(super) type Updates = BTreeMap<(i64, i64), Related>;
 
 /// The updates between these versions. Other relations are a model's decision.
-fn related(connection: &Connection, versions: &[i64]) -> Stored<Updates> {
+pub(super) fn related(connection: &Connection, versions: &[i64]) -> Stored<Updates> {
     let among: BTreeSet<i64> = versions.iter().copied().collect();
     let mut statement = connection.prepare_cached(
         "SELECT older, newer, evolution, reason, confidence FROM evolutions WHERE older = ?1 AND type = 'update'",

@@ -43,6 +43,16 @@ impl Fault {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Umi(error) => error.fmt(f),
+            Self::Sqlite(error) => error.fmt(f),
+            Self::Damaged(why) => f.write_str(why),
+        }
+    }
+}
+
 /// Maps the error of work on `database`.
 pub(super) fn outward<T>(result: Stored<T>, database: Option<&Path>) -> Result<T> {
     result.map_err(|fault| fault.into_error(database))

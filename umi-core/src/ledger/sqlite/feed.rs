@@ -41,6 +41,28 @@ pub(super) const DELETIONS: &str = "SELECT seq, id FROM deletions WHERE user = :
 /// A page that holds about so many bytes is full, whatever the number of its rows.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
+/// The next tenant behind `:after`: one step in each of two indexes, however many rows a tenant has.
+const NEXT_TENANT: &str = "SELECT min(user) FROM (SELECT min(user) AS user FROM episodes WHERE user > :after \
+     UNION ALL SELECT min(user) FROM versions WHERE user > :after)";
+const FIRST_TENANT: &str =
+    "SELECT min(user) FROM (SELECT min(user) AS user FROM episodes UNION ALL SELECT min(user) FROM versions)";
+
+/// Tenants that have an episode or a fact, in their order.
+pub(super) fn tenants(connection: &Connection, after: Option<&str>, limit: usize) -> Stored<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    while found.len() < limit {
+        let next: Option<String> = match found.last().map(String::as_str).or(after) {
+            None => connection.prepare_cached(FIRST_TENANT)?.query_row((), |row| row.get(0))?,
+            Some(after) => connection
+                .prepare_cached(NEXT_TENANT)?
+                .query_row(named_params! { ":after": after }, |row| row.get(0))?,
+        };
+        let Some(next) = next else { break };
+        found.push(next);
+    }
+    Ok(found)
+}
+
 /// At most `limit` changes behind `after`, in order, and fewer where they are large.
 pub(super) fn changes(connection: &Connection, scope: &Scope, after: i64, limit: usize) -> Stored<Changes> {
     let (user, ..) = scope.bound();

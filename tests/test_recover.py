@@ -1,0 +1,321 @@
+"""Damage: what opening and reading a damaged store says, and what `recover` saves of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import umi
+from umi import Entity, Memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = 4096
+EPISODES = 5_000
+TABLE_LEAF, TABLE_INNER = 0x0D, 0x05
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 5,000 episodes whose pieces are small, and of a few rows of every other kind."""
+    folder = tmp_path_factory.mktemp("damage") / "store"
+    with Memory.open(folder, user="alice", embedder=umi.SimEmbeddingProvider(1)) as memory:
+        memory.remember_many_sync(
+            {"text": f"turn {number}", "role": "assistant", "name": "Ana", "at": at(number), "metadata": {"n": number},
+             "key": f"k{number}", "session": f"s{number % 7}", "agent": "guide", "source": f"urn:{number}"}
+            for number in range(EPISODES)
+        )  # fmt: skip
+        memory.remember_sync("A long one. " * 3_000, user="bob")
+        for home in ("Rome", "Porto", "Lisbon"):
+            memory.add_entity_sync(Entity("person", "Ana", home, attribute="home", metadata={"is": home}))
+        memory.update_sync(memory.list_sync()[0].id, content="Faro")
+        memory.add_entity_sync(Entity("person", "Ana", "likes tea"))
+        memory.core.set_block("human", "Prefers concise answers.")
+        memory.core.set_block("human", "Prefers very concise answers.", label="style")
+        memory.working.set("key", b"\0value")
+        memory.forget_sync(memory.remember_sync("forgotten").episode_ids[0])
+    return folder
+
+
+def at(number: int) -> Any:
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+
+
+def open_sim(folder: Path) -> Memory:
+    return Memory.open(folder, user="alice", embedder=umi.SimEmbeddingProvider(1))
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Everything that can be read of a store."""
+    with open_sim(folder) as memory:
+        episodes, offset = {}, 0
+        while page := memory.episodes_sync(limit=1000, offset=offset):
+            episodes.update({episode.id: episode.to_dict() for episode in page})
+            offset += len(page)
+        facts = {fact.id: fact.to_dict() for fact in memory.list_sync(current=False, limit=1000)}
+        for fact in facts.values():
+            del fact["updated_at"]  # when the row was last written
+        report = memory.check_sync()
+        assert report["ok"], report["problems"]
+        return {
+            "episodes": episodes,
+            "bob": [episode.to_dict() for episode in memory.episodes_sync(user="bob")],
+            "facts": facts,
+            "blocks": [block.to_dict() for block in memory.core.versions("human")],
+            "working": {key: memory.working.get(key) for key in memory.working.keys()},  # noqa: SIM118 - no mapping
+        }
+
+
+def pages_of(data: bytes, kind: int) -> list[int]:
+    return [page for page in range(2, len(data) // PAGE + 1) if data[(page - 1) * PAGE] == kind]
+
+
+def with_noise(store: Path, folder: Path, page: int, seed: int) -> Path:
+    folder.mkdir()
+    data = bytearray((store / "umi.db").read_bytes())
+    data[(page - 1) * PAGE : page * PAGE] = random.Random(seed).randbytes(PAGE)
+    (folder / "umi.db").write_bytes(data)
+    return folder
+
+
+def recover(source: Path, target: Path) -> dict[str, Any]:
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    report = Memory.recover_sync(source, target, embedder=umi.SimEmbeddingProvider(1))
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before, "the source is as it was"
+    assert sorted(path.name for path in target.iterdir()) == ["umi.db"]
+    return report
+
+
+def test_a_sound_store_is_saved_whole(store: Path, tmp_path: Path) -> None:
+    report = recover(store, tmp_path / "new")
+    assert report["problems"] == []
+    assert (report["lost_episodes"], report["lost_facts"], report["to_embed"]) == (0, 0, 0)
+    assert contents(tmp_path / "new") == contents(store)
+    with open_sim(tmp_path / "new") as memory:
+        again = memory.remember_sync("turn 3", key="k3").episode_ids
+        assert memory.count_sync() == EPISODES + 2, "keys are kept"
+        assert memory.get_sync(again[0]) is not None
+
+
+def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(store: Path, tmp_path: Path) -> None:
+    data = (store / "umi.db").read_bytes()
+    leaves = [page for page in pages_of(data, TABLE_LEAF) if data[(page - 1) * PAGE : page * PAGE].count(b"urn:") > 5]
+    assert len(leaves) > 50
+    seed = 7
+    page = random.Random(seed).choice(leaves)
+    bad = with_noise(store, tmp_path / "bad", page, seed)
+    on_page = data[(page - 1) * PAGE : page * PAGE].count(b"urn:")
+    report = recover(bad, tmp_path / "new")
+    assert report["problems"] == [f"1 damaged pages: {page}"]
+    assert report["lost_episodes"] == on_page
+    expected, saved = contents(store), contents(tmp_path / "new")
+    assert len(saved["episodes"]) == EPISODES - on_page
+    assert all(expected["episodes"][id] == episode for id, episode in saved["episodes"].items())
+    assert {kind: saved[kind] for kind in saved if kind != "episodes"} == {
+        kind: expected[kind] for kind in expected if kind != "episodes"
+    }
+
+
+@pytest.mark.parametrize("page", ["first", "inner"])
+def test_noise_on_a_page_without_rows_costs_nothing(store: Path, tmp_path: Path, page: str) -> None:
+    data = (store / "umi.db").read_bytes()
+    children = {
+        inner: int.from_bytes(data[(inner - 1) * PAGE + 3 : (inner - 1) * PAGE + 5])
+        for inner in pages_of(data, TABLE_INNER)
+    }
+    number = 1 if page == "first" else max(children, key=lambda inner: children[inner])
+    bad = with_noise(store, tmp_path / "bad", number, 1)
+    with pytest.raises(umi.CorruptStoreError) as caught:
+        contents(bad)
+    assert f"python -m umi recover {bad} NEW_FOLDER" in str(caught.value)
+    assert caught.value.filename == str(bad / "umi.db")
+    report = recover(bad_alone(bad), tmp_path / "new")
+    assert report["episodes"] == EPISODES + 1
+    assert contents(tmp_path / "new") == contents(store)
+
+
+def bad_alone(folder: Path) -> Path:
+    for path in folder.iterdir():
+        if path.name != "umi.db":
+            path.unlink()
+    return folder
+
+
+def read_everything(folder: Path, known: dict[str, Any]) -> str:
+    """Reads all, and says how that ended; what is read must be what was written."""
+    try:
+        with open_sim(folder) as memory:
+            offset = 0
+            while page := memory.episodes_sync(limit=1000, offset=offset):
+                assert all(known["episodes"][episode.id] == episode.to_dict() for episode in page)
+                offset += len(page)
+            assert offset == EPISODES
+            memory.recall_sync("turn")
+            memory.context_sync("turn")
+            memory.list_sync(limit=1000, current=False)
+            memory.core.render()
+            memory.working.keys()
+            return "sound" if memory.check_sync()["ok"] else "found"
+    except umi.CorruptStoreError as error:
+        assert "recover" in str(error)  # noqa: PT017 - each seed may end in its own way
+        return "refused"
+
+
+def test_noise_on_any_page_is_told(store: Path, tmp_path: Path) -> None:
+    """Never a wrong row, never a panic: a page that is read is refused, one that is not is found by `check()`."""
+    known = contents(store)
+    pages = (store / "umi.db").stat().st_size // PAGE
+    outcomes = []
+    for seed in range(24):
+        page = seed + 1 if seed < 4 else random.Random(seed).randrange(1, pages + 1)
+        folder = with_noise(store, tmp_path / str(seed), page, seed)
+        outcome = read_everything(folder, known)
+        assert outcome in {"refused", "found"}, (seed, page, outcome)
+        outcomes.append(outcome)
+        shutil.rmtree(folder)
+    assert "refused" in outcomes
+
+
+@pytest.mark.parametrize("length", [0.5, 0.9])
+def test_a_truncated_store(store: Path, tmp_path: Path, length: float) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    data = (store / "umi.db").read_bytes()
+    (bad / "umi.db").write_bytes(data[: int(len(data) * length)])
+    with pytest.raises(umi.CorruptStoreError, match=rf"it has \d+ of {len(data)} bytes \(restore .* recover"):
+        open_sim(bad)
+    assert [path.name for path in bad.iterdir()] == ["umi.db"]
+    report = recover(bad, tmp_path / "new")
+    known, saved = contents(store), contents(tmp_path / "new")
+    assert 0 < report["episodes"] <= len(known["episodes"]) + 1
+    assert all(known["episodes"][id] == episode for id, episode in saved["episodes"].items())
+
+
+KILLED = """
+import os, signal, sys
+from umi import Memory
+memory = Memory.open(sys.argv[1], user="alice")
+for number in range(40):
+    memory.remember_sync(f"turn {number}")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("place", ["header", "middle"])
+def test_a_damaged_log_is_not_dropped_without_a_word(tmp_path: Path, place: str) -> None:
+    """SQLite reads a log up to its first broken frame, and would lose what was acknowledged behind it."""
+    bad = tmp_path / "bad"
+    subprocess.run([sys.executable, "-c", KILLED, str(bad)], check=False, timeout=50)
+    log = bad / "umi.db-wal"
+    data = bytearray(log.read_bytes())
+    assert len(data) > 40 * PAGE
+    start = 0 if place == "header" else 32 + len(data) // (PAGE + 24) // 2 * (PAGE + 24)
+    data[start : start + 24] = random.Random(1).randbytes(24)
+    whole = tmp_path / "whole"
+    shutil.copytree(bad, whole)
+    log.write_bytes(data)
+    with pytest.raises(umi.CorruptStoreError, match="its log has damage before its end") as caught:
+        Memory.open(bad)
+    assert "recover" in str(caught.value)
+    report = Memory.recover_sync(bad, tmp_path / "new")
+    assert any("log is damaged" in problem for problem in report["problems"])
+    with Memory.open(whole, user="alice") as memory:
+        known = {episode.id: episode.text for episode in memory.episodes_sync(limit=100)}
+    with Memory.open(tmp_path / "new", user="alice") as memory:
+        saved = {episode.id: episode.text for episode in memory.episodes_sync(limit=100)}
+    assert len(known) == 40
+    assert saved.items() <= known.items()
+    assert len(saved) >= 38
+
+
+def test_a_log_that_a_crash_cut_is_no_damage(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    subprocess.run([sys.executable, "-c", KILLED, str(store)], check=False, timeout=50)
+    log = store / "umi.db-wal"
+    log.write_bytes(log.read_bytes()[:-100])  # of the last transaction
+    with Memory.open(store, user="alice") as memory:
+        assert memory.count_sync() == 39
+        assert memory.check_sync()["ok"]
+
+
+def test_of_a_foreign_file_nothing_is_saved_and_nothing_made(tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "umi.db").write_bytes(random.Random(3).randbytes(20 * PAGE))
+    with pytest.raises(umi.CorruptStoreError, match="nothing of `.*` can be read"):
+        Memory.recover_sync(bad, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_recovery_refuses_what_it_must_not_touch(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(umi.InvalidInputError, match="is in the store itself"):
+        Memory.recover_sync(store, store / "inside")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(umi.InvalidInputError, match="is not empty"):
+        Memory.recover_sync(store, tmp_path / "full")
+    with pytest.raises(umi.StoreIOError) as caught:
+        Memory.recover_sync(tmp_path / "nowhere", tmp_path / "new")
+    assert caught.value.errno == 2
+    with open_sim(store), pytest.raises(umi.InvalidInputError, match="has the store .* open"):
+        Memory.recover_sync(store, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_vectors_of_another_embedder_are_kept_and_those_lost_wait_for_it(store: Path, tmp_path: Path) -> None:
+    report = Memory.recover_sync(store, tmp_path / "new")  # the bundled embedder is not the store's
+    assert report["to_embed"] == 0
+    with open_sim(tmp_path / "new") as memory:
+        assert memory.stats_sync()["vectors"] == memory.stats_sync()["pieces"]
+    with pytest.raises(umi.EmbeddingSpaceError):
+        Memory.open(tmp_path / "new")
+
+
+def umi_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "umi", *map(os.fspath, arguments)]  # type: ignore[call-overload]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    store, copy, new = tmp_path / "store", tmp_path / "copy", tmp_path / "new"
+    with Memory.open(store, user="alice") as memory:
+        for number in range(300):
+            memory.remember_sync(f"turn {number} " + "word " * 40)
+    for arguments in (["--help"], ["recover", "--help"]):
+        done = umi_command(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "exit status" in done.stdout
+    done = umi_command("check", store)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is sound" in done.stdout
+    done = umi_command("backup", store, copy)
+    assert (done.returncode, done.stderr) == (0, "")
+    data = bytearray((store / "umi.db").read_bytes())
+    page = next(page for page in pages_of(bytes(data), TABLE_LEAF) if b"turn 7 " in data[(page - 1) * PAGE : page * PAGE])
+    data[(page - 1) * PAGE : page * PAGE] = random.Random(2).randbytes(PAGE)
+    (store / "umi.db").write_bytes(data)
+    done = umi_command("check", store)
+    assert done.returncode in {1, 2}
+    assert "recover" in done.stderr
+    done = umi_command("recover", store, new)
+    assert done.returncode == 1, done.stderr
+    assert f"1 damaged pages: {page}" in done.stdout
+    assert "episodes are known to be lost" in done.stdout
+    assert umi_command("check", new).returncode == 0
+    done = umi_command("recover", store, new)
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
+    done = umi_command("check", tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert "there is no store" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+    assert umi_command("nothing").returncode == 2
