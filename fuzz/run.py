@@ -49,6 +49,7 @@ def host() -> str:
 
 
 def target_folder() -> Path:
+    """Where programs, growing corpora and logs are."""
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "fuzz"
 
 
@@ -115,7 +116,7 @@ def fuzz(programs: Path, target: str, seconds: int, seed: int) -> tuple[str, boo
 
 
 def merge(programs: Path, target: str) -> str:
-    """Replaces the committed corpus by the smallest one of the same coverage; of too many inputs, some of every size."""
+    """Replaces the committed corpus by the smallest of the same coverage; of too many inputs, some of every size."""
     committed = FUZZ / "corpus" / target
     merged = target_folder() / "merged" / target
     shutil.rmtree(merged, ignore_errors=True)
@@ -135,7 +136,9 @@ def merge(programs: Path, target: str) -> str:
     committed.mkdir(parents=True)
     for path in chosen:
         shutil.copyfile(path, committed / path.name)
-    return f"merged target={target} inputs={len(inputs)} kept={len(chosen)} bytes={sum(p.stat().st_size for p in chosen)}"
+    return (
+        f"merged target={target} inputs={len(inputs)} kept={len(chosen)} bytes={sum(p.stat().st_size for p in chosen)}"
+    )
 
 
 def main() -> int:
