@@ -49,6 +49,7 @@ def host() -> str:
 
 
 def target_folder() -> Path:
+    """Where programs, growing corpora and logs are."""
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "fuzz"
 
 
@@ -115,17 +116,18 @@ def fuzz(programs: Path, target: str, seconds: int, seed: int) -> tuple[str, boo
 
 
 def merge(programs: Path, target: str) -> str:
-    """Replaces the committed corpus by the smallest one of the same coverage, the smallest inputs first."""
+    """Replaces the committed corpus by the smallest of the same coverage; of too many inputs, some of every size."""
     committed = FUZZ / "corpus" / target
     merged = target_folder() / "merged" / target
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir(parents=True)
     sources = [target_folder() / "corpus" / target, *kept(target)]
     command = [str(programs / f"fuzz_{target}"), "-merge=1", f"-timeout={INPUT_SECONDS}", str(merged)]
-    subprocess.run([*command, *map(str, sources)], check=True, capture_output=True)
+    subprocess.run([*command, *map(str, sources)], check=True, capture_output=True)  # one that breaks it is left out
     inputs = sorted(merged.iterdir(), key=lambda path: (path.stat().st_size, path.name))
+    step = max(1, -(-len(inputs) // CORPUS_FILES))
     chosen, size = [], 0
-    for path in inputs[:CORPUS_FILES]:
+    for path in inputs[::step]:
         size += path.stat().st_size
         if size > CORPUS_BYTES:
             break
@@ -134,7 +136,9 @@ def merge(programs: Path, target: str) -> str:
     committed.mkdir(parents=True)
     for path in chosen:
         shutil.copyfile(path, committed / path.name)
-    return f"merged target={target} inputs={len(inputs)} kept={len(chosen)} bytes={sum(p.stat().st_size for p in chosen)}"
+    return (
+        f"merged target={target} inputs={len(inputs)} kept={len(chosen)} bytes={sum(p.stat().st_size for p in chosen)}"
+    )
 
 
 def main() -> int:
@@ -144,8 +148,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=600, help="how long each runs (default: 600)")
     parser.add_argument("--at-once", type=int, default=2, help="how many run at once (default: 2)")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)), help="libFuzzer's seed, above 0")
+    parser.add_argument("--list", action="store_true", help="print the targets and do nothing")
     parser.add_argument("--merge", action="store_true", help="then keep the smallest corpus in fuzz/corpus")
     arguments = parser.parse_args()
+    if arguments.list:
+        print(*TARGETS, sep="\n")
+        return 0
     targets = arguments.targets or TARGETS
     if unknown := set(targets) - set(TARGETS):
         parser.error(f"no such target: {', '.join(sorted(unknown))}")

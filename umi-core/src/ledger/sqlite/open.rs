@@ -102,6 +102,14 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     if has_journal {
         return Ok(Found::ToMake);
     }
+    if version < 1 {
+        return Err(errors::corrupt(&shown, &format!("its header names schema version `{version}`")));
+    }
+    // SQLite writes both alike: 1 without a write-ahead log, 2 with one.
+    let formats = [header[18], header[19]];
+    if formats != [1, 1] && formats != [2, 2] {
+        return Err(errors::corrupt(&shown, &format!("its header names the file formats `{formats:?}`")));
+    }
     let page = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         size => u64::from(size),
@@ -118,8 +126,8 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     if log.is_some_and(|log| log.is_damaged) {
         return Err(errors::corrupt(&shown, "its log has damage before its end, and would lose what is behind it"));
     }
-    // Both numbers are 2 once the file has a write-ahead log, which making a store ends with.
-    let has_log = header[18..20] == [2, 2];
+    // Making a store ends with its write-ahead log.
+    let has_log = formats == [2, 2];
     Ok(if version == migrations::VERSION && has_log { Found::Ready } else { Found::ToMake })
 }
 
