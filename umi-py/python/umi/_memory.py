@@ -704,14 +704,15 @@ class Memory:
 
     def __repr__(self) -> str:
         try:
-            if not self._engine.is_settled:
-                return f"Memory(being opened, scope={self.scope!r})"
-            state = "closed, " if self.is_closed else ""
-            return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
+            if self._engine.is_settled:
+                state = f"closed, path={self.path!r}" if self.is_closed else f"path={self.path!r}"
+            else:
+                state = "being opened"
         except ForkedError:
             return "Memory(inherited by a forked child)"
         except UmiError as error:
             return f"Memory(could not be opened: {error.message})"
+        return f"Memory({state}, scope={self.scope!r})"
 
 
 def _is_on_an_event_loop() -> bool:
@@ -742,7 +743,7 @@ def _batches(
     if type(batch_size) is not int:
         raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
     if batch_size < 1:
-        raise InvalidInputError(f"batch_size is {batch_size}, it must be at least 1")
+        raise InvalidInputError(f"batch_size is `{batch_size}`, it must be at least 1")
     hint = length_hint(items, -1)
     total = hint if hint >= 0 else None
     iterator = iter(items)
