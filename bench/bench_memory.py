@@ -56,7 +56,6 @@ BUDGETS = {
     "`recall_sync`, 100 of 100,000 memories, over 100 alone": Budget(1.5, "times"),
     "open 100,000 memories and recall, new process": Budget(1.5),
     "longest stall of the event loop during 32 recalls": Budget(5e-3),
-    "64 recalls gathered, over one by one": Budget(1, "times"),
 }
 
 # These import nothing that `import umi` would then find loaded.
@@ -176,8 +175,6 @@ def measure_recall(report: Report, folder: Path) -> None:
             measure_questions(report, memory, questions, size)
             if size == SIZES[1]:
                 measure_stalls(report, memory, questions)
-            if size == SIZES[-1]:
-                measure_gathered(report, memory, questions[:64])
     opened = [
         in_a_new_process(OPEN_IN_A_NEW_PROCESS, str(folder / f"recall-{SIZES[-1]}"), question)
         for question in questions[:7]
@@ -230,20 +227,6 @@ def measure_stalls(report: Report, memory: umi.Memory, questions: Sequence[str])
         return longest
 
     report.add("longest stall of the event loop during 32 recalls", [asyncio.run(run()) for _ in range(21)])
-
-
-def measure_gathered(report: Report, memory: umi.Memory, questions: Sequence[str]) -> None:
-    """Measure 64 recalls beside one another against the same ones one by one."""
-
-    async def run() -> float:
-        started = time.perf_counter()
-        for question in questions:
-            await memory.recall(question)
-        between = time.perf_counter()
-        await asyncio.gather(*(memory.recall(question) for question in questions))
-        return (time.perf_counter() - between) / (between - started)
-
-    report.add("64 recalls gathered, over one by one", [asyncio.run(run()) for _ in range(5)], "times")
 
 
 def measure_many_users(report: Report, folder: Path) -> None:

@@ -70,7 +70,7 @@ def test_threads_are_in_the_embedder_at_once(tmp_path: Path) -> None:
 
 
 async def test_nobody_waits_for_the_slow_embedder_of_another(tmp_path: Path) -> None:
-    """More calls hang in a plain function than there are threads for it; everything else goes on, by its own threads."""
+    """More calls hang in a plain function than there are threads for it; everything else has its own threads."""
     release, hangs = threading.Event(), threading.Semaphore(0)
 
     def embed(texts: list[str]) -> list[list[float]]:
@@ -160,7 +160,7 @@ async def test_cancelled_recalls_and_remembers_leave_nothing_held() -> None:
 
     async with Memory.in_memory(embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine")) as memory:
         await memory.remember("The kiln came from Utrecht.")
-        calls = [asyncio.ensure_future(memory.recall(f"hangs {n}")) for n in range(500)]
+        calls: list[asyncio.Future[object]] = [asyncio.ensure_future(memory.recall(f"hangs {n}")) for n in range(500)]
         calls += [asyncio.ensure_future(memory.remember(f"hangs {n}")) for n in range(500)]
         while inside < 1_000:  # noqa: ASYNC110 - counted by the embedder on this loop
             await asyncio.sleep(0)
@@ -239,7 +239,12 @@ def test_the_interpreter_is_free_while_a_call_blocks() -> None:
         return [[1.0, 0.0] for _ in texts]
 
     with Memory.in_memory(embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine")) as memory:
-        counting = threading.Thread(target=lambda: (entered.wait(DEADLINE), release.set()))
+
+        def let_go_on() -> None:
+            entered.wait(DEADLINE)
+            release.set()
+
+        counting = threading.Thread(target=let_go_on)
         counting.start()
         assert memory.remember_sync("abc").warnings == []
         counting.join()
@@ -351,3 +356,30 @@ async def test_opening_from_a_thread_waits(tmp_path: Path) -> None:
     memory = await asyncio.to_thread(Memory.open, tmp_path)
     assert str(tmp_path) in repr(memory)
     await memory.close()
+
+
+# ---- functions of the caller that call back --------------------------------------------------------------------------
+
+
+def test_functions_that_a_worker_calls_may_block_on_a_memory(tmp_path: Path) -> None:
+    """A token counter and a progress function that use the memory which calls them."""
+    counted: list[int] = []
+    done: list[int] = []
+
+    def count_tokens(text: str) -> int:
+        counted.append(memory.count_sync())
+        return len(text)
+
+    with Memory.open(tmp_path, user="alice", config=umi.MemoryConfig(token_counter=count_tokens)) as memory:
+        memory.remember_sync("The kiln came from Utrecht.")
+        assert "Utrecht" in memory.context_sync("kiln")
+        assert "Utrecht" in asyncio.run(memory.context("kiln"))
+        assert counted
+        assert set(counted) == {1}
+    embedder = umi.SimEmbeddingProvider(1)
+    with Memory.open(tmp_path, user="alice", embedder=embedder, reembed=True) as memory:
+        memory.reembed_sync(progress=lambda *_: done.append(memory.count_sync()))
+        assert done == [1]
+    with Memory.open(tmp_path, user="alice", reembed=True) as memory:
+        asyncio.run(memory.reembed(progress=lambda *_: done.append(memory.count_sync())))
+        assert done == [1, 1]

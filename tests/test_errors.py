@@ -79,12 +79,6 @@ def test_a_panic_is_an_internal_error(capfd: pytest.CaptureFixture[str]) -> None
     capfd.readouterr()  # the panic's own words on stderr
 
 
-def test_a_missing_id_reads_well(memory: umi.Memory) -> None:
-    with pytest.raises(KeyError) as caught:
-        memory.update_sync("0197a000-0000-7000-8000-000000000000", content="x")
-    assert str(caught.value).startswith("no fact has the id")
-
-
 def test_a_folder_that_cannot_be_opened(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
@@ -99,7 +93,7 @@ def test_a_closed_memory(memory: umi.Memory) -> None:
     memory.close_sync()
     memory.close_sync()
     assert memory.is_closed
-    for call in (memory.count_sync, memory.pending_sync, memory.core.render, memory.working.keys, memory.scoped):
+    for call in (memory.pending_sync, memory.working.keys, memory.flush_sync, memory.stats_sync, memory.check_sync):
         with pytest.raises(umi.ClosedError):
             call()
     assert "closed" in repr(memory)

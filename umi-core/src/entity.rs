@@ -132,7 +132,9 @@ impl Entity {
         }
         if let Some(attribute) = &self.attribute {
             if attribute.trim().is_empty() {
-                return Err(Error::invalid_input("an entity's attribute is empty (leave it out to mean none)"));
+                return Err(
+                    Error::invalid_input("an entity's attribute is empty").with_hint("leave it out to mean none")
+                );
             }
             check_bytes("an entity's attribute", attribute, ENTITY_ATTRIBUTE_BYTES)?;
         }

@@ -152,7 +152,7 @@ impl Error {
 
     /// Makes an [`ErrorKind::Internal`]: an invariant of this crate does not hold.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Internal, message)
+        Self::new(ErrorKind::Internal, message).with_hint("please report it")
     }
 
     /// Adds what the reader can do about it.
@@ -195,6 +195,11 @@ impl Error {
     #[must_use]
     pub fn with_provider(self, provider: impl Into<String>) -> Self {
         self.change(|inner| inner.details.provider = Some(provider.into()))
+    }
+
+    /// Says which part of the input it is about.
+    pub(crate) fn with_place(self, place: &str) -> Self {
+        self.change(|inner| inner.message = format!("{place}: {}", inner.message))
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {

@@ -208,10 +208,11 @@ impl Memory {
     /// The scope of a call: its own parts over the handle's.
     fn resolve(&self, call: &Scope) -> Result<Scope> {
         if self.pinned && call.user().is_some() && call.user() != self.scope.user() {
+            let shown = |user: Option<&str>| -> String { user.unwrap_or_default().chars().take(64).collect() };
             return Err(Error::invalid_input(format!(
-                "this handle is pinned to user {:?}, a call on it cannot name user {:?}",
-                self.scope.user().unwrap_or_default(),
-                call.user().unwrap_or_default()
+                "this handle is pinned to user `{}`, a call on it cannot name user `{}`",
+                shown(self.scope.user()),
+                shown(call.user())
             ))
             .with_hint("use the handle that it was made from"));
         }

@@ -125,7 +125,7 @@ pub(crate) fn restored(name: String) -> Option<String> {
 
 fn check(what: &str, name: Option<&str>) -> Result<()> {
     match name {
-        Some("") => Err(Error::invalid_input(format!("{what} is empty (leave it out to mean none)"))),
+        Some("") => Err(Error::invalid_input(format!("{what} is empty")).with_hint("leave it out to mean none")),
         Some(name) if name.len() > SCOPE_NAME_BYTES => Err(Error::invalid_input(format!(
             "{what} has {} bytes, at most {SCOPE_NAME_BYTES} are allowed",
             name.len()

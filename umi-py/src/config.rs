@@ -56,7 +56,7 @@ fn counter(function: Py<PyAny>) -> core::TokenCounter {
                     Error::invalid_input("the token_counter failed").with_source(PythonError::new(error))
                 })?;
             usize::try_from(count.0)
-                .map_err(|_| Error::invalid_input(format!("the token_counter gave {}, which is negative", count.0)))
+                .map_err(|_| Error::invalid_input(format!("the token_counter gave `{}`, which is negative", count.0)))
         })
     })
 }

@@ -38,9 +38,12 @@ impl<'py> FromPyObject<'_, 'py> for Text {
         let text = value.cast::<PyString>().map_err(|_| wrong_type("str", &value))?;
         match text.to_str() {
             Ok(text) => Ok(Self(text.to_owned())),
-            Err(cause) => Err(Error::invalid_input("a text holds a lone surrogate, which is not a character")
-                .with_hint("decode its bytes with the right encoding, or with errors=\"replace\"")
-                .with_source(PythonError::new(cause)))
+            Err(cause) => Err(Error::invalid_input(format!(
+                "a text holds a lone surrogate at index `{}`",
+                cause.value(value.py()).getattr(intern!(value.py(), "start"))?
+            ))
+            .with_hint("decode its bytes with the right encoding, or with errors=\"replace\"")
+            .with_source(PythonError::new(cause)))
             .py(),
         }
     }
@@ -102,7 +105,7 @@ impl Whole {
     /// The size that it names.
     pub(crate) fn size(self, what: &str) -> PyResult<usize> {
         usize::try_from(self.0)
-            .map_err(|_| Error::invalid_input(format!("{what} is {}, it must not be negative", self.0)))
+            .map_err(|_| Error::invalid_input(format!("{what} is `{}`, it must not be negative", self.0)))
             .py()
     }
 }
@@ -227,7 +230,7 @@ impl Delta {
     pub(crate) fn duration(self, what: &str) -> PyResult<Duration> {
         u64::try_from(self.0)
             .map(Duration::from_micros)
-            .map_err(|_| Error::invalid_input(format!("{what} is negative")))
+            .map_err(|_| Error::invalid_input(format!("{what} is `{}` microseconds, it must not be negative", self.0)))
             .py()
     }
 }

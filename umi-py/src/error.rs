@@ -167,7 +167,7 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Error {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned());
-    Error::internal(format!("a defect of umi: {message}")).with_hint("please report it")
+    Error::internal(format!("a defect of umi: {message}"))
 }
 
 /// Runs work that calls into the core, so that no panic of it reaches Python as one.

@@ -118,7 +118,7 @@ impl CallableEmbeddingProvider {
         let dimensions = dimensions.size("dimensions")?;
         if !(1..=DIMENSIONS).contains(&dimensions) {
             return Err(Error::invalid_input(format!(
-                "dimensions is {dimensions}, it must lie between 1 and {DIMENSIONS}"
+                "dimensions is `{dimensions}`, it must lie between 1 and {DIMENSIONS}"
             )))
             .py();
         }
@@ -196,11 +196,14 @@ impl Embedder for CallableEmbedder {
         let answer = self.answer(texts).await.map_err(|error| {
             let error = PythonError::new(error);
             Error::new(ErrorKind::Embedding, format!("embedder `{}` raised `{}`", self.shown_name(), error.class()))
+                .with_hint("its cause is what it raised")
                 .with_source(error)
         })?;
         Python::attach(|py| vectors(answer.bind(py))).map_err(|error| {
             let message = format!("embedder `{}` gave no rows of numbers", self.shown_name());
-            Error::new(ErrorKind::Embedding, message).with_source(PythonError::new(error))
+            Error::new(ErrorKind::Embedding, message)
+                .with_hint("a function gives one list of numbers a text, in order")
+                .with_source(PythonError::new(error))
         })
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct RecallOptions {
 pub(crate) fn limit(limit: Whole) -> PyResult<usize> {
     usize::try_from(limit.0)
         .map_err(|_| {
-            let message = format!("limit is {}, it must lie between 1 and {RECALL_LIMIT}", limit.0);
+            let message = format!("limit is `{}`, it must lie between 1 and {RECALL_LIMIT}", limit.0);
             Error::new(ErrorKind::InvalidLimit, message)
         })
         .py()

@@ -21,7 +21,7 @@ use pyo3_async_runtimes::{
 };
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    task::{JoinError, JoinHandle},
+    task::{JoinError, JoinHandle, block_in_place},
 };
 use umi_core::{Error, ErrorKind};
 
@@ -134,7 +134,8 @@ pub(crate) fn block_on<T: Send>(
         let future = &mut future;
         let step = py.detach(|| {
             catch_unwind(AssertUnwindSafe(|| {
-                handle.block_on(async { tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await })
+                // A function of the caller that a worker has called, `progress` say, may block on a memory itself.
+                block_in_place(|| handle.block_on(async { tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await }))
             }))
         });
         match step {

@@ -318,7 +318,8 @@ impl Memory {
     pub async fn forget_scope(&self, confirm: bool, scope: &Scope) -> Result<u64> {
         self.check_open()?;
         if scope.user().is_none() && !confirm {
-            return Err(Error::invalid_input("forget_scope needs an explicit user, or confirm=True"));
+            return Err(Error::invalid_input("forget_scope names no user")
+                .with_hint("name the user to forget, or say `confirm=True` for the scope of this handle"));
         }
         let scope = self.resolve(scope)?;
         self.ledger().forget_scope(&scope, self.now()).await

@@ -200,7 +200,7 @@ impl RecallOptions {
     pub fn with_entity_types(self, types: impl IntoIterator<Item = EntityType>) -> Result<Self> {
         let types: BTreeSet<EntityType> = types.into_iter().collect();
         if types.is_empty() {
-            return Err(Error::invalid_input("entity_types is empty (leave it out to mean all)"));
+            return Err(Error::invalid_input("entity_types is empty").with_hint("leave it out to mean all"));
         }
         Ok(Self { entity_types: Some(types), ..self })
     }
@@ -212,7 +212,7 @@ impl RecallOptions {
     pub fn with_include(self, kinds: impl IntoIterator<Item = Kind>) -> Result<Self> {
         let include: BTreeSet<Kind> = kinds.into_iter().collect();
         if include.is_empty() {
-            return Err(Error::invalid_input("include is empty (name facts, episodes or both)"));
+            return Err(Error::invalid_input("include is empty").with_hint("name facts, episodes or both"));
         }
         Ok(Self { include, ..self })
     }

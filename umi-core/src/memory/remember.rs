@@ -181,7 +181,11 @@ impl Memory {
         let now = self.now();
         let mut prepared = Vec::new();
         for (index, request) in requests.iter().enumerate() {
-            self.prepare(index, request, now, &mut prepared)?;
+            let place = |error: Error| match requests.len() {
+                1 => error,
+                _ => error.with_place(&format!("item `{index}` of its batch")),
+            };
+            self.prepare(index, request, now, &mut prepared).map_err(place)?;
         }
         let bytes = prepared.iter().map(|turn| turn.episode.text.len()).sum();
         let mut prepared = blocking_when_large(bytes, move || Ok(analysed(prepared))).await?;
@@ -210,7 +214,7 @@ impl Memory {
         }
         if let Some(key) = &request.key {
             if key.is_empty() {
-                return Err(Error::invalid_input("key is empty (leave it out to mean none)"));
+                return Err(Error::invalid_input("key is empty").with_hint("leave it out to mean none"));
             }
             check_bytes("key", key, KEY_BYTES)?;
         }
@@ -218,7 +222,11 @@ impl Memory {
             let turn_number = u32::try_from(turn_index)
                 .map_err(|error| Error::invalid_input("the conversation has too many turns").with_source(error))?;
             let key = request.key.clone().map(|key| (key, turn_number));
-            let episode = self.episode(turn, &request.options, &scope, now)?;
+            let place = |error: Error| match request.turns.len() {
+                1 => error,
+                _ => error.with_place(&format!("turn `{turn_index}`")),
+            };
+            let episode = self.episode(turn, &request.options, &scope, now).map_err(place)?;
             prepared.push(Prepared {
                 episode,
                 key,
@@ -238,12 +246,12 @@ impl Memory {
         }
         let role = turn.role.as_deref().unwrap_or("user");
         if role.trim().is_empty() {
-            return Err(Error::invalid_input("role is empty (leave it out to mean user)"));
+            return Err(Error::invalid_input("role is empty").with_hint("leave it out to mean user"));
         }
         check_bytes("role", role, ROLE_BYTES)?;
         if let Some(name) = &turn.name {
             if name.trim().is_empty() {
-                return Err(Error::invalid_input("name is empty (leave it out to mean none)"));
+                return Err(Error::invalid_input("name is empty").with_hint("leave it out to mean none"));
             }
             check_bytes("name", name, SCOPE_NAME_BYTES)?;
         }
@@ -274,7 +282,7 @@ impl Memory {
         }
         Err(Error::new(ErrorKind::TextTooLong, format!("{what} has {} bytes, at most {limit} are allowed", text.len()))
             .with_sizes(limit, text.len())
-            .with_hint("cut it into several, or raise MemoryConfig(text_bytes=…)"))
+            .with_hint("cut it into several, or raise `MemoryConfig(text_bytes=…)`"))
     }
 
     /// The vectors of an in-process embedder, before anything is written; a remote one runs behind the first

@@ -5,6 +5,7 @@ mod closing;
 mod context;
 mod embedding;
 mod jobs;
+mod overlap;
 mod recall;
 mod remember;
 mod scopes;

@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # importing `typing` would cost half of the time that imp
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Any, Self
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["Memory"]
+
+_RESULTS_AT_ONCE = 64  # so many are made between two turns of the event loop, in a fraction of a millisecond
 
 
 class Memory:
@@ -298,8 +300,10 @@ class Memory:
         """
         results: builtins.list[RememberResult] = []
         for batch, total in _batches(items, batch_size, progress):
-            parts = await self._engine.remember_batch(batch, options, (user, agent, session))
-            results.extend(map(remembered, parts))
+            parts = iter(await self._engine.remember_batch(batch, options, (user, agent, session)))
+            while some := list(map(remembered, islice(parts, _RESULTS_AT_ONCE))):
+                results.extend(some)
+                await _Pause()  # the event loop has other work, too
             if progress is not None:
                 progress(len(results), total)
         return results
@@ -756,14 +760,24 @@ class Memory:
 
     def __repr__(self) -> str:
         try:
-            if not self._engine.is_settled:
-                return f"Memory(being opened, scope={self.scope!r})"
-            state = "closed, " if self.is_closed else ""
-            return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
+            if self._engine.is_settled:
+                state = f"closed, path={self.path!r}" if self.is_closed else f"path={self.path!r}"
+            else:
+                state = "being opened"
         except ForkedError:
             return "Memory(inherited by a forked child)"
         except UmiError as error:
             return f"Memory(could not be opened: {error.message})"
+        return f"Memory({state}, scope={self.scope!r})"
+
+
+class _Pause:
+    """Lets the event loop turn once, as `asyncio.sleep(0)` does."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
 def _is_on_an_event_loop() -> bool:
@@ -794,7 +808,7 @@ def _batches(
     if type(batch_size) is not int:
         raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
     if batch_size < 1:
-        raise InvalidInputError(f"batch_size is {max(batch_size, -maxsize)}, it must be at least 1")
+        raise InvalidInputError(f"batch_size is `{max(batch_size, -maxsize)}`, it must be at least 1")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, got {type(progress).__name__}")
     hint = length_hint(items, -1)
