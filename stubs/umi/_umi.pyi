@@ -934,6 +934,11 @@ class Engine:
         """Copies the store."""
     def check(self) -> Operation[dict[str, Any]]:
         """Checks the store."""
+    @staticmethod
+    def recover(
+        source: str | os.PathLike[str], target: str | os.PathLike[str], embedder: EmbeddingProvider | None
+    ) -> Operation[dict[str, Any]]:
+        """Saves what can be read of a damaged store into a new one."""
     def flush(self) -> Operation[None]:
         """Waits for the background."""
     def close(self) -> Operation[None]:
@@ -997,8 +1002,14 @@ def _error_kinds() -> list[tuple[str, UmiError]]:
 def _panic() -> None:
     """Panics behind the guard, for the tests."""
 
-def _reseed() -> None:
-    """Draws a new seed for ids, in a forked child."""
+def _before_fork() -> None:
+    """Waits until no thread uses a store, and keeps it so until the fork."""
+
+def _after_fork_in_parent() -> None:
+    """Lets the calls of other threads go on."""
+
+def _after_fork_in_child() -> None:
+    """Draws a new seed for ids and lets go of what a forked child inherits."""
 
 def _close_all(engines: Sequence[Engine], patience: timedelta) -> None:
     """Closes memories at once, at the end of the interpreter; all of them have `patience` together.

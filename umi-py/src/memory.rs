@@ -1,6 +1,6 @@
 //! The engine behind `umi.Memory`: every call as an [`Operation`] that can be awaited or waited for.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -9,12 +9,13 @@ use umi_core::{self as core, Error, ErrorKind, FactChange, ForgetReach, ListOpti
 
 use crate::{
     config::MemoryConfig,
-    convert::{Delta, Meta, Real, Text, Time, Whole},
+    convert::{Delta, Real, Text, Time, Whole},
     durable::Parts,
     entity::Entity,
     error::IntoPyResult,
     logging,
-    providers::{EmbeddingProvider, Storage, folder},
+    metadata::Meta,
+    providers::{EmbeddingProvider, Folder, Storage},
     recall_options::{RecallOptions, limit},
     remember_options::RememberOptions,
     request::{self, Common},
@@ -400,9 +401,8 @@ impl Engine {
     }
 
     /// Copies the store.
-    fn backup(&self, path: PathBuf) -> PyResult<Operation> {
-        let path = folder(path)?;
-        self.call(|memory| async move { memory.backup(&path).await }, plain)
+    fn backup(&self, path: Folder) -> PyResult<Operation> {
+        self.call(|memory| async move { memory.backup(&path.0).await }, plain)
     }
 
     /// Checks the store.
@@ -411,6 +411,24 @@ impl Engine {
             |memory| async move { memory.check().await },
             |py, report| Ok(results::report(py, report)?.into_any().unbind()),
         )
+    }
+
+    /// Saves what can be read of a damaged store into a new one.
+    #[staticmethod]
+    fn recover(
+        py: Python<'_>,
+        source: PathBuf,
+        target: PathBuf,
+        embedder: Option<PyRef<'_, EmbeddingProvider>>,
+    ) -> PyResult<Operation> {
+        logging::bridge(py)?;
+        core::prepare(); // as in `open`
+        let (source, target) = (folder(source)?, folder(target)?);
+        let embedder = embedder.map(|embedder| Arc::clone(&embedder.inner));
+        Ok(Operation::new(
+            async move { core::Memory::recover(&source, &target, embedder).await },
+            |py, report| Ok(results::recovered(py, report)?.into_any().unbind()),
+        ))
     }
 
     /// Waits for the background.

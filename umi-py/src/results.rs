@@ -7,11 +7,12 @@ use pyo3::{
 use umi_core::{self as core, Metadata};
 
 use crate::{
-    convert::{Meta, dict_of},
+    convert::dict_of,
     entity::Entity,
     episode::{Episode, Job},
     error::to_value,
     evolution::EvolutionRelation,
+    metadata::Meta,
     recalled::Recalled,
 };
 
@@ -116,6 +117,20 @@ pub(crate) fn report(py: Python<'_>, report: core::CheckReport) -> PyResult<Boun
         checked.set_item(table, rows)?;
     }
     Ok(dict_of!(py, "ok" => report.problems.is_empty(), "problems" => report.problems, "checked" => checked))
+}
+
+/// What a recovery saved and what not, as a dictionary.
+pub(crate) fn recovered(py: Python<'_>, report: core::RecoverReport) -> PyResult<Bound<'_, PyDict>> {
+    Ok(dict_of!(py,
+        "episodes" => report.episodes,
+        "facts" => report.facts,
+        "blocks" => report.blocks,
+        "working_keys" => report.working_keys,
+        "to_embed" => report.to_embed,
+        "lost_episodes" => report.lost_episodes,
+        "lost_facts" => report.lost_facts,
+        "problems" => report.problems,
+    ))
 }
 
 /// An empty JSON object where the caller gave no metadata.

@@ -8,8 +8,10 @@ mod errors;
 mod facts;
 mod feed;
 mod forget;
+pub(crate) mod fork;
 mod jobs;
 mod lock;
+mod log;
 mod lookup;
 mod migrations;
 mod open;
@@ -17,8 +19,11 @@ mod place;
 #[cfg(test)]
 mod plans;
 mod readers;
+mod restore;
 mod rows;
+mod salvage;
 mod spaces;
+mod target;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -29,7 +34,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -45,6 +50,7 @@ use self::{
     core::{CoreCache, Edit},
     errors::Stored,
     lock::WriterLock,
+    open::Found,
     readers::Readers,
     working::Change,
     writer::{Store, Write, Writer},
@@ -52,6 +58,11 @@ use self::{
 use super::{
     Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
     LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
+};
+pub(crate) use self::{
+    restore::{RestoredFact, Slots},
+    salvage::{Salvage, SavedBlock, SavedKey, SavedVectors},
+    target::Target,
 };
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
@@ -122,13 +133,27 @@ impl SqliteLedger {
     }
 
     fn open_with(folder: &Path, deadline: Duration) -> Result<Self> {
+        fork::check()?;
+        fork::using(|| Self::connect(folder, deadline))
+    }
+
+    fn connect(folder: &Path, deadline: Duration) -> Result<Self> {
         open::make_folder(folder)?;
         let database = folder.join(open::DATABASE);
         let found = open::inspect(&database)?;
-        let lock = WriterLock::open(folder, deadline)?;
-        let connection = open::writer(&database, found, &lock)?;
+        // What is refused gets no lock files beside it.
+        let (connection, lock) = match found {
+            Found::Ready => (open::ready_writer(&database)?, WriterLock::open(folder, deadline)?),
+            Found::ToMake => {
+                let lock = WriterLock::open(folder, deadline)?;
+                (open::writer(&database, &lock)?, lock)
+            }
+        };
         let readers = Readers::of_file(database.clone())?;
-        let store = Store { connection: Arc::new(Mutex::new(connection)), lock: Some(lock), database: Some(database) };
+        let connection = Arc::new(Mutex::new(connection));
+        let shared: Weak<Mutex<Connection>> = Arc::downgrade(&connection);
+        fork::note(shared);
+        let store = Store { connection, lock: Some(lock), database: Some(database) };
         Self::start(Some(folder.to_owned()), readers, store)
     }
 
@@ -137,7 +162,8 @@ impl SqliteLedger {
     /// # Errors
     /// `Storage` where the thread that writes cannot be started.
     pub(crate) fn in_memory() -> Result<Self> {
-        let connection = Arc::new(Mutex::new(errors::outward(open::memory(), None)?));
+        fork::check()?;
+        let connection = Arc::new(Mutex::new(fork::using(|| errors::outward(open::memory(), None))?));
         let readers = Readers::of_memory(Arc::clone(&connection));
         Self::start(None, readers, Store { connection, lock: None, database: None })
     }
@@ -171,6 +197,40 @@ impl SqliteLedger {
         F: FnOnce(&mut Write<'_>) -> Stored<T> + Send + 'static,
     {
         self.parts()?.writer.write(bytes, work).await
+    }
+}
+
+/// Writing what another store held.
+impl SqliteLedger {
+    /// Writes sayings of facts; their chains are computed by [`SqliteLedger::compute_chains`] when all are there.
+    pub(crate) async fn restore_facts(
+        &self,
+        space: &EmbeddingSpace,
+        facts: Vec<RestoredFact>,
+        slots: Slots,
+    ) -> Result<Slots> {
+        let space = space.clone();
+        self.write(ROW_BYTES, move |write| restore::sayings(write, &space, &facts, slots)).await
+    }
+
+    /// Computes chains from their sayings.
+    pub(crate) async fn compute_chains(&self, slots: Vec<i64>, now: Timestamp) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::compute(write, &slots, now)).await
+    }
+
+    /// Writes versions of core blocks.
+    pub(crate) async fn restore_blocks(&self, blocks: Vec<SavedBlock>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::blocks(write, &blocks)).await
+    }
+
+    /// Writes working keys; what they amount to is summed by [`SqliteLedger::sum_usage`] when all are there.
+    pub(crate) async fn restore_working(&self, keys: Vec<SavedKey>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::working(write, &keys)).await
+    }
+
+    /// Sums what working keys amount to.
+    pub(crate) async fn sum_usage(&self, now: Timestamp) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::usage(write, now)).await
     }
 }
 
@@ -487,8 +547,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn backup(&self, to: &Path) -> Result<()> {
-        let to = to.to_owned();
-        self.read(move |connection| whole::backup(connection, &to)).await
+        let (to, folder) = (to.to_owned(), self.folder.clone());
+        self.read(move |connection| whole::backup(connection, folder.as_deref(), &to)).await
     }
 
     async fn check(&self) -> Result<CheckReport> {

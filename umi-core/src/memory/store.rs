@@ -122,6 +122,18 @@ fn open_folders() -> Arc<OpenFolders> {
     open
 }
 
+/// The turn of a folder that this process does not have open, so that nobody here opens it while the turn is held.
+///
+/// # Errors
+/// `InvalidInput` for a folder that is open here: reading its files beside SQLite would drop SQLite's locks.
+pub(super) fn turn_of_closed(path: &Path) -> Result<OwnedSemaphorePermit> {
+    Arc::clone(&slot(path).turn).try_acquire_owned().map_err(|error| {
+        Error::invalid_input(format!("this process has the store `{}` open", path.display()))
+            .with_hint("close every handle on it first")
+            .with_source(error)
+    })
+}
+
 impl Default for Slot {
     fn default() -> Self {
         Self { store: tokio::sync::Mutex::default(), turn: Arc::new(Semaphore::new(1)) }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from operator import length_hint
+from sys import maxsize
 
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
@@ -293,7 +294,7 @@ class Memory:
             session: The session, if not the handle's.
         """
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size):
+        for batch, total in _batches(items, batch_size, progress):
             parts = await self._engine.remember_batch(batch, options, (user, agent, session))
             results.extend(map(remembered, parts))
             if progress is not None:
@@ -313,7 +314,7 @@ class Memory:
     ) -> builtins.list[RememberResult]:
         """As `remember_many()`, blocking."""
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size):
+        for batch, total in _batches(items, batch_size, progress):
             parts = self._engine.remember_batch(batch, options, (user, agent, session)).wait()
             results.extend(map(remembered, parts))
             if progress is not None:
@@ -639,7 +640,14 @@ class Memory:
         return self._engine.stats().wait()
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
-        """Writes a consistent copy of the store into a new folder."""
+        """Writes a consistent copy of the store, while it is in use, into a folder that is empty or not there.
+
+        The folder holds nothing that could be taken for a store until the copy is whole and on the disk.
+
+        Raises:
+            InvalidInputError: The folder holds something, or is in the store itself.
+            StoreIOError: It cannot be written; nothing is left of the copy.
+        """
         await self._engine.backup(path)
 
     def backup_sync(self, path: str | os.PathLike[str]) -> None:
@@ -647,12 +655,56 @@ class Memory:
         self._engine.backup(path).wait()
 
     async def check(self) -> dict[str, Any]:
-        """Checks the whole store: `ok`, a list of `problems`, and how many rows were `checked` by table."""
+        """Checks the whole store: `ok`, a list of `problems`, and how many rows were `checked` by table.
+
+        It looks at every page, reference, row, chain, place in the feed, piece and vector, and compares what the index
+        holds with the ledger. It takes as long as reading the store takes, and writes go on meanwhile.
+        """
         return await self._engine.check()
 
     def check_sync(self) -> dict[str, Any]:
         """As `check()`, blocking."""
         return self._engine.check().wait()
+
+    @staticmethod
+    async def recover(
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        embedder: EmbeddingProvider | None = None,
+    ) -> dict[str, Any]:
+        """Saves every row of a damaged store that can still be read into a new folder. The source is only read.
+
+        Episodes keep their ids, keys and all their fields, facts are computed again from their sayings, core blocks
+        keep their versions. The same on the command line: `python -m umi recover SOURCE TARGET`.
+
+        Args:
+            source: The folder of the damaged store, which no memory of this process may have open.
+            target: A folder that is empty or not there.
+            embedder: The store's embedder, for vectors that are lost; `StaticEmbeddingProvider()` unless it is given.
+                Where it is not the store's own, what lacks a vector waits for it as a job.
+
+        Returns:
+            What is in the new store (`episodes`, `facts`, `blocks`, `working_keys`), how many texts wait `to_embed`,
+            what is known to be lost (`lost_episodes`, `lost_facts`) and a list of `problems`.
+
+        Raises:
+            InvalidInputError: The target holds something, or the source is open here.
+            StoreIOError: The files cannot be read or written.
+            StoreLockedError: Another process is writing to the source.
+            CorruptStoreError: Nothing at all can be read.
+        """
+        return await Engine.recover(source, target, embedder)
+
+    @staticmethod
+    def recover_sync(
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        embedder: EmbeddingProvider | None = None,
+    ) -> dict[str, Any]:
+        """As `recover()`, blocking."""
+        return Engine.recover(source, target, embedder).wait()
 
     async def flush(self) -> None:
         """Waits for work that runs in the background."""
@@ -714,16 +766,18 @@ def refuse_language_model(llm: object) -> None:
 
 
 def _batches(
-    items: Iterable[str | Mapping[str, Any]], batch_size: int
+    items: Iterable[str | Mapping[str, Any]], batch_size: int, progress: object
 ) -> Iterator[tuple[list[str | Mapping[str, Any]], int | None]]:
     if isinstance(items, (str, bytes, dict)):
         raise TypeError(f"expected an iterable of items, got {type(items).__name__}")
     if type(batch_size) is not int:
         raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
     if batch_size < 1:
-        raise InvalidInputError(f"batch_size is {batch_size}, it must be at least 1")
+        raise InvalidInputError(f"batch_size is {max(batch_size, -maxsize)}, it must be at least 1")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, got {type(progress).__name__}")
     hint = length_hint(items, -1)
     total = hint if hint >= 0 else None
     iterator = iter(items)
-    while batch := list(islice(iterator, batch_size)):
+    while batch := list(islice(iterator, min(batch_size, maxsize))):
         yield batch, total

@@ -13,6 +13,8 @@ pub(super) enum Fault {
     Sqlite(rusqlite::Error),
     /// A rule of the engine was broken.
     Umi(Error),
+    /// Rows that the engine never writes: the file was damaged.
+    Damaged(String),
 }
 
 /// The result of work inside the ledger.
@@ -36,6 +38,7 @@ impl Fault {
         match self {
             Self::Umi(error) => error,
             Self::Sqlite(error) => from_sqlite(error, database),
+            Self::Damaged(why) => corrupt(&shown(database), &why),
         }
     }
 }
@@ -52,8 +55,26 @@ const EACCES: i32 = 13;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 
+fn shown(database: Option<&Path>) -> String {
+    database.map_or_else(|| ":memory:".to_owned(), |path| path.display().to_string())
+}
+
+/// Whether SQLite read a row that nothing could have written: the types of its columns are kept by its tables, and what
+/// the values say was checked before they were stored.
+fn is_unreadable_row(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as Sqlite;
+    matches!(
+        error,
+        Sqlite::FromSqlConversionFailure(..)
+            | Sqlite::IntegralValueOutOfRange(..)
+            | Sqlite::InvalidColumnType(..)
+            | Sqlite::Utf8Error(..)
+            | Sqlite::QueryReturnedNoRows
+    )
+}
+
 fn from_sqlite(error: rusqlite::Error, database: Option<&Path>) -> Error {
-    let shown = database.map_or_else(|| ":memory:".to_owned(), |path| path.display().to_string());
+    let shown = shown(database);
     let code = error.sqlite_error_code();
     let refused = |errno, message: String, hint: &str| {
         Error::new(ErrorKind::StoreIo, message).with_file(Some(errno), shown.clone()).with_hint(hint)
@@ -79,6 +100,7 @@ fn from_sqlite(error: rusqlite::Error, database: Option<&Path>) -> Error {
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(&shown, "its pages are damaged"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => locked(&shown),
+        _ if is_unreadable_row(&error) => corrupt(&shown, "a row of it cannot be read"),
         _ => Error::storage(format!("the ledger `{shown}` failed")),
     };
     mapped.with_source(error)
@@ -98,8 +120,17 @@ fn open_errno(database: &Path) -> i32 {
 
 /// The store's bytes are not what a store's bytes are.
 pub(super) fn corrupt(shown: &str, why: &str) -> Error {
+    let folder = Path::new(shown).parent().map_or_else(|| "STORE".to_owned(), |folder| folder.display().to_string());
     Error::new(ErrorKind::CorruptStore, format!("`{shown}` is not a sound store: {why}"))
-        .with_hint("restore the folder from a backup")
+        .with_file(None, shown)
+        .with_hint(format!(
+            "restore it from a backup, or save every row that can be read: `python -m umi recover {folder} NEW_FOLDER`"
+        ))
+}
+
+/// A row that the engine never writes.
+pub(super) fn damaged(why: impl Into<String>) -> Fault {
+    Fault::Damaged(why.into())
 }
 
 /// Somebody else writes for longer than the deadline.
@@ -149,5 +180,7 @@ mod tests {
         assert_eq!(kind(ffi::SQLITE_NOTADB), (ErrorKind::CorruptStore, false, None));
         assert_eq!(kind(ffi::SQLITE_BUSY), (ErrorKind::StoreLocked, true, None));
         assert_eq!(kind(ffi::SQLITE_CONSTRAINT), (ErrorKind::Storage, false, None));
+        let missing = Fault::from(rusqlite::Error::QueryReturnedNoRows).into_error(None);
+        assert_eq!(missing.kind(), ErrorKind::CorruptStore);
     }
 }

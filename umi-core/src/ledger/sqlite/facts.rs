@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     chains::{self, Changed, Stretch},
-    errors::Stored,
+    errors::{self, Stored},
     lookup,
     rows::{self, micros},
     spaces::{self, NewJob, OwnerKey, SpaceKey},
@@ -55,7 +55,7 @@ fn computed(write: &mut Write<'_>, stretch: &Stretch, now: Timestamp) -> Stored<
 /// What became of a saying, as its own scope sees it.
 fn recorded(connection: &Connection, scope: &Scope, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
     let entity = lookup::get(connection, scope, saying)?
-        .ok_or_else(|| Error::internal(format!("the saying `{saying}` has no version")))?;
+        .ok_or_else(|| errors::damaged(format!("the saying `{saying}` has no version")))?;
     let mut evolutions = Vec::new();
     for &evolution in changed.iter().flat_map(|changed| &changed.evolutions) {
         // A later fact of the same call may have come between the two.
@@ -121,7 +121,7 @@ fn slot_for(connection: &Connection, entity: &Entity) -> Stored<i64> {
 }
 
 /// Stores a saying and gives its place in the feed.
-fn insert_sighting(
+pub(super) fn insert_sighting(
     write: &mut Write<'_>,
     space: SpaceKey,
     slot: i64,
@@ -203,7 +203,7 @@ pub(super) fn update(
     let Some(version) = lookup::key(connection, scope, update.id)? else {
         return Err(not_updatable(connection, scope, update.id)?.into());
     };
-    let no_version = || Error::internal(format!("the slot of `{}` has no version", update.id));
+    let no_version = || errors::damaged(format!("the slot of `{}` has no version", update.id));
     let (base, old) = lookup::current(connection, scope, version, update.now)?.ok_or_else(no_version)?;
     let tenant = Scope::from_parts(scope.user().map(str::to_owned), None, None)?;
     let (holds, held) = lookup::current(connection, &tenant, version, update.now)?.ok_or_else(no_version)?;

@@ -3,11 +3,13 @@
 use rusqlite::{Connection, Row, Rows, named_params};
 use uuid::Uuid;
 
-use super::{errors::Stored, rows, spaces};
+use super::{
+    errors::{self, Stored},
+    rows, spaces,
+};
 use crate::{
     entity::EntityType,
     episode::Kind,
-    error::Error,
     ledger::{Changes, IndexRow, Piece},
     scope::{Scope, restored},
 };
@@ -115,7 +117,7 @@ impl<'s> Stream<'s> {
 /// A row that has all its parts, in their order.
 fn finished(mut row: IndexRow) -> Stored<IndexRow> {
     if row.origins.is_empty() {
-        return Err(Error::internal(format!("the version `{}` has no saying", row.id)).into());
+        return Err(errors::damaged(format!("the version `{}` has no saying", row.id)));
     }
     row.origins.sort_unstable();
     row.origins.dedup();

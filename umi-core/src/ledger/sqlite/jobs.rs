@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use uuid::Uuid;
 
 use super::{
-    errors::Stored,
+    errors::{self, Stored},
     rows::{self, micros},
     spaces::{self, OwnerKey},
     writer::Write,
@@ -77,7 +77,7 @@ pub(super) fn lease(write: &Write<'_>, limit: usize, now: Timestamp, lease: JobL
             .prepare_cached("UPDATE jobs SET lease_until = ?1, lease_holder = ?2 WHERE job = ?3")?
             .execute((micros(lease.until), rows::text(lease.holder), key))?;
         let text = spaces::owner_text(write.connection, owner)?
-            .ok_or_else(|| Error::internal(format!("the job `{}` has no owner", job.id)))?;
+            .ok_or_else(|| errors::damaged(format!("the job `{}` has no owner", job.id)))?;
         leased.push((job, text));
     }
     Ok(leased)

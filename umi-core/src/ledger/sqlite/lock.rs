@@ -45,6 +45,25 @@ impl WriterLock {
         Ok(Self { queue: open("umi.queue")?, writer: open("umi.lock")?, folder: folder.to_owned(), deadline })
     }
 
+    /// Opens the two files where they are there and may be written: without them nobody writes.
+    pub(super) fn existing(folder: &Path, deadline: Duration) -> Result<Option<Self>> {
+        let open = |name: &str| {
+            let path = folder.join(name);
+            match OpenOptions::new().read(true).write(true).open(&path) {
+                Ok(file) => Ok(Some(file)),
+                Err(error) => match error.kind() {
+                    // Where this process may not write, it cannot wait for those that may.
+                    io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem => Ok(None),
+                    _ => Err(errors::from_io(error, "open", &path)),
+                },
+            }
+        };
+        let (Some(queue), Some(writer)) = (open("umi.queue")?, open("umi.lock")?) else { return Ok(None) };
+        Ok(Some(Self { queue, writer, folder: folder.to_owned(), deadline }))
+    }
+
     /// Waits for the lock until the deadline, or until `stop` is set.
     pub(super) fn acquire(&self, stop: &AtomicBool) -> Result<Held<'_>> {
         let waiting = Waiting { began: now(), lock: self, stop };

@@ -1,7 +1,7 @@
 //! Opening: the folder, the look at the file before SQLite sees it, and a connection's settings.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, Read},
     path::Path,
     sync::atomic::AtomicBool,
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::{
     errors::{self, Stored},
     lock::{self, WriterLock},
-    migrations,
+    log, migrations,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,8 +30,17 @@ const HEADER_BYTES: usize = 100;
 
 /// Makes a folder for its owner alone, where it is missing.
 pub(super) fn make_folder(folder: &Path) -> Result<()> {
+    make(folder, true)
+}
+
+/// Makes a folder for its owner alone, which must not be there.
+pub(super) fn make_folder_alone(folder: &Path) -> Result<()> {
+    make(folder, false)
+}
+
+fn make(folder: &Path, is_recursive: bool) -> Result<()> {
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
+    builder.recursive(is_recursive);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).map_err(|error| errors::from_io(error, "make the folder", folder))
@@ -51,11 +60,13 @@ pub(super) enum Found {
 ///
 /// A process must not call it while it has the store open, because closing the file drops SQLite's locks on it.
 pub(super) fn inspect(database: &Path) -> Result<Found> {
-    let mut file = match File::open(database) {
+    // For writing too, so that a file that cannot be written is refused before anything is put beside it.
+    let mut file = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::ToMake),
         Err(error) => return Err(errors::from_io(error, "open", database)),
     };
+    check_folder(database)?;
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     if length == 0 {
         return Ok(Found::ToMake);
@@ -99,9 +110,25 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     if length < expected && !has_bytes(&database.with_extension("db-wal")) {
         return Err(errors::corrupt(&shown, &format!("it has {length} of {expected} bytes")));
     }
+    let wal = database.with_extension("db-wal");
+    let log = log::read(&wal).map_err(|error| errors::from_io(error, "read", &wal))?;
+    if log.is_some_and(|log| log.is_damaged) {
+        return Err(errors::corrupt(&shown, "its log has damage before its end, and would lose what is behind it"));
+    }
     // Both numbers are 2 once the file has a write-ahead log, which making a store ends with.
     let has_log = header[18..20] == [2, 2];
     Ok(if version == migrations::VERSION && has_log { Found::Ready } else { Found::ToMake })
+}
+
+/// SQLite puts its log beside the database, also to read.
+fn check_folder(database: &Path) -> Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = database.parent() {
+        use rustix::fs::Access;
+        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| errors::from_io(error.into(), "write into the folder", folder))?;
+    }
+    Ok(())
 }
 
 fn has_bytes(path: &Path) -> bool {
@@ -124,12 +151,13 @@ fn check_version(application: i32, version: i32, database: &Path) -> Result<()> 
     Ok(())
 }
 
-/// Makes the database where it is missing, migrates it, and gives the connection of the writer. A store that is as it
-/// should be is opened while other processes write.
-pub(super) fn writer(database: &Path, found: Found, lock: &WriterLock) -> Result<Connection> {
-    if found == Found::Ready {
-        return errors::outward(connect_writer(database), Some(database));
-    }
+/// The connection of the writer to a store that is as it should be: opened while other processes write.
+pub(super) fn ready_writer(database: &Path) -> Result<Connection> {
+    errors::outward(connect_writer(database), Some(database))
+}
+
+/// Makes the database where it is missing, migrates it, and gives the connection of the writer.
+pub(super) fn writer(database: &Path, lock: &WriterLock) -> Result<Connection> {
     let held = lock.acquire(&AtomicBool::new(false))?;
     // SQLite gives its side files the mode of the database, so that this alone keeps all of them private.
     lock::private(OpenOptions::new().write(true).create(true).truncate(false))
@@ -181,7 +209,7 @@ pub(super) fn memory() -> Stored<Connection> {
     Ok(connection)
 }
 
-fn flags() -> OpenFlags {
+pub(super) fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 

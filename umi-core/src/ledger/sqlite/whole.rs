@@ -1,14 +1,13 @@
 //! What concerns the whole store: numbers, rewriting, copying.
 
-use std::{fs::OpenOptions, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, backup::Backup};
 
 use super::{
     errors::{self, Stored},
-    lock,
-    open::{self, DATABASE},
-    rows,
+    lock, open, rows,
+    target::Target,
     writer::Write,
 };
 use crate::{
@@ -92,33 +91,20 @@ pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
 }
 
 /// Writes a copy of what the connection reads into a new folder.
-pub(super) fn backup(connection: &Connection, to: &Path) -> Stored<()> {
-    if std::fs::read_dir(to).is_ok_and(|mut listed| listed.next().is_some()) {
-        return Err(Error::invalid_input(format!("the folder `{}` is not empty", to.display()))
-            .with_hint("name a folder that does not exist yet")
-            .into());
-    }
-    open::make_folder(to)?;
-    let database = to.join(DATABASE);
-    // From here on the file is this call's own.
-    lock::private(OpenOptions::new().write(true).create_new(true))
-        .open(&database)
-        .map_err(|error| errors::from_io(error, "make", &database))?;
-    let copied = copy(connection, &database);
-    if copied.is_err()
-        && let Err(error) = std::fs::remove_file(&database)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(target: "umi::ledger", %error, path = %database.display(), "cannot remove an unfinished backup");
-    }
-    copied
+pub(super) fn backup(connection: &Connection, folder: Option<&Path>, to: &Path) -> Stored<()> {
+    let target = Target::prepare(to, folder)?;
+    let database = target.make_database()?;
+    errors::outward(copy(connection, &database), Some(&database))?;
+    target.finish()?;
+    Ok(())
 }
 
+/// Copies all pages in one step, of the one state that the connection's transaction reads: a copy of several steps would
+/// begin again with every commit of another connection. The target's cache is bounded, and spills into its file.
 fn copy(connection: &Connection, database: &Path) -> Stored<()> {
-    let mut target = errors::outward(Connection::open(database).map_err(Into::into), Some(database))?;
-    let done = Backup::new(connection, &mut target).and_then(|backup| {
-        // All pages in one step: a backup of several would begin again with every commit of another connection.
-        backup.run_to_completion(i32::MAX, Duration::ZERO, None)
-    });
-    Ok(errors::outward(done.map_err(Into::into), Some(database))?)
+    let mut target = Connection::open_with_flags(database, open::flags())?;
+    target.pragma_update(None, "synchronous", "FULL")?;
+    Backup::new(connection, &mut target)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+    target.close().map_err(|(_, error)| error)?;
+    Ok(())
 }

@@ -7,12 +7,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{
-    errors::Stored,
+    errors::{self, Stored},
     rows::{self, micros},
     writer::Write,
 };
 use crate::{
-    error::Error,
     ledger::{Worked, WorkingChange, WorkingEntry},
     scope::{Scope, stored},
     working_memory::{self, TimeToLive, WorkingLimits},
@@ -135,7 +134,7 @@ impl Usage {
 
     fn numbers(self) -> Stored<(usize, usize)> {
         let number =
-            |sum: i64| usize::try_from(sum).map_err(|_| Error::internal(format!("the usage `{sum}` is negative")));
+            |sum: i64| usize::try_from(sum).map_err(|_| errors::damaged(format!("the usage `{sum}` of a working memory is negative")));
         Ok((number(self.bytes)?, number(self.entries)?))
     }
 

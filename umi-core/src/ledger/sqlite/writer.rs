@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{
     errors::{self, Fault, Stored},
+    fork::{self, Inherited},
     lock::WriterLock,
     place::Place,
 };
@@ -140,6 +141,15 @@ pub(super) struct Store {
     pub(super) database: Option<PathBuf>,
 }
 
+/// The connection of a writer of a file.
+impl Inherited for Mutex<Connection> {
+    fn take(&self) -> Stored<Vec<Connection>> {
+        // An empty store takes its place, which nobody can reach.
+        let nothing = Connection::open_in_memory()?;
+        Ok(vec![std::mem::replace(&mut *self.lock(), nothing)])
+    }
+}
+
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(store: Store) -> Result<Self> {
@@ -148,7 +158,10 @@ impl Writer {
         let seen = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("umi-writer".to_owned())
-            .spawn(move || serve(&store, &receiver, &seen))
+            .spawn(move || {
+                serve(&store, &receiver, &seen);
+                fork::using(|| drop(store));
+            })
             .map_err(|error| Error::storage("cannot start the thread that writes").with_source(error))?;
         Ok(Self { requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), stop })
     }
@@ -224,9 +237,9 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
             if request.is_abandoned() {
                 next = requests.try_recv().ok();
             } else if request.is_alone() {
-                run_alone(store, request);
+                fork::using(|| run_alone(store, request));
             } else {
-                next = run_group(store, requests, request);
+                next = fork::using(|| run_group(store, requests, request));
             }
         }
         drop(held);

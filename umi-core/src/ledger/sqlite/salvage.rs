@@ -1,0 +1,341 @@
+//! What can still be read of a damaged store, found page by page, without SQLite and without a change to its files.
+//!
+//! One pass notes where every row is, the next ones give the rows in the order in which they were written. In memory are
+//! places, never texts: some tens of bytes a row.
+
+mod pages;
+mod values;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::Path,
+};
+
+use uuid::Uuid;
+
+use self::{
+    pages::{Pages, Place, Record, Seen, Value},
+    values::Fields,
+};
+use super::{errors, lock::WriterLock, open::DATABASE};
+use crate::{
+    core_memory::BlockType,
+    embed::EmbeddingSpace,
+    entity::{Entity, EntityType},
+    episode::{Episode, Kind},
+    error::Result,
+};
+
+/// The most rows of one batch, and about the most bytes of their texts.
+const BATCH_ROWS: usize = 256;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The most damaged pages that are named.
+const PAGES_NAMED: usize = 8;
+
+/// An episode as it was stored.
+#[derive(Debug)]
+pub(crate) struct SavedEpisode {
+    pub(crate) episode: Episode,
+    pub(crate) key: Option<(String, u32)>,
+    pub(crate) vectors: SavedVectors,
+}
+
+/// A saying of a fact as it was stored.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedFact {
+    pub(crate) entity: Entity,
+    /// The key of its chain in the damaged store.
+    pub(crate) slot: i64,
+    pub(crate) starts_version: bool,
+}
+
+/// The vectors of an owner that can still be read.
+#[derive(Debug)]
+pub(crate) struct SavedVectors {
+    /// Whether it is to have any.
+    pub(crate) wanted: bool,
+    pub(crate) by_ordinal: BTreeMap<u32, Vec<u8>>,
+}
+
+/// A version of a core block; one without content is a removal.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedBlock {
+    pub(crate) user: String,
+    pub(crate) agent: String,
+    pub(crate) block_type: BlockType,
+    pub(crate) version: i64,
+    pub(crate) label: Option<String>,
+    pub(crate) content: Option<String>,
+    pub(crate) importance: f64,
+    pub(crate) updated_at: i64,
+}
+
+/// A working key.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedKey {
+    pub(crate) scope: [String; 3],
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
+    pub(crate) ttl: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
+}
+
+/// A row with a place in the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    seq: i64,
+    key: i64,
+    place: Place,
+}
+
+/// A piece of a text: only whose it is and which.
+#[derive(Clone, Copy, Debug)]
+struct FoundPiece {
+    piece: i64,
+    ordinal: u32,
+    embeds: bool,
+}
+
+/// What a damaged store still holds.
+#[derive(Debug)]
+pub(crate) struct Salvage {
+    pages: Pages,
+    episodes: Vec<Found>,
+    sightings: Vec<Found>,
+    blocks: Vec<Found>,
+    working: Vec<Place>,
+    slots: HashMap<i64, Place>,
+    versions: HashMap<i64, Place>,
+    pieces: HashMap<(Kind, i64), Vec<FoundPiece>>,
+    vectors: HashMap<i64, Place>,
+    /// Vectors of spaces, until it is known which is active.
+    spaces: HashMap<i64, (EmbeddingSpace, bool)>,
+    deleted: HashSet<Uuid>,
+    damaged_pages: Vec<u32>,
+    unreadable_rows: u64,
+}
+
+impl Salvage {
+    /// Looks through the store in `folder`. Blocks.
+    ///
+    /// # Errors
+    /// `StoreIo` when its files cannot be read at all; `StoreLocked` while another process writes to it.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let database = folder.join(DATABASE);
+        let unreadable = |error| errors::from_io(error, "read", &database);
+        std::fs::metadata(&database).map_err(unreadable)?;
+        // A process that writes would change the pages that are being read. Without the lock's files there is none.
+        let lock = WriterLock::existing(folder, super::LOCK_DEADLINE)?;
+        let held = lock.as_ref().map(|lock| lock.acquire(&std::sync::atomic::AtomicBool::new(false))).transpose()?;
+        let pages = Pages::open(&database, &database.with_extension("db-wal")).map_err(unreadable)?;
+        let mut salvage = Self {
+            pages,
+            episodes: Vec::new(),
+            sightings: Vec::new(),
+            blocks: Vec::new(),
+            working: Vec::new(),
+            slots: HashMap::new(),
+            versions: HashMap::new(),
+            pieces: HashMap::new(),
+            vectors: HashMap::new(),
+            spaces: HashMap::new(),
+            deleted: HashSet::new(),
+            damaged_pages: Vec::new(),
+            unreadable_rows: 0,
+        };
+        salvage.scan();
+        drop(held);
+        Ok(salvage)
+    }
+
+    fn scan(&mut self) {
+        // Spaces first: only the vectors of the active one are of use.
+        for wants_spaces in [true, false] {
+            for page in 1..=self.pages.count() {
+                match self.pages.look(page) {
+                    Seen::Cells(cells) => {
+                        for cell in 0..cells {
+                            let place = Place { page, cell };
+                            match self.pages.record(place) {
+                                Some(record) if wants_spaces => self.note_space(&record),
+                                Some(record) => self.note(place, &record),
+                                None if wants_spaces => {}
+                                None => self.unreadable_rows += 1,
+                            }
+                        }
+                    }
+                    Seen::Damaged if !wants_spaces => self.damaged_pages.push(page),
+                    Seen::Damaged | Seen::Other => {}
+                }
+            }
+        }
+        for found in [&mut self.episodes, &mut self.sightings, &mut self.blocks] {
+            found.sort_unstable();
+            // A row that a split page and its old copy both hold.
+            let mut seen = HashSet::with_capacity(found.len());
+            found.retain(|row| seen.insert(row.key));
+        }
+        for pieces in self.pieces.values_mut() {
+            pieces.sort_unstable_by_key(|piece| piece.ordinal);
+        }
+    }
+
+    fn note_space(&mut self, record: &Record) {
+        if record.is_indexed {
+            return;
+        }
+        if let [Value::Null, Value::Text(model), Value::Integer(dimensions), Value::Text(digest), Value::Text(state)] =
+            &record.values[..]
+            && let Ok(dimensions) = usize::try_from(*dimensions)
+        {
+            let space = EmbeddingSpace::new(model.clone(), dimensions, digest.clone());
+            self.spaces.insert(record.key, (space, state == "active"));
+        }
+    }
+
+    /// Tells by its columns which table a row is of: no two tables have the same number and types of them.
+    fn note(&mut self, place: Place, record: &Record) {
+        use Value::{Blob, Integer, Null, Text};
+        let found = |seq: i64| Found { seq, key: record.key, place };
+        match (record.is_indexed, &record.values[..]) {
+            (false, [Null, Text(_), Integer(seq), ..]) if values::episode(record).is_some() => {
+                self.episodes.push(found(*seq));
+            }
+            (false, [Null, Text(_), Integer(seq), ..]) if values::sighting(record).is_some() => {
+                self.sightings.push(found(*seq));
+            }
+            (false, [Null, Integer(seq), ..]) if values::block(record).is_some() => self.blocks.push(found(*seq)),
+            (false, [Null, Text(_), Integer(_), ..]) if record.values.len() == values::VERSION_COLUMNS => {
+                self.versions.insert(record.key, place);
+            }
+            (false, [Null, Text(_), Text(_), Text(_), Text(_) | Null]) => {
+                self.slots.insert(record.key, place);
+            }
+            (false, [Null, episode, sighting, Integer(ordinal), Blob(_), Integer(embeds)]) => {
+                let owner = match (episode, sighting) {
+                    (Integer(episode), Null) => (Kind::Episode, *episode),
+                    (Null, Integer(sighting)) => (Kind::Fact, *sighting),
+                    _ => return,
+                };
+                let Ok(ordinal) = u32::try_from(*ordinal) else { return };
+                let piece = FoundPiece { piece: record.key, ordinal, embeds: *embeds != 0 };
+                self.pieces.entry(owner).or_default().push(piece);
+            }
+            (true, [Integer(space), Integer(piece), Blob(_)]) => {
+                if self.spaces.get(space).is_some_and(|(_, is_active)| *is_active) {
+                    self.vectors.insert(*piece, place);
+                }
+            }
+            (true, [Text(_), Text(_), Text(_), Text(_), Blob(_), _, _]) => self.working.push(place),
+            (true, [Text(id), Text(_), Text(_), Text(_), Text(_), Integer(_)]) => {
+                self.deleted.extend(Uuid::try_parse(id));
+            }
+            _ => {}
+        }
+    }
+
+    /// The space whose vectors the store holds.
+    pub(crate) fn space(&self) -> Option<&EmbeddingSpace> {
+        self.spaces.values().find(|(_, is_active)| *is_active).map(|(space, _)| space)
+    }
+
+    /// Episodes from the `from`th on, oldest first, and where to go on; empty behind the last one.
+    pub(crate) fn episodes(&mut self, from: usize) -> (Vec<SavedEpisode>, usize) {
+        let (mut saved, mut next, mut bytes) = (Vec::new(), from, 0);
+        while let Some(&found) = self.episodes.get(next)
+            && saved.len() < BATCH_ROWS
+            && bytes < BATCH_BYTES
+        {
+            next += 1;
+            let Some((episode, key)) = self.pages.record(found.place).as_ref().and_then(values::episode) else { continue };
+            if self.deleted.contains(&episode.id) {
+                continue;
+            }
+            bytes += episode.text.len();
+            let vectors = self.vectors_of(Kind::Episode, found.key);
+            saved.push(SavedEpisode { episode, key, vectors });
+        }
+        (saved, next)
+    }
+
+    /// Sayings of facts, as [`Salvage::episodes`], each with its vectors.
+    pub(crate) fn facts(&mut self, from: usize) -> (Vec<(SavedFact, SavedVectors)>, usize) {
+        let (mut saved, mut next, mut bytes) = (Vec::new(), from, 0);
+        while let Some(&found) = self.sightings.get(next)
+            && saved.len() < BATCH_ROWS
+            && bytes < BATCH_BYTES
+        {
+            next += 1;
+            let Some(row) = self.pages.record(found.place).as_ref().and_then(values::sighting) else { continue };
+            let Some(entity_type) = self.type_of(row.slot, row.version) else { continue };
+            bytes += row.entity.content.len();
+            let entity = Entity { entity_type, ..row.entity };
+            let fact = SavedFact { entity, slot: row.slot, starts_version: row.starts_version };
+            saved.push((fact, self.vectors_of(Kind::Fact, found.key)));
+        }
+        (saved, next)
+    }
+
+    /// The type of a fact, from its slot or, where that is lost, from its version.
+    fn type_of(&mut self, slot: i64, version: Option<i64>) -> Option<EntityType> {
+        let of_slot = self.slots.get(&slot).map(|&place| (place, 2));
+        let of_version = version.and_then(|version| self.versions.get(&version)).map(|&place| (place, 8));
+        [of_slot, of_version].into_iter().flatten().find_map(|(place, column)| {
+            let record = self.pages.record(place)?;
+            Fields(&record.values).text(column)?.parse().ok()
+        })
+    }
+
+    fn vectors_of(&mut self, kind: Kind, owner: i64) -> SavedVectors {
+        let pieces = self.pieces.get(&(kind, owner)).cloned().unwrap_or_default();
+        let wanted = pieces.first().is_none_or(|piece| piece.embeds);
+        let mut by_ordinal = BTreeMap::new();
+        for piece in pieces {
+            let Some(&place) = self.vectors.get(&piece.piece) else { continue };
+            let Some(record) = self.pages.record(place) else { continue };
+            if let [_, Value::Integer(key), Value::Blob(vector)] = &record.values[..]
+                && *key == piece.piece
+            {
+                by_ordinal.insert(piece.ordinal, vector.clone());
+            }
+        }
+        SavedVectors { wanted, by_ordinal }
+    }
+
+    /// Every version of core blocks, oldest first.
+    pub(crate) fn blocks(&mut self) -> Vec<SavedBlock> {
+        let places: Vec<Place> = self.blocks.iter().map(|found| found.place).collect();
+        places.into_iter().filter_map(|place| values::block(&self.pages.record(place)?)).collect()
+    }
+
+    /// Working keys from the `from`th on, as [`Salvage::episodes`].
+    pub(crate) fn working(&mut self, from: usize) -> (Vec<SavedKey>, usize) {
+        let places: Vec<Place> = self.working.iter().skip(from).take(BATCH_ROWS).copied().collect();
+        let next = from + places.len();
+        (places.into_iter().filter_map(|place| values::key(&self.pages.record(place)?)).collect(), next)
+    }
+
+    /// How many rows of a kind are known to be lost: those whose terms are there, and they are not.
+    pub(crate) fn lost(&self, kind: Kind) -> u64 {
+        let found = if kind == Kind::Episode { &self.episodes } else { &self.sightings };
+        let keys: HashSet<i64> = found.iter().map(|row| row.key).collect();
+        self.pieces.keys().filter(|(of, key)| *of == kind && !keys.contains(key)).count() as u64
+    }
+
+    /// What is damaged, a line each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.damaged_pages.is_empty() {
+            let named: Vec<String> = self.damaged_pages.iter().take(PAGES_NAMED).map(u32::to_string).collect();
+            let more = if self.damaged_pages.len() > PAGES_NAMED { ", …" } else { "" };
+            problems.push(format!("{} damaged pages: {}{more}", self.damaged_pages.len(), named.join(", ")));
+        }
+        if self.unreadable_rows > 0 {
+            problems.push(format!("{} rows of other pages cannot be read", self.unreadable_rows));
+        }
+        if self.pages.is_log_damaged() {
+            problems.push("the write-ahead log is damaged: some of its pages may be of an older state".to_owned());
+        }
+        problems
+    }
+}

@@ -1,0 +1,203 @@
+//! Rows of the tables from the values of records, each checked as strictly as when it was written.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    SavedBlock, SavedKey,
+    pages::{Record, Value},
+};
+use crate::{
+    entity::{Entity, EntityType, check_unit},
+    episode::Episode,
+    metadata::Metadata,
+    scope::{Scope, restored},
+};
+
+/// The columns of `versions`.
+pub(super) const VERSION_COLUMNS: usize = 26;
+
+/// A row's columns by their places in the schema.
+pub(super) struct Fields<'v>(pub(super) &'v [Value]);
+
+impl Fields<'_> {
+    pub(super) fn text(&self, at: usize) -> Option<&str> {
+        match self.0.get(at)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn owned(&self, at: usize) -> Option<String> {
+        self.text(at).map(str::to_owned)
+    }
+
+    /// A text that may be missing: none within none says that it is something else.
+    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
+    fn maybe_text(&self, at: usize) -> Option<Option<String>> {
+        match self.0.get(at)? {
+            Value::Null => Some(None),
+            Value::Text(text) => Some(Some(text.clone())),
+            _ => None,
+        }
+    }
+
+    fn integer(&self, at: usize) -> Option<i64> {
+        match self.0.get(at)? {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
+    fn maybe_integer(&self, at: usize) -> Option<Option<i64>> {
+        match self.0.get(at)? {
+            Value::Null => Some(None),
+            Value::Integer(number) => Some(Some(*number)),
+            _ => None,
+        }
+    }
+
+    /// A share from 0 to 1. SQLite keeps a whole one as an integer.
+    fn unit(&self, at: usize) -> Option<f64> {
+        let number = match self.0.get(at)? {
+            Value::Real(number) => *number,
+            Value::Integer(number) => *number as f64,
+            _ => return None,
+        };
+        check_unit("share", number).ok().map(|()| number)
+    }
+
+    fn id(&self, at: usize) -> Option<Uuid> {
+        Uuid::try_parse(self.text(at)?).ok()
+    }
+
+    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
+    fn maybe_id(&self, at: usize) -> Option<Option<Uuid>> {
+        match self.0.get(at)? {
+            Value::Null => Some(None),
+            _ => self.id(at).map(Some),
+        }
+    }
+
+    fn time(&self, at: usize) -> Option<Timestamp> {
+        Timestamp::from_microsecond(self.integer(at)?).ok()
+    }
+
+    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
+    fn maybe_time(&self, at: usize) -> Option<Option<Timestamp>> {
+        match self.0.get(at)? {
+            Value::Null => Some(None),
+            _ => self.time(at).map(Some),
+        }
+    }
+
+    fn metadata(&self, at: usize) -> Option<Metadata> {
+        Metadata::parse(self.text(at)?).ok()
+    }
+
+    /// A user, agent and session.
+    fn scope(&self, at: usize) -> Option<[Option<String>; 3]> {
+        let names = [self.owned(at)?, self.owned(at + 1)?, self.owned(at + 2)?].map(restored);
+        let [user, agent, session] = names.clone();
+        Scope::from_parts(user, agent, session).ok().map(|_| names)
+    }
+}
+
+/// An episode, with its key and turn.
+pub(super) fn episode(record: &Record) -> Option<(Episode, Option<(String, u32)>)> {
+    let fields = Fields(&record.values);
+    if record.values.len() != 16 {
+        return None;
+    }
+    let [user, agent, session] = fields.scope(3)?;
+    let (key, turn) = (fields.maybe_text(14)?, u32::try_from(fields.integer(15)?).ok()?);
+    let episode = Episode {
+        id: fields.id(1)?,
+        role: fields.owned(6)?,
+        name: fields.maybe_text(7)?,
+        text: fields.owned(8)?,
+        at: fields.time(9)?,
+        recorded_at: fields.time(10)?,
+        source: fields.maybe_text(11)?,
+        metadata: fields.metadata(12)?,
+        importance: fields.unit(13)?,
+        user,
+        agent,
+        session,
+    };
+    Some((episode, key.map(|key| (key, turn))))
+}
+
+/// A saying of a fact, whose type stands elsewhere.
+pub(super) struct Saying {
+    pub(super) entity: Entity,
+    pub(super) slot: i64,
+    pub(super) version: Option<i64>,
+    pub(super) starts_version: bool,
+}
+
+pub(super) fn sighting(record: &Record) -> Option<Saying> {
+    let fields = Fields(&record.values);
+    if record.values.len() != 21 {
+        return None;
+    }
+    let [user, agent, session] = fields.scope(5)?;
+    let (valid_from, recorded_at) = (fields.time(17)?, fields.time(19)?);
+    let entity = Entity {
+        id: fields.id(1)?,
+        entity_type: EntityType::Note,
+        name: fields.owned(8)?,
+        attribute: fields.maybe_text(9)?,
+        content: fields.owned(10)?,
+        metadata: fields.metadata(11)?,
+        confidence: fields.unit(12)?,
+        importance: fields.unit(13)?,
+        event_time: fields.maybe_time(14)?,
+        document_time: fields.maybe_time(15)?,
+        source: fields.maybe_text(16)?,
+        valid_from,
+        valid_to: None,
+        last_seen: valid_from,
+        recorded_at,
+        updated_at: recorded_at,
+        episode_id: fields.maybe_id(20)?,
+        user,
+        agent,
+        session,
+    };
+    entity.check().ok()?;
+    let starts_version = fields.integer(18)? != 0;
+    Some(Saying { entity, slot: fields.integer(3)?, version: fields.maybe_integer(4)?, starts_version })
+}
+
+/// A version of a core block.
+pub(super) fn block(record: &Record) -> Option<SavedBlock> {
+    let fields = Fields(&record.values);
+    if record.values.len() != 10 {
+        return None;
+    }
+    Some(SavedBlock {
+        user: fields.owned(2)?,
+        agent: fields.owned(3)?,
+        block_type: fields.text(4)?.parse().ok()?,
+        version: fields.integer(5).filter(|version| *version > 0)?,
+        label: fields.maybe_text(6)?,
+        content: fields.maybe_text(7)?,
+        importance: fields.unit(8)?,
+        updated_at: fields.time(9)?.as_microsecond(),
+    })
+}
+
+/// A working key, from the table that is its own index: its primary key stands first.
+pub(super) fn key(record: &Record) -> Option<SavedKey> {
+    let fields = Fields(&record.values);
+    let Value::Blob(value) = record.values.get(4)? else { return None };
+    Some(SavedKey {
+        scope: [fields.owned(0)?, fields.owned(1)?, fields.owned(2)?],
+        key: fields.owned(3)?,
+        value: value.clone(),
+        ttl: fields.maybe_integer(5)?,
+        expires_at: fields.maybe_integer(6)?,
+    })
+}

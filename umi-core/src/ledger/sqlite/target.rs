@@ -1,0 +1,123 @@
+//! A new folder for a copy: empty before, whole afterwards, and nothing that could be taken for a store in between.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    errors, lock,
+    open::{self, DATABASE},
+};
+use crate::error::{Error, Result};
+
+/// What a copy is called until it is whole.
+const UNFINISHED: &str = "unfinished";
+
+/// A folder that a copy is written into. What was written goes when it is dropped before the copy is whole.
+#[derive(Debug)]
+pub(crate) struct Target {
+    folder: PathBuf,
+    is_new: bool,
+    is_done: bool,
+}
+
+impl Target {
+    /// Makes the folder where it is missing.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a folder that holds something, or that is the store's own `source` or inside of it;
+    /// `StoreIo` where the operating system refuses.
+    pub(crate) fn prepare(folder: &Path, source: Option<&Path>) -> Result<Self> {
+        let shown = folder.display();
+        let refused = |what: &str| {
+            Error::invalid_input(format!("the folder `{shown}` {what}"))
+                .with_hint("name a folder that does not exist yet, outside of the store")
+        };
+        let is_new = match fs::symlink_metadata(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(errors::from_io(error, "open the folder", folder)),
+            Ok(_) => false,
+        };
+        if let (Some(source), Some(nearest)) = (source, nearest(folder))
+            && nearest.starts_with(source)
+        {
+            return Err(refused("is in the store itself"));
+        }
+        if !is_new {
+            let mut listed = fs::read_dir(folder).map_err(|error| errors::from_io(error, "list", folder))?;
+            if listed.next().is_some() {
+                return Err(refused("is not empty"));
+            }
+        }
+        open::make_folder(folder)?;
+        let target = Self { folder: folder.to_owned(), is_new, is_done: false };
+        // From here on the folder is this call's own: of two, one fails.
+        open::make_folder_alone(&target.unfinished())?;
+        Ok(target)
+    }
+
+    /// Where the copy is made.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.folder.join(UNFINISHED)
+    }
+
+    /// The file of a copy, made for its owner alone.
+    pub(super) fn make_database(&self) -> Result<PathBuf> {
+        let database = self.unfinished().join(DATABASE);
+        lock::private(OpenOptions::new().write(true).create_new(true))
+            .open(&database)
+            .map_err(|error| errors::from_io(error, "make", &database))?;
+        Ok(database)
+    }
+
+    /// Makes the copy the folder's store, on the disk before this returns. It must be closed.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let (copy, database) = (self.unfinished().join(DATABASE), self.folder.join(DATABASE));
+        sync(&copy)?;
+        fs::rename(&copy, &database).map_err(|error| errors::from_io(error, "rename", &copy))?;
+        self.is_done = true;
+        self.remove_unfinished();
+        sync(&self.folder)?;
+        match self.folder.canonicalize() {
+            Ok(folder) => folder.parent().map_or(Ok(()), sync),
+            Err(error) => Err(errors::from_io(error, "open the folder", &self.folder)),
+        }
+    }
+
+    fn remove_unfinished(&self) {
+        if let Err(error) = fs::remove_dir_all(self.unfinished())
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(target: "umi::ledger", %error, path = %self.folder.display(), "cannot remove what is left of a copy");
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
+        self.remove_unfinished();
+        if self.is_new
+            && let Err(error) = fs::remove_dir(&self.folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(target: "umi::ledger", %error, path = %self.folder.display(), "cannot remove the folder of an unfinished copy");
+        }
+    }
+}
+
+/// The canonical path of the nearest ancestor that is there, itself included.
+fn nearest(folder: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(folder).ok()?;
+    absolute.ancestors().find_map(|ancestor| ancestor.canonicalize().ok())
+}
+
+/// Writes a file, or the names of a folder, to the disk.
+fn sync(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| errors::from_io(error, "write to the disk", path))
+}

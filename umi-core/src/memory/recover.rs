@@ -1,0 +1,231 @@
+//! Saving what can be read of a damaged store into a new one.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Memory,
+    builder::new_id,
+    store::{blocking, turn_of_closed},
+};
+use crate::{
+    embed::{EmbeddingSpace, Embedder, embed_encoded, static_table::StaticEmbedder},
+    episode::Kind,
+    error::{Error, ErrorKind, Result},
+    index::{
+        analysis::{AnalysedPiece, analyse_episode, analyse_fact},
+        vector,
+    },
+    ledger::{
+        EmbedJob, Ledger, NewEpisode, Piece,
+        sqlite::{RestoredFact, Salvage, SavedVectors, Slots, SqliteLedger, Target},
+    },
+    world::{Clock, SystemClock},
+};
+
+/// How many chains are computed in one transaction.
+const CHAINS: usize = 256;
+
+/// What a recovery saved, and what it could not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoverReport {
+    /// Episodes that are in the new store, with all their fields.
+    pub episodes: u64,
+    /// Sayings of facts that are in the new store; their chains were computed again.
+    pub facts: u64,
+    /// Versions of core blocks that are in the new store.
+    pub blocks: u64,
+    /// Working keys that are in the new store, expired ones included.
+    pub working_keys: u64,
+    /// Texts whose vectors were lost and have to be made by the store's own embedder: each has a job, which opening the
+    /// new store with that embedder runs.
+    pub to_embed: u64,
+    /// Episodes that are known to be lost: something else in the store still names them.
+    pub lost_episodes: u64,
+    /// Sayings of facts that are known to be lost.
+    pub lost_facts: u64,
+    /// What is damaged, a line each; empty for a sound store.
+    pub problems: Vec<String>,
+}
+
+/// What turns texts into rows again.
+struct Rebuild {
+    ledger: SqliteLedger,
+    space: EmbeddingSpace,
+    /// The embedder, if its vectors are those of the store.
+    embedder: Option<Arc<dyn Embedder>>,
+    report: RecoverReport,
+}
+
+impl Memory {
+    /// Saves every row of a damaged store that can still be read into a new folder: episodes with all their fields,
+    /// ids and keys, sayings of facts, core blocks with their versions, working keys. The damaged store is only read,
+    /// without SQLite, page by page, so that a page that is lost costs the rows on it and nothing else.
+    ///
+    /// Terms are made anew. Vectors are copied; one that is lost is made by `embedder` (by default the bundled one) where
+    /// it is the store's own, else left as a job for it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a folder `to` that holds something, or a store that this process has open; `StoreIo` when files
+    /// cannot be read or written; `StoreLocked` while another process writes to the store; `CorruptStore` when nothing at
+    /// all can be read, which leaves no new folder.
+    pub async fn recover(from: &Path, to: &Path, embedder: Option<Arc<dyn Embedder>>) -> Result<RecoverReport> {
+        let (folder, target) = (from.to_owned(), to.to_owned());
+        let (source, target) = blocking(move || {
+            let source = folder.canonicalize().map_err(|error| {
+                Error::new(ErrorKind::StoreIo, format!("cannot open the folder `{}`", folder.display()))
+                    .with_file(error.raw_os_error(), folder.display().to_string())
+                    .with_hint("name the folder of the damaged store")
+                    .with_source(error)
+            })?;
+            Target::prepare(&target, Some(&source)).map(|target| (source, target))
+        })
+        .await?;
+        let turn = turn_of_closed(&source)?;
+        let folder = source.clone();
+        let salvage = blocking(move || Salvage::open(&folder)).await?;
+        let embedder = embedder.unwrap_or_else(|| Arc::new(StaticEmbedder::new()));
+        let space = salvage.space().cloned().unwrap_or_else(|| embedder.space().clone());
+        let unfinished = target.unfinished();
+        let ledger = blocking(move || SqliteLedger::open(&unfinished)).await?;
+        let embedder = Some(embedder).filter(|embedder| *embedder.space() == space);
+        let mut rebuild = Rebuild { ledger, space, embedder, report: RecoverReport::default() };
+        rebuild.ledger.claim_space(&rebuild.space).await?;
+        rebuild.run(salvage).await?;
+        let Rebuild { ledger, report, .. } = rebuild;
+        ledger.close().await?;
+        drop(turn);
+        if report.episodes + report.facts + report.blocks + report.working_keys == 0 && !report.problems.is_empty() {
+            return Err(Error::new(
+                ErrorKind::CorruptStore,
+                format!("nothing of `{}` can be read: {}", source.display(), report.problems.join("; ")),
+            )
+            .with_hint("restore it from a backup"));
+        }
+        blocking(move || target.finish()).await?;
+        Ok(report)
+    }
+}
+
+impl Rebuild {
+    async fn run(&mut self, mut salvage: Salvage) -> Result<()> {
+        let now = SystemClock.now();
+        let mut next = 0;
+        loop {
+            let (back, (episodes, after)) = off(salvage, move |salvage| salvage.episodes(next)).await?;
+            salvage = back;
+            let ended = after == next;
+            next = after;
+            let mut rows = Vec::with_capacity(episodes.len());
+            for saved in episodes {
+                let episode = saved.episode;
+                let analysed = analyse_episode(episode.name.as_deref(), episode.at, &episode.text);
+                let wants_vectors = saved.vectors.wanted;
+                let (pieces, embed_job) = self.pieces(analysed, saved.vectors).await?;
+                rows.push(NewEpisode { episode, pieces, key: saved.key, wants_vectors, embed_job });
+            }
+            self.report.episodes += rows.len() as u64;
+            if !rows.is_empty() {
+                self.ledger.append(&self.space, rows).await?;
+            }
+            if ended {
+                break;
+            }
+        }
+        salvage = self.facts(salvage).await?;
+        let (back, blocks) = off(salvage, Salvage::blocks).await?;
+        salvage = back;
+        self.report.blocks = blocks.len() as u64;
+        self.ledger.restore_blocks(blocks).await?;
+        let mut next = 0;
+        loop {
+            let (back, (keys, after)) = off(salvage, move |salvage| salvage.working(next)).await?;
+            salvage = back;
+            if after == next {
+                break;
+            }
+            next = after;
+            self.report.working_keys += keys.len() as u64;
+            self.ledger.restore_working(keys).await?;
+        }
+        self.ledger.sum_usage(now).await?;
+        self.report.lost_episodes = salvage.lost(Kind::Episode);
+        self.report.lost_facts = salvage.lost(Kind::Fact);
+        self.report.problems = salvage.problems();
+        Ok(())
+    }
+
+    async fn facts(&mut self, mut salvage: Salvage) -> Result<Salvage> {
+        let (mut next, mut slots) = (0, Slots::new());
+        loop {
+            let (back, (facts, after)) = off(salvage, move |salvage| salvage.facts(next)).await?;
+            salvage = back;
+            let ended = after == next;
+            next = after;
+            let mut rows = Vec::with_capacity(facts.len());
+            for (fact, vectors) in facts {
+                let entity = &fact.entity;
+                let (name, attribute) = (&entity.name, entity.attribute.as_deref());
+                let analysed = analyse_fact(name, attribute, &entity.content, entity.valid_from);
+                let (mut pieces, embed_job) = self.pieces(vec![analysed], vectors).await?;
+                rows.extend(pieces.pop().map(|piece| RestoredFact { fact, piece, embed_job }));
+            }
+            self.report.facts += rows.len() as u64;
+            if !rows.is_empty() {
+                slots = self.ledger.restore_facts(&self.space, rows, slots).await?;
+            }
+            if ended {
+                break;
+            }
+        }
+        let new: Vec<i64> = slots.into_values().collect();
+        for some in new.chunks(CHAINS) {
+            self.ledger.compute_chains(some.to_vec(), SystemClock.now()).await?;
+        }
+        Ok(salvage)
+    }
+
+    /// The pieces of a text with the vectors that could be read, or be made; else a job to make them.
+    async fn pieces(
+        &mut self,
+        analysed: Vec<AnalysedPiece>,
+        mut saved: SavedVectors,
+    ) -> Result<(Vec<Piece>, Option<EmbedJob>)> {
+        let dimensions = self.space.dimensions;
+        let mut texts = Vec::new();
+        let mut pieces = Vec::with_capacity(analysed.len());
+        for piece in analysed {
+            let vector = saved.by_ordinal.remove(&piece.ordinal);
+            let vector = vector.filter(|bytes| vector::decode(bytes, dimensions).is_ok());
+            if vector.is_none() && saved.wanted {
+                texts.push(piece.text_to_embed);
+            }
+            pieces.push(Piece { ordinal: piece.ordinal, lexical: piece.lexical, vector });
+        }
+        if texts.is_empty() {
+            return Ok((pieces, None));
+        }
+        let Some(embedder) = &self.embedder else {
+            self.report.to_embed += 1;
+            let job = EmbedJob { id: new_id(SystemClock.now()), lease: None };
+            return Ok((pieces, Some(job)));
+        };
+        let mut made = embed_encoded(embedder.as_ref(), &texts).await?.into_iter();
+        for piece in pieces.iter_mut().filter(|piece| piece.vector.is_none()) {
+            piece.vector = made.next();
+        }
+        Ok((pieces, None))
+    }
+}
+
+/// Reads off the I/O workers.
+async fn off<T: Send + 'static>(
+    mut salvage: Salvage,
+    read: impl FnOnce(&mut Salvage) -> T + Send + 'static,
+) -> Result<(Salvage, T)> {
+    blocking(move || {
+        let found = read(&mut salvage);
+        Ok((salvage, found))
+    })
+    .await
+}

@@ -1,0 +1,101 @@
+"""Commands for a store's folder: `python -m umi check STORE`, `backup STORE FOLDER`, `recover STORE FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from umi import Memory, UmiError, __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DAMAGED, _FAILED = 1, 2
+_DATABASE = "umi.db"
+_EPILOG = "exit status: 0 done, 1 the store is damaged, 2 it could not be done"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit status: 0 done, 1 the store is damaged, 2 it could not be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        if not (options.store / _DATABASE).exists():
+            return _failed(f"there is no store in `{options.store}`", "name the folder that Memory.open() was given")
+        return {"check": _check, "backup": _backup, "recover": _recover}[options.command](options)
+    except UmiError as error:
+        return _failed(error.message, error.hint)
+    except OSError as error:
+        return _failed(f"cannot read `{options.store}`: {error.strerror}", None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m umi", description="Looks after the folder of a store.", epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"umi {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="verify a store", epilog=_EPILOG, description="Verifies every row of a store.")
+    backup = commands.add_parser(
+        "backup", help="copy a store", epilog=_EPILOG, description="Copies a store, which may be in use, into a new folder."
+    )
+    recover = commands.add_parser(
+        "recover",
+        help="save what can be read of a damaged store",
+        epilog=_EPILOG,
+        description="Saves every row of a damaged store that can be read into a new folder, and tells what was lost. "
+        "The damaged store is only read. Close it everywhere first.",
+    )
+    for command in (check, backup, recover):
+        command.add_argument("store", type=Path, metavar="STORE", help="the folder of the store")
+    for command in (backup, recover):
+        command.add_argument("target", type=Path, metavar="FOLDER", help="a folder that is empty or not there")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    # any embedder will do, since nothing is embedded
+    with Memory.open(options.store, reembed=True) as memory:
+        report = memory.check_sync()
+    for problem in report["problems"]:
+        print(problem)
+    rows = sum(report["checked"].values())
+    if report["ok"]:
+        print(f"`{options.store}` is sound: {rows} rows checked")
+        return 0
+    print(f"`{options.store}` has {len(report['problems'])} problems in {rows} rows", file=sys.stderr)
+    print(f"to save what can be read: python -m umi recover {options.store} NEW_FOLDER", file=sys.stderr)
+    return _DAMAGED
+
+
+def _backup(options: argparse.Namespace) -> int:
+    with Memory.open(options.store, reembed=True) as memory:
+        memory.backup_sync(options.target)
+    print(f"`{options.target}` is a copy of `{options.store}`")
+    return 0
+
+
+def _recover(options: argparse.Namespace) -> int:
+    report = Memory.recover_sync(options.store, options.target)
+    saved = {"episodes": "episodes", "facts": "sayings of facts", "blocks": "versions of core blocks", "working_keys": "working keys"}
+    print(f"saved into `{options.target}`:")
+    for key, name in saved.items():
+        print(f"  {report[key]} {name}")
+    if report["to_embed"]:
+        print(f"  {report['to_embed']} of them are embedded when you open it with the store's own embedder")
+    print("could not be read:" if report["problems"] else "nothing is damaged")
+    for problem in report["problems"]:
+        print(f"  {problem}")
+    for key, name in (("lost_episodes", "episodes"), ("lost_facts", "sayings of facts")):
+        if report[key]:
+            print(f"  {report[key]} {name} are known to be lost")
+    print("the old store is as it was; open the new one with Memory.open()")
+    return _DAMAGED if report["problems"] else 0
+
+
+def _failed(message: str, hint: str | None) -> int:
+    print(f"error: {message}" + (f"\nhint: {hint}" if hint else ""), file=sys.stderr)
+    return _FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
