@@ -425,10 +425,9 @@ impl Engine {
         core::prepare(); // as in `open`
         let (source, target) = (folder(source)?, folder(target)?);
         let embedder = embedder.map(|embedder| Arc::clone(&embedder.inner));
-        Ok(Operation::new(
-            async move { core::Memory::recover(&source, &target, embedder).await },
-            |py, report| Ok(results::recovered(py, report)?.into_any().unbind()),
-        ))
+        Ok(Operation::new(async move { core::Memory::recover(&source, &target, embedder).await }, |py, report| {
+            Ok(results::recovered(py, report)?.into_any().unbind())
+        }))
     }
 
     /// Waits for the background.

@@ -167,7 +167,8 @@ async fn a_read_fails_in_a_commit() {
     let mut there = Vec::new();
     let mut shared = 0;
     for after in 0..8 {
-        let memory = open(folder.path()).await.unwrap(); // whose pages are still to be read
+        let memory = open(folder.path()).await.unwrap();
+        assert_eq!(contents(&memory).await, there); // the pages of those who read are there, the writer's are not
         let fault = Fault { operation: Some(Operation::Read), after, count: 1, ..FAULT };
         let outcomes = group(&memory, after, &disk, Some(fault)).await;
         disk.clear();
