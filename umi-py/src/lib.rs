@@ -14,6 +14,7 @@ mod evolution;
 mod logging;
 mod memory;
 mod metadata;
+mod opening;
 mod providers;
 mod recall_options;
 mod recalled;

@@ -19,7 +19,7 @@ use umi_core::{
 use crate::{
     convert::{Real, Text, Whole, hash_of, shown, words},
     error::{IntoPyResult, PythonError},
-    runtime::{Operation, awaiting_loop},
+    runtime::{Operation, awaiting_loop, on_callers_thread},
 };
 
 /// The most dimensions of a vector.
@@ -171,10 +171,7 @@ impl CallableEmbedder {
         }
         let argument = texts.to_vec();
         let call = move || Python::attach(|py| function.call1(py, (PyList::new(py, argument)?,)));
-        let answer = tokio::task::spawn_blocking(call)
-            .await
-            .map_err(|error| Error::internal("a call of a function did not end").with_source(error))
-            .py()??;
+        let answer = on_callers_thread(call).await.py()??;
         let is_awaitable = Python::attach(|py| answer.bind(py).hasattr(intern!(py, "__await__")))?;
         if is_awaitable {
             let given = Python::attach(|py| {

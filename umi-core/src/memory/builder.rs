@@ -55,7 +55,6 @@ pub fn prepare() {
     LazyLock::force(&IDS);
     super::store::prepare();
     fork::prepare();
-    crate::index::tokens::prepare();
 }
 
 /// Where a memory keeps its store.

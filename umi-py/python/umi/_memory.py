@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from operator import length_hint
 from sys import maxsize
@@ -10,7 +11,7 @@ from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
 from umi._umi import REMEMBER_BATCH, Engine, InMemoryStorageBackend, SqliteStorageBackend
-from umi.exceptions import ClosedError, FeatureNotBuiltError, ForkedError, InvalidInputError
+from umi.exceptions import ClosedError, FeatureNotBuiltError, ForkedError, InvalidInputError, UmiError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Memory:
         reembed: bool,
     ) -> Self:
         refuse_language_model(llm)
-        memory = cls._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed))
+        waits = not _is_on_an_event_loop()
+        memory = cls._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed, waits))
         _process.opened(memory)
         return memory
 
@@ -100,8 +102,9 @@ class Memory:
     ) -> Self:
         """Opens the store in a folder, which is made if it is missing.
 
-        It blocks for a few milliseconds, for some ten where the store is new, for some twenty where it is the first
-        of a process. Where an event loop must not wait that long: `await asyncio.to_thread(Memory.open, path)`.
+        Where no event loop runs, it blocks until the store is open: some milliseconds, some ten for a new store. On an
+        event loop it waits for three at most. What takes longer ends on the worker threads: `async with` and every
+        awaited call wait for it, and raise what this would have raised; so do a call that blocks, and `path`.
 
         Args:
             path: The folder. Opening it again in one process gives another handle on the same store.
@@ -724,10 +727,11 @@ class Memory:
 
     def _entered(self) -> Self:
         if self.is_closed:
-            raise ClosedError("the memory is closed", hint="open it again")
+            raise ClosedError("this memory is closed", hint="open it again")
         return self
 
     async def __aenter__(self) -> Self:
+        await self._engine.opened()
         return self._entered()
 
     async def __aexit__(
@@ -739,6 +743,7 @@ class Memory:
             pass  # a child that was forked inside the block leaves it without closing what is its parent's
 
     def __enter__(self) -> Self:
+        self._engine.opened().wait()
         return self._entered()
 
     def __exit__(
@@ -751,10 +756,26 @@ class Memory:
 
     def __repr__(self) -> str:
         try:
+            if not self._engine.is_settled:
+                return f"Memory(being opened, scope={self.scope!r})"
             state = "closed, " if self.is_closed else ""
+            return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
         except ForkedError:
             return "Memory(inherited by a forked child)"
-        return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
+        except UmiError as error:
+            return f"Memory(could not be opened: {error.message})"
+
+
+def _is_on_an_event_loop() -> bool:
+    """Says whether an event loop runs in this thread, without importing asyncio for it."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def refuse_language_model(llm: object) -> None:
