@@ -25,10 +25,28 @@ type Acknowledged = Vec<String>;
 /// Works on a store and gives what was acknowledged, whatever becomes of the rest.
 type Action = for<'m> fn(&'m Memory, &'m Path) -> BoxFuture<'m, Acknowledged>;
 
-/// Does the action with the power cut at one change after the other, in steps of `stride`, until it survives.
-async fn cut_at_each(name: &str, stride: usize, may_lose: &[&str], action: Action) -> usize {
+/// Where the power is cut: at each change that a step leads to, from 0 on; and what then becomes of the rest.
+#[derive(Clone, Copy)]
+struct Cuts {
+    step: usize,
+    seed: u64,
+}
+
+impl Cuts {
+    fn every(step: usize) -> Self {
+        Self { step, seed: 0 }
+    }
+
+    fn changes(self) -> impl Iterator<Item = u64> {
+        (0..).step_by(self.step)
+    }
+}
+
+/// Does the action with the power cut at one change after the other, until it survives.
+async fn cut_at_each(name: &str, cuts: Cuts, may_lose: &[&str], action: Action) -> usize {
     let (template, before) = template().await;
-    for (cuts, after) in (0..).step_by(stride).enumerate() {
+    let seed = cuts.seed;
+    for (cuts, after) in cuts.changes().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         copy(&template.path().join("store"), &folder.path().join("store"));
         let disk = Disk::at(folder.path());
@@ -39,8 +57,8 @@ async fn cut_at_each(name: &str, stride: usize, may_lose: &[&str], action: Actio
         disk.power_off();
         drop(memory.close().await);
         drop(memory);
-        disk.power_on(after);
-        let context = format!("{name}, the power cut at change {after}");
+        disk.power_on(seed + after);
+        let context = format!("{name}, the power cut at change {after}, seed {seed}");
         let memory = open(folder.path()).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         let found: BTreeSet<String> = sound_contents(&memory).await.into_iter().collect();
         for line in before.iter().chain(&acknowledged) {
@@ -63,7 +81,11 @@ fn remember<'m>(memory: &'m Memory, text: &str) -> BoxFuture<'m, Option<String>>
 
 #[tokio::test]
 async fn the_power_goes_while_something_is_remembered() {
-    let cuts = cut_at_each("remember", 2, &[], |memory, _| {
+    while_remembering(Cuts::every(2)).await;
+}
+
+async fn while_remembering(cuts: Cuts) {
+    let found = cut_at_each("remember", cuts, &[], |memory, _| {
         async move {
             let one = remember(memory, "one").await;
             let two = remember(memory, "two").await;
@@ -72,22 +94,30 @@ async fn the_power_goes_while_something_is_remembered() {
         .boxed()
     })
     .await;
-    assert!(cuts > 10, "{cuts}");
+    assert!(found > 10, "{found} cuts");
 }
 
 #[tokio::test]
 async fn the_power_goes_while_a_group_is_written() {
-    let cuts = cut_at_each("group", 2, &[], |memory, _| {
+    while_a_group_is_written(Cuts::every(2)).await;
+}
+
+async fn while_a_group_is_written(cuts: Cuts) {
+    let found = cut_at_each("group", cuts, &[], |memory, _| {
         let callers = (0..12).map(move |caller| remember(memory, &format!("caller {caller}")));
         join_all(callers).map(|outcomes| outcomes.into_iter().flatten().collect()).boxed()
     })
     .await;
-    assert!(cuts > 10, "{cuts}");
+    assert!(found > 10, "{found} cuts");
 }
 
 #[tokio::test]
 async fn the_power_goes_while_the_log_is_emptied_on_closing() {
-    let cuts = cut_at_each("close", 2, &[], |memory, _| {
+    while_closing(Cuts::every(2)).await;
+}
+
+async fn while_closing(cuts: Cuts) {
+    let found = cut_at_each("close", cuts, &[], |memory, _| {
         async move {
             let said = remember(memory, "before closing").await;
             drop(memory.close().await);
@@ -96,12 +126,16 @@ async fn the_power_goes_while_the_log_is_emptied_on_closing() {
         .boxed()
     })
     .await;
-    assert!(cuts > 10, "{cuts}");
+    assert!(found > 10, "{found} cuts");
 }
 
 #[tokio::test]
 async fn the_power_goes_while_the_store_is_purged() {
-    let cuts = cut_at_each("purge", 11, &["episode kept 0"], |memory, _| {
+    while_purging(Cuts::every(11)).await;
+}
+
+async fn while_purging(cuts: Cuts) {
+    let found = cut_at_each("purge", cuts, &["episode kept 0"], |memory, _| {
         async move {
             let first = memory.episodes(1, 0, &Scope::new()).await.unwrap().remove(0);
             drop(memory.forget(&first.id.to_string(), ForgetReach::Version, &Scope::new()).await);
@@ -111,14 +145,19 @@ async fn the_power_goes_while_the_store_is_purged() {
         .boxed()
     })
     .await;
-    assert!(cuts > 10, "{cuts}");
+    assert!(found > 10, "{found} cuts");
 }
 
 #[tokio::test]
 async fn the_power_goes_while_a_backup_is_written() {
+    while_backing_up(Cuts::every(9)).await;
+}
+
+async fn while_backing_up(cuts: Cuts) {
     let (template, before) = template().await;
     let (mut done, mut refused) = (0, 0);
-    for after in (0..).step_by(9) {
+    let seed = cuts.seed;
+    for after in cuts.changes() {
         let folder = tempfile::tempdir().unwrap();
         copy(&template.path().join("store"), &folder.path().join("store"));
         let disk = Disk::at(folder.path());
@@ -130,8 +169,8 @@ async fn the_power_goes_while_a_backup_is_written() {
         disk.power_off();
         drop(memory.close().await);
         drop(memory);
-        disk.power_on(after);
-        let context = format!("a backup, the power cut at change {after}");
+        disk.power_on(seed + after);
+        let context = format!("a backup, the power cut at change {after}, seed {seed}");
         assert_eq!(sound_contents(&open(folder.path()).await.unwrap()).await, before, "{context}");
         // What was not finished is a store of nothing, or no store.
         match open(&to).await {
@@ -154,12 +193,17 @@ async fn the_power_goes_while_a_backup_is_written() {
 
 #[tokio::test]
 async fn the_power_goes_while_a_store_is_made() {
+    while_a_store_is_made(Cuts::every(4)).await;
+}
+
+async fn while_a_store_is_made(cuts: Cuts) {
     let mut opened = 0;
-    for after in (0..).step_by(4) {
+    let seed = cuts.seed;
+    for after in cuts.changes() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::at(folder.path());
         disk.fail(Fault { after, power_off: true, ..FAULT });
-        let context = format!("making a store, the power cut at change {after}");
+        let context = format!("making a store, the power cut at change {after}, seed {seed}");
         let said = match open(folder.path()).await {
             Ok(memory) => {
                 opened += 1;
@@ -175,7 +219,7 @@ async fn the_power_goes_while_a_store_is_made() {
             }
         };
         disk.power_off();
-        disk.power_on(after);
+        disk.power_on(seed + after);
         let memory = open(folder.path()).await.unwrap_or_else(|error| panic!("{context}: {error}"));
         let found = sound_contents(&memory).await;
         assert!(found.len() <= 1, "{context}: {found:?}");
@@ -222,4 +266,19 @@ async fn a_refusal_that_may_not_last_says_so() {
     drop(memory);
     disk.power_on(0);
     assert_eq!(sound_contents(&open(folder.path()).await.unwrap()).await, ["episode kept"]);
+}
+
+/// Every change of everything, each with several ends: minutes.
+#[tokio::test]
+#[ignore = "a part of `make torture`"]
+async fn the_power_goes_at_every_change_of_everything() {
+    for round in 0..8 {
+        let cuts = Cuts { step: 1, seed: 1_000 * round };
+        while_remembering(cuts).await;
+        while_a_group_is_written(cuts).await;
+        while_closing(cuts).await;
+        while_purging(cuts).await;
+        while_backing_up(cuts).await;
+        while_a_store_is_made(cuts).await;
+    }
 }
