@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SEED = 4
 
 
+@pytest.mark.timeout(240)  # seconds on an idle machine; it is a bound and no measure
 @pytest.mark.parametrize("name", driver.modules())
 def test_torture(name: str, tmp_path: Path) -> None:
     """What fails says its seed: `python -m torture.run --short --only NAME --seed SEED` repeats it."""
@@ -59,3 +60,11 @@ def test_a_failing_step_says_what_it_said_last() -> None:
     outcome = driver.perform(step, 30.0)
     assert outcome.verdict == "**failed** (1)"
     assert outcome.counts == "AssertionError: seed 3: a row is lost"
+
+
+def test_fuzzing_takes_more_targets_at_once_where_time_is_short() -> None:
+    step = driver.fuzzing(3, 2)
+    assert driver.fitting(step, 3, step.seconds) == step
+    assert driver.fitting(step, 3, step.seconds - 1).seconds < step.seconds
+    other = driver.Step("kills", [], 9)
+    assert driver.fitting(other, 3, 1.0) is other

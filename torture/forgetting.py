@@ -20,8 +20,9 @@ from typing import Any
 from torture._child import Child, letters, listen, say
 from umi import Entity, Memory, RecallOptions, StoreLockedError
 
-SHORT_ROWS, LONG_ROWS = 1_000, 20_000
+SHORT_ROWS, LONG_ROWS = 400, 20_000
 FORGOTTEN_SHARE = 20  # one of so many
+SHORT_AT_ONCE, LONG_AT_ONCE = 5, 100  # so many are asked for before the next one is forgotten
 USER, LEAVER, EXPIRED = "alice", "leaver", "expired"
 SECRET = re.compile(rb"zyx[bcdfghjklmnpqrstvwxz]{10}")  # what `secret()` makes, in lower case
 BLOB_BYTES = 16  # of a row's vector and terms that are looked for
@@ -279,7 +280,7 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
         told = [asdict(row) for row in gone]
         with Child("torture.forgetting", "observe", store, log=log) as observer:
             assert observer.hear() == "ready", observer.problem()
-            forget(memory, observer, told, seed, step=1 if long else 5)
+            forget(memory, observer, told, seed, long=long)
             assert memory.forget_scope_sync(user=LEAVER) == 2, f"seed {seed}: a user is not forgotten"
             assert memory.count_sync() == len(kept), f"seed {seed}: of {len(kept)} rows {memory.count_sync()} are left"
             refusals = purge_beside(memory, store, folder / "reader.log")
@@ -289,7 +290,7 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
         memory.backup_sync(folder / "copy")
         found, _ = search(folder / "copy", words, stretches)
         assert not found, f"seed {seed}: {len(found)} secrets are in a backup: {found[:5]}"
-        for row in kept[:50]:
+        for row in kept[:: 1 if long else 50]:
             assert row.id in {hit.id for hit in memory.recall_sync(row.asked)}, f"seed {seed}: a row is lost"
     kills = 5 if long else 1
     for number in range(kills):
@@ -315,15 +316,15 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     }
 
 
-def forget(memory: Memory, observer: Child, told: list[dict[str, Any]], seed: int, *, step: int) -> None:
+def forget(memory: Memory, observer: Child, told: list[dict[str, Any]], seed: int, *, long: bool) -> None:
     """Forgets row by row; the first ones are asked for at once, of this process and of the other."""
     for number, row in enumerate(told):
         assert memory.forget_sync(row["id"], chain=True), f"seed {seed}: a row is not there to be forgotten"
-        if number < 20:
+        if number < (LONG_AT_ONCE if long else SHORT_AT_ONCE):
             at_once = observer.ask([[row], number < 3])
             assert not at_once, f"seed {seed}: another process still reads {at_once}"
             assert not observer.hear(), f"seed {seed}: another process still lists it"
-    sample = told[::step]
+    sample = told if long else told[::5]
     at = datetime.now(UTC)
     own = [(row["id"], name) for row in sample for name in seen(memory, row, at)]
     assert not own, f"seed {seed}: {len(own)} reads return what was forgotten: {own[:5]}"

@@ -25,12 +25,13 @@ from umi import CorruptStoreError, Entity, Memory, StoreVersionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SHORT_KILLS, LONG_KILLS = 9, 63
+SHORT_KILLS, LONG_KILLS = 7, 63
 SHORT_HOLDER_KILLS, LONG_HOLDER_KILLS = 1, 5
-MODES = ("mixed", "checkpoint", "making", "purge", "opening", "mixed", "backup", "conversations", "mixed")
+SHORT_SAMPLE, LONG_SAMPLE = 8, 40
+MODES = ("mixed", "checkpoint", "making", "purge", "opening", "backup", "conversations", "mixed", "mixed")
 USER = "alice"
 PAGE = 1_000
-HELD_ROWS = 4_000
+SHORT_HELD_ROWS, LONG_HELD_ROWS = 1_000, 4_000
 PADDING = 50_000  # bytes of metadata, so that checkpoints come soon
 BATCH = 8  # of the operation `batches`
 SUBJECTS = 12
@@ -139,12 +140,12 @@ class Writer:
         return ids
 
 
-def hold(folder: Path) -> None:
+def hold(folder: Path, rows: int) -> None:
     """Another child: a transaction that holds the lock of writers for long, whenever it is told to."""
     with Memory.open(folder, user="holder") as memory:
         say({"opened": True})
         if not memory.count_sync():
-            memory.remember_many_sync([f"Held {turn}" for turn in range(HELD_ROWS)], batch_size=HELD_ROWS)
+            memory.remember_many_sync([f"Held {turn}" for turn in range(rows)], batch_size=rows)
         say({"holding": True})
         memory.forget_scope_sync(user="holder")
         say({"held": True})
@@ -251,7 +252,8 @@ def core(memory: Memory) -> dict[str, str]:
 class Torture:
     """One store, killed again and again."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, sample: int) -> None:
+        self.sample = sample  # so many rows are recalled after each kill
         self.seed, self.store, self.log = seed, folder / "store", folder / "child.log"
         self.random = random.Random(seed)
         self.model = Model()
@@ -321,7 +323,7 @@ class Torture:
             self.figures["kills_in_checkpoint"] += 1
         else:
             wanted = mode if mode in {"purge", "backup"} else None
-            operations = 1 if wanted else self.random.randint(1, 40)
+            operations = 1 if wanted else self.random.randint(1, 8 if mode == "conversations" else 40)
             while operations:
                 line = child.hear()
                 assert line is not None, f"the child ended by itself: {child.problem()}"
@@ -353,8 +355,8 @@ class Torture:
             for id in self.random.sample(sorted(model.gone), min(20, len(model.gone))):
                 assert memory.get_sync(id) is None, "a forgotten row is back"
             new = list(model.texts.items())[before:]
-            self.recall(memory, self.random.sample(new, min(40, len(new))))
-            self.recall(memory, self.random.sample(sorted(model.texts.items()), min(20, len(model.texts))))
+            self.recall(memory, self.random.sample(new, min(self.sample, len(new))))
+            self.recall(memory, self.random.sample(sorted(model.texts.items()), min(self.sample, len(model.texts))))
         for copy, copied in model.copies.items():
             with Memory.open(copy, user=USER) as memory:
                 assert dict(episodes(memory)) == copied, "a copy is not what the store was"
@@ -366,7 +368,7 @@ class Torture:
 
     def recall(self, memory: Memory, rows: list[tuple[str, str]]) -> None:
         for id, text in rows:
-            hits = [hit.id for hit in memory.recall_sync(text[:80])]
+            hits = [hit.id for hit in memory.recall_sync(text.split()[0])]
             assert id in hits, f"an acknowledged row is not recalled: {text[:60]}"
             self.figures["recalls"] += 1
 
@@ -382,13 +384,17 @@ class Torture:
         shutil.rmtree(copy)
 
 
-def run_holders(*, seed: int, kills: int, folder: Path) -> float:
-    """Kills whoever holds the lock of writers while another process waits for it. Gives its longest wait in seconds."""
+def run_holders(*, seed: int, long: bool, folder: Path) -> tuple[int, float]:
+    """Kills whoever holds the lock of writers while another process waits for it.
+
+    Gives how many were killed, and the longest time that the other waited for, in seconds.
+    """
+    kills, rows = (LONG_HOLDER_KILLS, LONG_HELD_ROWS) if long else (SHORT_HOLDER_KILLS, SHORT_HELD_ROWS)
     generator, store, longest = random.Random(seed), folder / "held", 0.0
     with Child("torture.kills", "follow", store, log=folder / "follower.log") as follower:
         assert follower.hear() == {"opened": True}
         for number in range(kills):
-            with Child("torture.kills", "hold", store, log=folder / "holder.log") as holder:
+            with Child("torture.kills", "hold", store, rows, log=folder / "holder.log") as holder:
                 assert holder.hear() == {"opened": True}
                 assert holder.hear() == {"holding": True}
                 until(lambda: is_locked(store / "umi.lock"), "the lock of writers was never taken")
@@ -405,9 +411,9 @@ def run_holders(*, seed: int, kills: int, folder: Path) -> float:
     with Memory.open(store) as memory:
         assert memory.count_sync(user="follower") == kills, f"seed {seed}: a row of who waited is missing"
         held = memory.count_sync(user="holder")
-        assert held == HELD_ROWS, f"seed {seed}: of a transaction that was killed {HELD_ROWS - held} rows are gone"
+        assert held == rows, f"seed {seed}: a transaction that was killed took {rows - held} rows with it"
         assert memory.check_sync()["ok"], f"seed {seed}"
-    return longest
+    return kills, longest
 
 
 def is_locked(path: Path) -> bool:
@@ -433,7 +439,7 @@ def until(condition: Callable[[], bool], otherwise: str) -> None:
 
 def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     """Kills writers of one store and holders of its lock; see the module."""
-    torture = Torture(seed, folder)
+    torture = Torture(seed, folder, LONG_SAMPLE if long else SHORT_SAMPLE)
     for number in range(LONG_KILLS if long else SHORT_KILLS):
         try:
             torture.round(number)
@@ -441,13 +447,13 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
             raise AssertionError(f"seed {seed}, kill {number} ({MODES[number % len(MODES)]}): {error}") from error
     with Memory.open(torture.store, user=USER) as memory:
         rows = list(torture.model.texts.items())
-        torture.recall(memory, rows if long else rows[:100])
-    longest = run_holders(seed=seed, kills=LONG_HOLDER_KILLS if long else SHORT_HOLDER_KILLS, folder=folder)
+        torture.recall(memory, rows if long else rows[:SHORT_SAMPLE])
+    holders, longest = run_holders(seed=seed, long=long, folder=folder)
     return {
         **torture.figures,
         "rows": len(torture.model.texts),
         "forgotten": len(torture.model.gone),
-        "killed_lock_holders": LONG_HOLDER_KILLS if long else SHORT_HOLDER_KILLS,
+        "killed_lock_holders": holders,
         "longest_wait_behind_a_killed_holder_s": round(longest, 3),
     }
 
@@ -457,6 +463,6 @@ if __name__ == "__main__":
     if role == "write":
         Writer(store, int(sys.argv[3]), sys.argv[4], listen()).run()
     elif role == "hold":
-        hold(store)
+        hold(store, int(sys.argv[3]))
     else:
         follow(store)

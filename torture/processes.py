@@ -24,7 +24,9 @@ from umi import Memory
 
 SHORT_SECONDS, LONG_SECONDS = 3.0, 20.0
 WRITERS, VISITORS = 4, 2
-FAIR_SHARE = 0.5  # of the mean, at least, for the slowest
+# Of the mean, at least, for the slowest. Three seconds of a machine that does other things as well tell only whether
+# somebody starves.
+SHORT_SHARE, LONG_SHARE = 0.2, 0.5
 USER = "alice"
 PAGE = 1_000
 
@@ -218,7 +220,9 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     slowest = min(rows) / (sum(rows) / WRITERS)
     visits = sum(visitor["visits"] for visitor in visitors)
     verify(seed, store, folder, visits)
-    assert slowest >= FAIR_SHARE, f"seed {seed}: the slowest has {slowest:.2f} of its share: {rows}"
+    assert slowest >= (LONG_SHARE if long else SHORT_SHARE), (
+        f"seed {seed}: the slowest has {slowest:.2f} of its share: {rows}"
+    )
     assert min(visitor["visits"] for visitor in visitors) > 0, f"seed {seed}: a visitor starved"
     return {
         "seconds": seconds,

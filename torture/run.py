@@ -26,10 +26,10 @@ from torture._child import ROOT
 
 SIMULATED_SEEDS = 2_000
 FUZZ_SECONDS = 600  # of each target
-FUZZ_AT_ONCE = 2
-BUILD_SECONDS = 240  # of the simulation, of the targets, at the most
+FUZZ_AT_ONCE = (2, 3, 4)
+FUZZ_TARGETS = sorted((ROOT / "fuzz" / "src" / "bin").glob("*.rs"))
+BUILD_SECONDS = 120  # of the simulation, of the targets
 LAST_LINES = 12
-CARGO_TEST = ("cargo", "nextest", "run", "--locked", "--cargo-profile", "ci")
 
 
 @dataclass
@@ -72,25 +72,42 @@ def steps(seed: int, *, long: bool) -> list[Step]:
         found.append(
             Step(
                 "simulation",
-                [*CARGO_TEST, "-p", "umi-core", "--test", "sim", "--no-capture"],
+                # Not by nextest, which ends a test after two minutes.
+                [
+                    "cargo",
+                    "test",
+                    "--locked",
+                    "--profile",
+                    "ci",
+                    "-p",
+                    "umi-core",
+                    "--test",
+                    "sim",
+                    "--",
+                    "--nocapture",
+                ],
                 BUILD_SECONDS + count // 10,
                 {"UMI_SIM_SEEDS": str(count), "UMI_SIM_FROM": str(seed)},
             )
         )
-    if long and (ROOT / "fuzz" / "run.py").is_file():
-        targets = fuzz_targets()
-        rounds = -(-targets // FUZZ_AT_ONCE)
-        command = [sys.executable, "fuzz/run.py", "--seconds", str(FUZZ_SECONDS), "--at-once", str(FUZZ_AT_ONCE)]
-        found.append(Step("fuzzing", [*command, "--seed", str(seed)], BUILD_SECONDS + rounds * FUZZ_SECONDS))
+    if long and FUZZ_TARGETS:
+        found.append(fuzzing(seed, FUZZ_AT_ONCE[0]))
     return found
 
 
-def fuzz_targets() -> int:
-    """How many fuzz targets there are."""
-    listed = subprocess.run(
-        [sys.executable, "fuzz/run.py", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return len(listed.stdout.split())
+def fuzzing(seed: int, at_once: int) -> Step:
+    """Every fuzz target, so many of them at once."""
+    command = [sys.executable, "fuzz/run.py", "--seconds", str(FUZZ_SECONDS), "--at-once", str(at_once)]
+    rounds = -(-len(FUZZ_TARGETS) // at_once)
+    return Step("fuzzing", [*command, "--seed", str(seed)], BUILD_SECONDS + rounds * FUZZ_SECONDS)
+
+
+def fitting(step: Step, seed: int, left: float) -> Step:
+    """The step itself, or fuzzing with more targets at once where two at a time would not fit any more."""
+    if step.name != "fuzzing":
+        return step
+    choices = [fuzzing(seed, at_once) for at_once in FUZZ_AT_ONCE]
+    return next((choice for choice in choices if choice.seconds <= left), choices[-1])
 
 
 def run_module(name: str, seed: int, *, long: bool) -> None:
@@ -143,7 +160,8 @@ def counted(said: list[str]) -> str:
     """The counts of a step: a module's own JSON, of others the last lines that hold a number."""
     if said and said[-1].startswith("{"):
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in json.loads(said[-1]).items())
-    return "; ".join([line.strip() for line in said if re.search(r"\d", line)][-4:])
+    figures = [line.strip() for line in said if re.search(r"\d", line)]
+    return "; ".join([line for line in figures if line.startswith(("fuzz ", "simulation:"))] or figures[-4:])
 
 
 def machine() -> list[tuple[str, str]]:
@@ -210,6 +228,7 @@ def main() -> int:
     outcomes = []
     for step in planned:
         left = asked.minutes * 60 - (time.monotonic() - began)
+        step = fitting(step, seed, left)  # noqa: PLW2901 - the same step, as it fits
         if left < step.seconds:
             print(
                 f"\n== {step.name}\nskipped: it needs {step.seconds} s, and {max(left, 0):.0f} s are left", flush=True

@@ -50,9 +50,9 @@ pub use self::{
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
         MemoryCore, MemoryStats, MemoryWorking, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,
-        RecallResults, Recalled, RecoverReport, Remember, RememberOptions, RememberRequest, RememberResult, StepFailure,
-        StorageBackend, TEXT_BYTES, TokenCounter, Turn, Usage, Wait, after_fork_in_child, after_fork_in_parent,
-        before_fork, estimate_tokens, new_id, prepare,
+        RecallResults, Recalled, RecoverReport, Remember, RememberOptions, RememberRequest, RememberResult,
+        StepFailure, StorageBackend, TEXT_BYTES, TokenCounter, Turn, Usage, Wait, after_fork_in_child,
+        after_fork_in_parent, before_fork, estimate_tokens, new_id, prepare,
     },
     metadata::{METADATA_BYTES, METADATA_DEPTH, Metadata},
     scope::{SCOPE_NAME_BYTES, Scope},

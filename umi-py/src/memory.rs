@@ -448,10 +448,9 @@ impl Engine {
         logging::bridge(py)?;
         core::prepare(); // as in `open`
         let embedder = embedder.map(|embedder| Arc::clone(&embedder.inner));
-        Ok(Operation::new(
-            async move { core::Memory::recover(&source.0, &target.0, embedder).await },
-            |py, report| Ok(results::recovered(py, report)?.into_any().unbind()),
-        ))
+        Ok(Operation::new(async move { core::Memory::recover(&source.0, &target.0, embedder).await }, |py, report| {
+            Ok(results::recovered(py, report)?.into_any().unbind())
+        }))
     }
 
     /// Waits for the background.

@@ -55,14 +55,14 @@ use self::{
     working::Change,
     writer::{Store, Write, Writer},
 };
-use super::{
-    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
-    LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
-};
 pub(crate) use self::{
     restore::{RestoredFact, Slots},
     salvage::{Salvage, SavedBlock, SavedKey, SavedVectors},
     target::Target,
+};
+use super::{
+    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
+    LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
 };
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},

@@ -8,7 +8,7 @@ use super::{
     store::{blocking, turn_of_closed},
 };
 use crate::{
-    embed::{EmbeddingSpace, Embedder, embed_encoded, static_table::StaticEmbedder},
+    embed::{Embedder, EmbeddingSpace, embed_encoded, static_table::StaticEmbedder},
     episode::Kind,
     error::{Error, ErrorKind, Result},
     index::{

@@ -9,6 +9,7 @@
 use std::{
     cell::RefCell,
     sync::{Arc, LazyLock, Weak},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -17,6 +18,10 @@ use rusqlite::{Connection, config::DbConfig};
 
 use super::{errors, errors::Stored};
 use crate::error::Result;
+
+/// How long a fork waits: longer than any transaction takes, and not for ever where a thread that uses SQLite waits for
+/// something that the forking one has, such as the lock of Python's logging.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connections that a forked child is to close.
 pub(super) trait Inherited: Send + Sync {
@@ -81,14 +86,17 @@ pub(super) fn check() -> Result<()> {
         GATE.store(Arc::new(Gate::of_this_process()));
         return Ok(());
     }
-    Err(errors::forked().with_hint("call `before_fork` and `after_fork_in_child` around the fork"))
+    Err(errors::forked().with_hint(
+        "fork while no call of a memory is under way, from Rust with `before_fork` and `after_fork_in_child` around it",
+    ))
 }
 
-/// Waits until no thread uses SQLite, and keeps it so until one of the two others is called on this thread.
+/// Waits until no thread uses SQLite, and keeps it so until one of the two others is called on this thread. After a
+/// minute it gives up, and then the child is refused what the parent has open.
 pub(crate) fn before() {
     HELD.with_borrow_mut(|held| {
         if held.is_none() {
-            *held = Some(gate().uses.write());
+            *held = gate().uses.try_write_for(PATIENCE);
         }
     });
 }

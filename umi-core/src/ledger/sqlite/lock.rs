@@ -53,9 +53,9 @@ impl WriterLock {
                 Ok(file) => Ok(Some(file)),
                 Err(error) => match error.kind() {
                     // Where this process may not write, it cannot wait for those that may.
-                    io::ErrorKind::NotFound
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::ReadOnlyFilesystem => Ok(None),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                        Ok(None)
+                    }
                     _ => Err(errors::from_io(error, "open", &path)),
                 },
             }

@@ -43,7 +43,10 @@ pub(super) fn sayings(
     for row in rows {
         let mut entity = row.fact.entity.clone();
         if let Some(episode) = entity.episode_id
-            && !write.connection.prepare_cached("SELECT 1 FROM episodes WHERE id = ?1")?.exists((rows::text(episode),))?
+            && !write
+                .connection
+                .prepare_cached("SELECT 1 FROM episodes WHERE id = ?1")?
+                .exists((rows::text(episode),))?
         {
             entity.episode_id = None;
         }

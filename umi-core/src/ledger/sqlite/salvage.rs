@@ -247,7 +247,9 @@ impl Salvage {
             && bytes < BATCH_BYTES
         {
             next += 1;
-            let Some((episode, key)) = self.pages.record(found.place).as_ref().and_then(values::episode) else { continue };
+            let Some((episode, key)) = self.pages.record(found.place).as_ref().and_then(values::episode) else {
+                continue;
+            };
             if self.deleted.contains(&episode.id) {
                 continue;
             }

@@ -133,8 +133,10 @@ impl Usage {
     }
 
     fn numbers(self) -> Stored<(usize, usize)> {
-        let number =
-            |sum: i64| usize::try_from(sum).map_err(|_| errors::damaged(format!("the usage `{sum}` of a working memory is negative")));
+        let number = |sum: i64| {
+            usize::try_from(sum)
+                .map_err(|_| errors::damaged(format!("the usage `{sum}` of a working memory is negative")))
+        };
         Ok((number(self.bytes)?, number(self.entries)?))
     }
 

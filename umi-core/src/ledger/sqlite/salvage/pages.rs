@@ -84,7 +84,9 @@ impl Pages {
         };
         let mut header = [0; HEADER_BYTES];
         let told = match file.read_exact(&mut header) {
-            Ok(()) if header.starts_with(b"SQLite format 3\0") => usize::from(u16::from_be_bytes([header[16], header[17]])),
+            Ok(()) if header.starts_with(b"SQLite format 3\0") => {
+                usize::from(u16::from_be_bytes([header[16], header[17]]))
+            }
             _ => 0,
         };
         let is_size = |bytes: &usize| bytes.is_power_of_two() && *bytes >= 512;
