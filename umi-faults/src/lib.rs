@@ -16,6 +16,8 @@
 //! The layer itself decides what survives, so it syncs nothing for real.
 
 mod disk;
+#[cfg(target_os = "linux")]
+mod names;
 mod random;
 mod unsynced;
 mod vfs;
@@ -23,6 +25,8 @@ mod vfs;
 use std::path::Path;
 
 use disk::Watched;
+#[cfg(target_os = "linux")]
+pub use names::take_synced_folders;
 
 /// What a failing operation tells SQLite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The production engine over a file layer that records, refuses and loses power.
 
 mod acknowledgements;
+mod power;
 mod refusals;
 
 use std::{path::Path, sync::Arc};

@@ -31,9 +31,37 @@ const STATEMENTS: usize = 160;
 /// The size of the header of a SQLite file.
 const HEADER_BYTES: usize = 100;
 
-/// Makes a folder for its owner alone, where it is missing.
+/// Makes a folder for its owner alone, where it is missing, so that it outlasts a loss of power.
 pub(super) fn make_folder(folder: &Path) -> Result<()> {
-    make(folder, true)
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).collect();
+    make(folder, true)?;
+    missing.into_iter().rev().try_for_each(sync_name)
+}
+
+/// Makes it durable that a file or folder is where it is. SQLite does that for its own files only.
+pub(super) fn sync_name(of: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        let folder = match of.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => return Ok(()),
+        };
+        match std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+            // A folder that may not be read, or a file system that does not sync folders: there is no other way.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                ) =>
+            {
+                return Err(errors::from_io(error, "write to the disk", folder));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder for its owner alone, which must not be there.
@@ -170,6 +198,8 @@ pub(super) fn ready_writer(database: &Path) -> Result<Connection> {
 /// Makes the database where it is missing, migrates it, and gives the connection of the writer.
 pub(super) fn writer(database: &Path, lock: &WriterLock) -> Result<Connection> {
     let held = lock.acquire(&AtomicBool::new(false))?;
+    // Who made the folder may have ended before it was durable. Nobody uses the store before the file is there.
+    database.parent().map_or(Ok(()), sync_name)?;
     // SQLite gives its side files the mode of the database, so that this alone keeps all of them private.
     lock::private(OpenOptions::new().write(true).create(true).truncate(false))
         .open(database)

@@ -79,9 +79,9 @@ impl Target {
         fs::rename(&copy, &database).map_err(|error| errors::from_io(error, "rename", &copy))?;
         self.is_done = true;
         self.remove_unfinished();
-        sync(&self.folder)?;
+        open::sync_name(&database)?;
         match self.folder.canonicalize() {
-            Ok(folder) => folder.parent().map_or(Ok(()), sync),
+            Ok(folder) => open::sync_name(&folder),
             Err(error) => Err(errors::from_io(error, "open the folder", &self.folder)),
         }
     }
@@ -116,7 +116,7 @@ fn nearest(folder: &Path) -> Option<PathBuf> {
     absolute.ancestors().find_map(|ancestor| ancestor.canonicalize().ok())
 }
 
-/// Writes a file, or the names of a folder, to the disk.
+/// Writes a file to the disk.
 fn sync(path: &Path) -> Result<()> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| errors::from_io(error, "write to the disk", path))

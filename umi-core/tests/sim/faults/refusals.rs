@@ -10,11 +10,13 @@ use super::{FAULT, contents, copy, fact, open, sound_contents};
 
 const CALLERS: usize = 8;
 
-/// Writes of all kinds that end up in one transaction, each with the line of [`contents`] that it makes.
-async fn group(memory: &Memory, round: usize) -> Vec<(String, Result<()>)> {
+/// Writes of all kinds that end up in one transaction, which meets the fault; each with the line of [`contents`] that it
+/// makes.
+async fn group(memory: &Memory, round: u64, disk: &Disk, fault: Option<Fault>) -> Vec<(String, Result<()>)> {
     let database = memory.path().unwrap().join("umi.db");
     let before = Connection::open(database).unwrap();
     before.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fault.into_iter().for_each(|fault| disk.fail(fault));
     let callers = (0..CALLERS).map(|caller| -> BoxFuture<'_, Option<(String, Result<()>)>> {
         let text = format!("{round}-{caller} {}", "some words ".repeat(100));
         async move {
@@ -84,7 +86,7 @@ async fn refuse_each(fault: Fault, points: u64, is_closed_between: bool) {
     let disk = Disk::at(folder.path());
     let mut memory = open(folder.path()).await.unwrap();
     disk.take_events();
-    let outcomes = group(&memory, 0).await;
+    let outcomes = group(&memory, 0, &disk, None).await;
     let matches = |event: &&Event| {
         fault.operation.is_none_or(|operation| operation == event.operation) && event.file == FileKind::Wal
     };
@@ -94,8 +96,7 @@ async fn refuse_each(fault: Fault, points: u64, is_closed_between: bool) {
     for point in 0..=points {
         let after = last * point / points;
         let context = format!("{fault:?} after {after} of {last}");
-        disk.fail(Fault { after, ..fault });
-        let outcomes = group(&memory, point as usize + 1).await;
+        let outcomes = group(&memory, point + 1, &disk, Some(Fault { after, ..fault })).await;
         let failed = outcomes.iter().filter(|(_, outcome)| outcome.is_err()).count();
         for (_, outcome) in &outcomes {
             if let Err(error) = outcome {
@@ -161,5 +162,58 @@ async fn the_sync_of_a_commit_fails_for_good() {
 
 #[tokio::test]
 async fn a_read_fails_in_a_commit() {
-    refuse_each(Fault { operation: Some(Operation::Read), count: 1, ..FAULT }, 6, true).await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::at(folder.path());
+    let mut there = Vec::new();
+    let mut shared = 0;
+    for after in (0..64).step_by(8) {
+        let memory = open(folder.path()).await.unwrap();
+        assert_eq!(contents(&memory).await, there); // the pages of those who read are there, the writer's are not
+        let fault = Fault { operation: Some(Operation::Read), after, count: 1, ..FAULT };
+        let outcomes = group(&memory, after, &disk, Some(fault)).await;
+        disk.clear();
+        for error in outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err()) {
+            assert_typed(error, Failure::Io, &memory, &format!("read {after}"));
+        }
+        shared += usize::from(outcomes.iter().filter(|(_, outcome)| outcome.is_err()).count() > 1);
+        there = expected(there, &outcomes);
+        assert_eq!(sound_contents(&memory).await, there, "read {after}");
+        memory.close().await.unwrap();
+    }
+    assert!(shared > 0, "no read failed for a whole group");
+}
+
+#[tokio::test]
+async fn a_checkpoint_fails_and_takes_nothing_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::at(folder.path());
+    let memory = open(folder.path()).await.unwrap();
+    memory.remember("before everything").await.unwrap();
+    let mut there = contents(&memory).await;
+    let database = Fault { file: Some(FileKind::Database), ..FAULT };
+    let faults = [
+        database,
+        Fault { after: 5, short: true, ..database },
+        Fault { operation: Some(Operation::Sync), ..database },
+        Fault { failure: Failure::Full, after: 3, ..database },
+    ];
+    let filler = vec![b'x'; 60 * 1024];
+    for (number, fault) in faults.into_iter().enumerate() {
+        disk.fail(fault);
+        // More than what the log may grow to before a commit empties it.
+        for _ in 0..70 {
+            memory.working().set("filler", filler.clone(), None).await.unwrap();
+        }
+        let text = format!("under fault {number}");
+        memory.remember(text.as_str()).await.unwrap();
+        there = expected(there, &[(format!("episode {text}"), Ok(()))]);
+        memory.working().delete("filler").await.unwrap();
+        assert_eq!(contents(&memory).await, there, "{fault:?}");
+        let refused = memory.purge().await.unwrap_err();
+        assert_typed(&refused, fault.failure, &memory, &format!("purge under {fault:?}"));
+        assert!(disk.clear());
+        assert_eq!(after_a_kill(&memory).await, there, "{fault:?}");
+        memory.purge().await.unwrap();
+        assert_eq!(sound_contents(&memory).await, there, "{fault:?}");
+    }
 }
