@@ -217,7 +217,7 @@ impl Memory {
         self.ledger().facts(&scope, &filter).await
     }
 
-    /// Episodes, in (`at`, `seq`) order.
+    /// Episodes in the order of time; those of one time in the order of their making.
     ///
     /// # Errors
     /// `InvalidLimit` for a limit outside of 1 to 1,000; `Storage` kinds when the ledger fails.

@@ -420,6 +420,12 @@ fn relate(
     computed: &[Computed],
     changed: &mut Changed,
 ) -> Stored<()> {
+    // What follows one another no more goes first: a new row may be given the internal key of one that is gone, as
+    // those of versions that are gone are already.
+    let follow: BTreeSet<(i64, i64)> = keys.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    for (_, gone) in before.extract_if(.., |ends, _| !follow.contains(ends)) {
+        write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
+    }
     for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
         let Told { reason, confidence, created_at } = told(&older.entity, &newer.entity);
@@ -453,10 +459,6 @@ fn relate(
                 confidence,
                 micros(created_at),
             ))?;
-    }
-    // Those of versions that are gone went with them.
-    for gone in before.values() {
-        write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
     }
     Ok(())
 }

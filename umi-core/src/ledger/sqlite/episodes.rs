@@ -75,9 +75,10 @@ pub(super) fn get_sql() -> String {
     format!("SELECT {} FROM episodes WHERE id = :id AND {SCOPE_PREDICATE}", rows::EPISODE)
 }
 
-/// A page of episodes, from either end.
+/// A page of episodes, from either end. Those of one time are in the order of their making, which their ids keep and
+/// `seq` does not: an episode that is embedded later takes a new one.
 pub(super) fn page_sql(newest_first: bool) -> String {
-    let order = if newest_first { "at DESC, seq DESC" } else { "at, seq" };
+    let order = if newest_first { "at DESC, id DESC" } else { "at, id" };
     format!(
         "SELECT {} FROM episodes WHERE {SCOPE_PREDICATE} AND (:until IS NULL OR at <= :until) \
          ORDER BY {order} LIMIT :limit OFFSET :offset",
@@ -121,7 +122,7 @@ pub(super) fn many(connection: &Connection, scope: &Scope, ids: &[Uuid]) -> Stor
     Ok(found)
 }
 
-/// A page of episodes, in (`at`, `seq`) order.
+/// A page of episodes, in (`at`, id) order.
 pub(super) fn page(connection: &Connection, scope: &Scope, page: EpisodePage) -> Stored<Vec<Episode>> {
     let (user, agent, session) = scope.bound();
     let mut statement = connection.prepare_cached(&page_sql(page.newest_first))?;
