@@ -55,12 +55,12 @@ pub(crate) struct NewEpisode {
 }
 
 /// What became of one appended episode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Appended {
     /// The episode's id: that of an earlier call when the key was known.
     pub id: Uuid,
-    /// Whether a row was written; false when the key was known.
-    pub is_new: bool,
+    /// The episode that an earlier call with the key left; none where a row was written.
+    pub known: Option<Box<Episode>>,
 }
 
 /// A fact to record: the entity's id becomes the id of this saying.

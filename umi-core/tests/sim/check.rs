@@ -155,8 +155,12 @@ pub(crate) async fn everything(run: &mut Run, dice: &mut Dice) -> Checked {
 
 /// What is around a step's caller.
 pub(crate) async fn around(run: &mut Run, who: Who, dice: &mut Dice) -> Checked {
-    rows(run.memory()?, &run.model, run.now(), &[who.user]).await?;
-    sampled(run, who, dice).await?;
+    let (memory, model, now) = (run.memory()?, &run.model, run.now());
+    read_by(memory, model, now, Who { agent: None, session: None, ..who }).await?;
+    blocks_and_keys(memory, model, now, who).await?;
+    if dice.one_in(2) {
+        sampled(run, who, dice).await?;
+    }
     run.tally.checks += 1;
     Ok(())
 }
@@ -204,7 +208,7 @@ async fn sampled(run: &Run, who: Who, dice: &mut Dice) -> Checked {
     let (memory, model, now) = (run.memory()?, &run.model, run.now());
     let tenant = Who { agent: None, session: None, ..who };
     let narrow = Who { agent: dice.maybe(2, &["scout", "clerk"]), session: dice.maybe(2, &["monday"]), ..who };
-    if narrow != tenant {
+    if narrow != tenant && dice.one_in(2) {
         read_by(memory, model, now, narrow).await?;
     }
     for asking in [tenant, narrow] {
@@ -218,7 +222,7 @@ async fn sampled(run: &Run, who: Who, dice: &mut Dice) -> Checked {
         histories(memory, model, tenant, narrow, version.id).await?;
         let at = version.from + SignedDuration::from_micros(dice.below(3) as i64 - 1);
         at_time(memory, model, narrow, at).await?;
-        if version.holds(now) {
+        if version.holds(now) && dice.one_in(3) {
             let found = recalled(run, &format!("{} {}", fact.name, fact.content), 100, tenant).await?;
             finds(&found, version.id, &fact.content)?;
         }
@@ -230,9 +234,12 @@ async fn sampled(run: &Run, who: Who, dice: &mut Dice) -> Checked {
     let episodes = model.episodes_of(tenant);
     if !episodes.is_empty() {
         let episode = dice.pick(&episodes);
-        let found = recalled(run, &episode.text, 10, tenant).await?;
-        finds(&found, episode.id, &episode.text)?;
-        recalled(run, &episode.text, 10, narrow).await?;
+        if dice.one_in(3) {
+            let found = recalled(run, &episode.text, 10, tenant).await?;
+            finds(&found, episode.id, &episode.text)?;
+        } else if dice.one_in(3) {
+            recalled(run, &episode.text, 10, narrow).await?;
+        }
         let note = read_of("get", memory.get(&episode.id.to_string(), &scope(tenant)).await)?;
         same("a note", note.map(|note| note.content), Some(episode.text.clone()))?;
     }
@@ -356,8 +363,8 @@ pub(crate) async fn adopt_jobs(
     run: &mut Run,
     may_lack: &dyn Fn(Uuid) -> bool,
     may_have: &dyn Fn(Uuid) -> bool,
+    lease: Lease,
 ) -> Checked {
-    let now = run.now();
     let mut stored = Vec::new();
     for user in USERS {
         let who = Who { user, ..Who::default() };
@@ -380,7 +387,7 @@ pub(crate) async fn adopt_jobs(
         if !may_have(owner) {
             return Err(format!("a job of {owner} that nothing left"));
         }
-        model.adopt_job(owner, now);
+        model.adopt_job(owner, lease);
     }
     Ok(())
 }

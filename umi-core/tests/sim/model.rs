@@ -282,12 +282,11 @@ impl Model {
     }
 
     /// Takes over a job that a step left before it failed.
-    pub(crate) fn adopt_job(&mut self, owner: Uuid, now: Timestamp) {
+    pub(crate) fn adopt_job(&mut self, owner: Uuid, lease: Lease) {
         let episode = self.episodes.iter().find(|episode| episode.id == owner);
         let row = episode.map(|episode| (episode.who, episode.text.clone()));
         let row = row.or(self.facts.saying(owner).map(|saying| (saying.who, String::new())));
         if let Some((who, text)) = row {
-            let lease = Lease::AtMostUntil(now + SignedDuration::from_mins(1));
             self.jobs.push(Waiting { owner, who, text, lease });
         }
     }

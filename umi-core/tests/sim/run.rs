@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use umi_core::{
     Clock, Error, Ids, ManualClock, Memory, MemoryBuilder, MemoryConfig, Result, Scope, SeededIds, StorageBackend, Uuid,
@@ -19,7 +19,7 @@ use crate::{
     act, check,
     dice::Dice,
     embedder::MoodyEmbedder,
-    model::{Lie, Model},
+    model::{Lease, Lie, Model},
     plan::{Action, Mood, Plan, START, Step, USERS, Via, Who},
     trouble::What,
     working::ENTRIES,
@@ -177,7 +177,9 @@ impl Run {
         self.embedder.set(Mood::Well);
         let mut dice = Dice::of(self.seed, 0xe4d);
         check::everything(self, &mut dice).await.map_err(|violation| format!("at the end\n  {violation}"))?;
-        self.reopen(Mood::Well).await?;
+        self.close().await;
+        self.opened(Mood::Well).await?;
+        check::adopt_jobs(self, &|_| false, &|_| false, Lease::Free).await?;
         check::everything(self, &mut dice).await.map_err(|violation| format!("opened at the end\n  {violation}"))?;
         self.close().await;
         Ok(())
@@ -191,12 +193,7 @@ impl Run {
         errors
     }
 
-    /// Closes everything and opens the store again, with what the opening does in the background.
-    async fn reopen(&mut self, mood: Mood) -> std::result::Result<(), Violation> {
-        self.close().await;
-        self.opened(mood).await
-    }
-
+    /// Opens the store again, with what that does in the background.
     async fn opened(&mut self, mood: Mood) -> std::result::Result<(), Violation> {
         let memory = self.open_at(&self.folder).await.map_err(|error| format!("it does not open: {error:?}"))?;
         memory.flush().await.map_err(|error| format!("it does not flush: {error:?}"))?;
@@ -257,7 +254,7 @@ impl Run {
         self.trace.push(format!("{step} -> {shown} fired={fired}"));
         self.settle(step, mood, outcome, fired).await?;
         self.embedder.set(Mood::Well);
-        let whole = self.disk_was_cut(step) || dice.one_in(6);
+        let whole = self.disk_was_cut(step) || dice.one_in(12);
         if whole { check::everything(self, dice).await } else { check::around(self, step.who, dice).await }
     }
 
@@ -322,7 +319,7 @@ impl Run {
         if self.first.is_none() {
             // An opening that failed on the disk works when the disk does.
             self.opened(mood).await?;
-            return check::adopt_jobs(self, &|_| true, &|_| false).await;
+            return check::adopt_jobs(self, &|_| true, &|_| false, Lease::Free).await;
         }
         self.flush().await?;
         if act::is_read(&step.action) {
@@ -362,7 +359,7 @@ impl Run {
                 if step.action == Action::Purge {
                     check::adopt_expired(self).await?;
                 }
-                let adopted = check::adopt_jobs(self, &|_| is_retry, &|_| false).await;
+                let adopted = check::adopt_jobs(self, &|_| is_retry, &|_| false, Lease::Free).await;
                 return adopted.map_err(|why| format!("after {error:?}: {why}"));
             }
             (Outcome::GivenUp, _) => {
@@ -375,7 +372,7 @@ impl Run {
         }
         // A fault between two transactions leaves a job where there would have been none.
         let is_doubtful = |owner: Uuid| fired && ids.contains(&owner);
-        check::adopt_jobs(self, &is_doubtful, &is_doubtful).await
+        check::adopt_jobs(self, &is_doubtful, &is_doubtful, Lease::Free).await
     }
 
     fn failed(&mut self, outcome: &Outcome) {
@@ -411,7 +408,9 @@ impl Run {
                     let is_retry = matches!(step.action, Action::Retry | Action::Reopen | Action::SecondHandle);
                     self.model.hold_jobs(now, |owner| is_retry || ids.contains(&owner));
                     self.model.run_jobs(mood, now);
-                    return check::adopt_jobs(self, &|_| is_retry, &|owner| ids.contains(&owner)).await;
+                    let lease = Lease::AtMostUntil(now + SignedDuration::from_mins(1));
+                    let is_own = |owner: Uuid| ids.contains(&owner);
+                    return check::adopt_jobs(self, &|_| is_retry, &is_own, lease).await;
                 }
                 Err(misfit) => _ = write!(misfits, "\n  {}: {misfit}", ["before", "after"][place]),
             }
