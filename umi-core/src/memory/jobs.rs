@@ -156,11 +156,7 @@ impl Memory {
 
     /// Runs one call's own jobs now, and gives their failures. What the call wrote is durable by now, so that a ledger
     /// that fails from here on only leaves the jobs.
-    pub(super) async fn run_own_jobs(
-        &self,
-        mut held: HeldJobs,
-        jobs: Vec<(Uuid, OwnerText)>,
-    ) -> Vec<(Uuid, Error)> {
+    pub(super) async fn run_own_jobs(&self, mut held: HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Vec<(Uuid, Error)> {
         let count = jobs.len() as u64;
         let ran = self.run_held(&held, jobs).await;
         if ran.finished == count {

@@ -213,9 +213,7 @@ pub(crate) fn predict(model: &mut Model, step: &Step, mood: Mood, ids: &[Uuid], 
         Action::CoreRemove { block } => model.remove_block(who, *block, now),
         Action::CoreClear => model.clear_core(who, now),
         Action::CoreRestore { block, version } => model.restore_block(who, *block, *version, now),
-        Action::WorkingSet { key, value, ttl } => {
-            model.working.set(who, key, value.clone().into_bytes(), *ttl, now)
-        }
+        Action::WorkingSet { key, value, ttl } => model.working.set(who, key, value.clone().into_bytes(), *ttl, now),
         Action::WorkingIncrement { key, by } => model.working.increment(who, key, *by, now),
         Action::WorkingAppend { key, value } => model.working.append(who, key, value.as_bytes(), now),
         Action::WorkingTouch { key, ttl } => model.working.touch(who, key, *ttl, now),
@@ -233,4 +231,3 @@ pub(crate) fn predict(model: &mut Model, step: &Step, mood: Mood, ids: &[Uuid], 
         _ => Ok(String::new()),
     }
 }
-

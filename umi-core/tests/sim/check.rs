@@ -373,9 +373,7 @@ pub(crate) async fn adopt_jobs(
     }
     let model = &mut run.model;
     let is_there = |owner: &Uuid| stored.contains(owner);
-    let lost = model.jobs.iter().find(|job| {
-        !is_there(&job.owner) && job.lease == Lease::Free && !may_lack(job.owner)
-    });
+    let lost = model.jobs.iter().find(|job| !is_there(&job.owner) && job.lease == Lease::Free && !may_lack(job.owner));
     if let Some(lost) = lost {
         return Err(format!("a job is lost: {lost:?}"));
     }
@@ -395,8 +393,14 @@ pub(crate) async fn adopt_jobs(
 /// Takes over which expired keys a purge that did not end has removed: a clock that is set back shows them.
 pub(crate) async fn adopt_expired(run: &mut Run) -> Checked {
     let now = run.now();
-    let expired: Vec<_> =
-        run.model.working.values.iter().filter(|(_, value)| value.ends <= now).map(|(own, value)| (*own, value.ends)).collect();
+    let expired: Vec<_> = run
+        .model
+        .working
+        .values
+        .iter()
+        .filter(|(_, value)| value.ends <= now)
+        .map(|(own, value)| (*own, value.ends))
+        .collect();
     for ((who, key), ends) in expired {
         run.clock.set(ends - SignedDuration::from_micros(1));
         let own = read_of("scoped", run.memory()?.scoped(&scope(who)))?;

@@ -128,9 +128,10 @@ impl Model {
             for (turn, said) in request.turns.iter().enumerate() {
                 let id = ids.next().unwrap_or(Uuid::nil());
                 let key = request.key.clone().map(|key| (key, turn));
-                let known = self.episodes.iter().find(|episode| {
-                    key.is_some() && episode.key == key && episode.who.user == request.who.user
-                });
+                let known = self
+                    .episodes
+                    .iter()
+                    .find(|episode| key.is_some() && episode.key == key && episode.who.user == request.who.user);
                 if let Some(known) = known {
                     if known.text != said.text {
                         return Err(ErrorKind::InvalidInput);
@@ -167,11 +168,8 @@ impl Model {
 
     /// What a scope reads, in the order of time.
     pub(crate) fn episodes_of(&self, who: Who) -> Vec<&Remembered> {
-        let mut found: Vec<_> = self
-            .episodes
-            .iter()
-            .filter(|episode| admits(who, episode.who) || self.lie == Lie::MixesTenants)
-            .collect();
+        let mut found: Vec<_> =
+            self.episodes.iter().filter(|episode| admits(who, episode.who) || self.lie == Lie::MixesTenants).collect();
         found.sort_by_key(|episode| (episode.at, episode.seq));
         found
     }
@@ -237,9 +235,8 @@ impl Model {
         }
         self.working.forget(who);
         if who.session.is_none() {
-            self.core.retain(|((user, agent), _), _| {
-                *user != who.user || !(who.agent.is_none() || *agent == who.agent)
-            });
+            self.core
+                .retain(|((user, agent), _), _| *user != who.user || !(who.agent.is_none() || *agent == who.agent));
         }
         Ok(removed.to_string())
     }

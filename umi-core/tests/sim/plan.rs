@@ -168,8 +168,12 @@ impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice::of(seed, u64::MAX);
         let count = 16 + dice.below(48) as usize;
-        let profile =
-            Profile { moods: dice.one_in(2), troubles: !dice.one_in(3), cuts: dice.one_in(2), is_small: dice.one_in(3) };
+        let profile = Profile {
+            moods: dice.one_in(2),
+            troubles: !dice.one_in(3),
+            cuts: dice.one_in(2),
+            is_small: dice.one_in(3),
+        };
         let is_in_process = dice.one_in(3);
         let steps = (0..count).map(|index| profile.step(seed, index)).collect();
         Self { seed, is_in_process, steps }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use umi_core::{
     Clock, Error, Ids, ManualClock, Memory, MemoryBuilder, MemoryConfig, Result, Scope, SeededIds, StorageBackend, Uuid,
 };
-use umi_faults::Disk;
+use umi_faults::{Disk, FileKind};
 
 use crate::{
     act, check,
@@ -89,6 +89,9 @@ pub(crate) struct Run {
     first: Option<Memory>,
     second: Option<Memory>,
     pub(crate) model: Model,
+    /// Where a write failed because its log could not be synced: what the store may hold if the power goes before the
+    /// next commit, because nobody can know then what reached the disk.
+    doubt: Option<Model>,
     pub(crate) trace: Vec<String>,
     pub(crate) tally: Tally,
 }
@@ -103,7 +106,11 @@ pub(crate) fn scope(who: Who) -> Scope {
 ///
 /// # Errors
 /// What was seen that must not be, with the trace up to there.
-pub(crate) fn run(plan: &Plan, lie: Lie, base: &Path) -> std::result::Result<(Vec<String>, Tally), (Violation, String)> {
+pub(crate) fn run(
+    plan: &Plan,
+    lie: Lie,
+    base: &Path,
+) -> std::result::Result<(Vec<String>, Tally), (Violation, String)> {
     let folder = tempfile::Builder::new().prefix("umi-sim-").tempdir_in(base).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (mut run, outcome) = runtime.block_on(async {
@@ -143,6 +150,7 @@ impl Run {
             first: None,
             second: None,
             model,
+            doubt: None,
             trace: Vec::new(),
             tally: Tally::default(),
         }
@@ -311,6 +319,12 @@ impl Run {
         let ids = self.ids.made.lock().clone();
         let answer = act::predict(&mut self.model, step, mood, &ids, now);
         let is_background = self.starts_jobs(&before, step, mood);
+        let failed_log = self.disk.take_events().iter().any(|event| event.failed && event.file == FileKind::Wal);
+        if fired && failed_log && !self.disk.is_off() {
+            self.doubt = Some(self.model.clone());
+        } else if matches!(outcome, Outcome::Done(..)) && (self.model != before || step.action == Action::Reopen) {
+            self.doubt = self.doubt.take().filter(|_| self.disk.is_off());
+        }
         if self.disk.is_off() {
             self.failed(&outcome);
             let after = std::mem::replace(&mut self.model, before);
@@ -392,27 +406,34 @@ impl Run {
         self.close().await;
         self.disk.power_on(self.seed ^ self.tally.cuts);
         let (before, now) = (self.model.clone(), self.now());
-        let candidates = if may_be_after && after != before { vec![before, after] } else { vec![before] };
+        let doubt = self.doubt.take();
+        let is_doubtful = doubt.is_some();
+        let mut candidates = vec![("before", before)];
+        if may_be_after {
+            candidates.push(("after", after));
+        }
+        candidates.extend(doubt.map(|doubt| ("an unsynced write", doubt)));
         let memory = self.open_at(&self.folder).await.map_err(|error| format!("it does not open again: {error:?}"))?;
         memory.flush().await.map_err(|error| format!("it does not flush: {error:?}"))?;
         self.first = Some(memory);
         let mut misfits = String::new();
-        for (place, candidate) in candidates.into_iter().enumerate() {
+        for (name, candidate) in candidates {
             self.model = candidate;
             if step.action == Action::Purge {
                 check::adopt_expired(self).await?;
             }
             match check::rows(self.memory()?, &self.model, now, &USERS).await {
                 Ok(()) => {
-                    self.trace.push(format!("  the power came back to {}", ["before", "after"][place]));
+                    self.trace.push(format!("  the power came back to {name}"));
                     let is_retry = matches!(step.action, Action::Retry | Action::Reopen | Action::SecondHandle);
                     self.model.hold_jobs(now, |owner| is_retry || ids.contains(&owner));
                     self.model.run_jobs(mood, now);
                     let lease = Lease::AtMostUntil(now + SignedDuration::from_mins(1));
-                    let is_own = |owner: Uuid| ids.contains(&owner);
-                    return check::adopt_jobs(self, &|_| is_retry, &is_own, lease).await;
+                    let may_lack = is_retry || is_doubtful;
+                    let may_have = |owner: Uuid| is_doubtful || ids.contains(&owner);
+                    return check::adopt_jobs(self, &|_| may_lack, &may_have, lease).await;
                 }
-                Err(misfit) => _ = write!(misfits, "\n  {}: {misfit}", ["before", "after"][place]),
+                Err(misfit) => _ = write!(misfits, "\n  {name}: {misfit}"),
             }
         }
         Err(format!("the store is neither as before the step nor as after it:{misfits}"))
@@ -433,7 +454,6 @@ impl Run {
             _ => false,
         }
     }
-
 }
 
 /// A call that nobody would give up cannot hang.

@@ -38,7 +38,8 @@ fn run_twice(plan: &Plan, lie: Lie) -> Result<Tally, String> {
     if first == second {
         return Ok(tally);
     }
-    let place = first.iter().zip(&second).position(|(one, other)| one != other).unwrap_or(first.len().min(second.len()));
+    let place =
+        first.iter().zip(&second).position(|(one, other)| one != other).unwrap_or(first.len().min(second.len()));
     Err(format!("two runs differ:\n  {:?}\n  {:?}", first.get(place), second.get(place)))
 }
 
@@ -48,7 +49,12 @@ fn told(plan: &Plan, lie: Lie, failure: &str) -> String {
     let shortest = plan.keeping(&kept);
     let failure = run_twice(&shortest, lie).err().unwrap_or_else(|| failure.to_owned());
     let steps: Vec<String> = shortest.steps.iter().map(|step| format!("  {step}")).collect();
-    format!("seed {} fails\n{failure}\nthe shortest plan, for seeds.txt:\n{}\n{}", plan.seed, shortest.line(), steps.join("\n"))
+    format!(
+        "seed {} fails\n{failure}\nthe shortest plan, for seeds.txt:\n{}\n{}",
+        plan.seed,
+        shortest.line(),
+        steps.join("\n")
+    )
 }
 
 #[expect(clippy::disallowed_methods, reason = "how many seeds a test runs is set from outside")]

@@ -39,7 +39,9 @@ impl Trouble {
         };
         let operation = match what {
             What::Full | What::StaysFull | What::Short => Some(Operation::Write),
-            _ => dice.maybe(2, &[Operation::Read, Operation::Write, Operation::Write, Operation::Sync, Operation::Sync]),
+            _ => {
+                dice.maybe(2, &[Operation::Read, Operation::Write, Operation::Write, Operation::Sync, Operation::Sync])
+            }
         };
         let file = dice.maybe(4, &[FileKind::Database, FileKind::Wal, FileKind::Wal]);
         let most = if dice.one_in(2) { 3 } else { 16 };
