@@ -39,7 +39,7 @@ fn remembering(request: &Request, scope: Scope, waits: bool) -> RememberRequest 
     let options = RememberOptions::default().with_generate_embeddings(request.wants_vectors).with_wait(wait);
     let mut made =
         RememberRequest::conversation(request.turns.iter().map(turn).collect()).with_options(options).with_scope(scope);
-    made.key = request.key.clone();
+    made.key.clone_from(&request.key);
     made
 }
 

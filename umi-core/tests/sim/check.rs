@@ -20,6 +20,7 @@ type Checked<T = ()> = std::result::Result<T, Violation>;
 /// The most that a page gives.
 const PAGE: usize = 1_000;
 
+#[expect(clippy::needless_pass_by_value, reason = "most of what is compared is made for that")]
 fn same<T: PartialEq + Debug>(what: &str, store: T, model: T) -> Checked {
     if store == model {
         return Ok(());
@@ -220,7 +221,7 @@ async fn sampled(run: &Run, who: Who, dice: &mut Dice) -> Checked {
     if !seen.is_empty() {
         let (version, fact) = dice.pick(&seen);
         histories(memory, model, tenant, narrow, version.id).await?;
-        let at = version.from + SignedDuration::from_micros(dice.below(3) as i64 - 1);
+        let at = version.from + SignedDuration::from_micros(dice.below(3).cast_signed() - 1);
         at_time(memory, model, narrow, at).await?;
         if version.holds(now) && dice.one_in(3) {
             let found = recalled(run, &format!("{} {}", fact.name, fact.content), 100, tenant).await?;
@@ -234,11 +235,10 @@ async fn sampled(run: &Run, who: Who, dice: &mut Dice) -> Checked {
     let episodes = model.episodes_of(tenant);
     if !episodes.is_empty() {
         let episode = dice.pick(&episodes);
-        if dice.one_in(3) {
-            let found = recalled(run, &episode.text, 10, tenant).await?;
-            finds(&found, episode.id, &episode.text)?;
-        } else if dice.one_in(3) {
-            recalled(run, &episode.text, 10, narrow).await?;
+        match dice.below(6) {
+            0 | 1 => finds(&recalled(run, &episode.text, 10, tenant).await?, episode.id, &episode.text)?,
+            2 => drop(recalled(run, &episode.text, 10, narrow).await?),
+            _ => {}
         }
         let note = read_of("get", memory.get(&episode.id.to_string(), &scope(tenant)).await)?;
         same("a note", note.map(|note| note.content), Some(episode.text.clone()))?;

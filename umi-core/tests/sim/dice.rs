@@ -1,6 +1,6 @@
 //! Chance that is the same on every machine: a stream of numbers from a seed.
 
-/// SplitMix64, which is enough to choose steps.
+/// `SplitMix64`, which is enough to choose steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 

@@ -218,7 +218,7 @@ impl Facts {
         self.versions().into_iter().find(|version| said(version) && version.seen(who).is_some())
     }
 
-    fn is_subject(&self, version: &Version, who: Who, name: &str, attribute: Option<&str>) -> bool {
+    fn is_subject(version: &Version, who: Who, name: &str, attribute: Option<&str>) -> bool {
         let own = &version.sayings[0];
         own.who.user == who.user
             && folded(own.name) == folded(name)
@@ -228,7 +228,7 @@ impl Facts {
     /// The slot of a claim: its attribute's, or without one that of the same content at that time.
     fn slot(&mut self, who: Who, claim: &Claim, time: Timestamp) -> u64 {
         let versions = self.versions();
-        let fits = |version: &&Version| self.is_subject(version, who, claim.name, claim.attribute);
+        let fits = |version: &&Version| Self::is_subject(version, who, claim.name, claim.attribute);
         let found = if claim.attribute.is_some() {
             versions.iter().find(fits).map(|version| version.slot)
         } else {
@@ -370,7 +370,7 @@ impl Facts {
                 .into_iter()
                 .filter(|&other| other != slot)
                 .filter_map(|other| self.chain(other).into_iter().next())
-                .filter(|first| self.is_subject(first, own.who, own.name, None))
+                .filter(|first| Self::is_subject(first, own.who, own.name, None))
                 .filter(|first| first.sayings[0].content == own.content && first.from >= last.from)
                 .min_by_key(|first| (first.from, first.slot));
             let Some(repeat) = repeat else { return };

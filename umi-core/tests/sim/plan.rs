@@ -209,6 +209,7 @@ impl Plan {
 
 /// What a seed's steps may hold.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Profile {
     moods: bool,
     troubles: bool,
@@ -289,7 +290,7 @@ fn who(dice: &mut Dice, is_small: bool) -> Who {
 /// A time within some weeks of the start, on whole quarters of a day, so that some fall together.
 fn moment(dice: &mut Dice) -> Timestamp {
     let start: Timestamp = START.parse().unwrap();
-    start + SignedDuration::from_hours(6 * (dice.below(60) as i64 - 40))
+    start + SignedDuration::from_hours(6 * (dice.below(60).cast_signed() - 40))
 }
 
 /// Steps of the clock: forward and back. They keep clear of what is left of a lease of a minute.
@@ -372,7 +373,7 @@ fn working(dice: &mut Dice) -> Action {
     let ttl = dice.maybe(2, &[1, 30, 3_600, 86_400]);
     match dice.below(16) {
         0..5 => Action::WorkingSet { key, value: dice.pick(&["7", "text", "", "-3"]).to_owned(), ttl },
-        5..8 => Action::WorkingIncrement { key, by: dice.below(9) as i64 - 4 },
+        5..8 => Action::WorkingIncrement { key, by: dice.below(9).cast_signed() - 4 },
         8..10 => Action::WorkingAppend { key, value: dice.pick(&["1", "ä"]) },
         10..12 => Action::WorkingTouch { key, ttl },
         12 | 13 => Action::WorkingDelete { key },

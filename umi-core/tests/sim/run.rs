@@ -262,11 +262,11 @@ impl Run {
         self.trace.push(format!("{step} -> {shown} fired={fired}"));
         self.settle(step, mood, outcome, fired).await?;
         self.embedder.set(Mood::Well);
-        let whole = self.disk_was_cut(step) || dice.one_in(12);
+        let whole = Self::disk_was_cut(step) || dice.one_in(12);
         if whole { check::everything(self, dice).await } else { check::around(self, step.who, dice).await }
     }
 
-    fn disk_was_cut(&self, step: &Step) -> bool {
+    fn disk_was_cut(step: &Step) -> bool {
         step.action == Action::PowerCut || step.trouble.is_some_and(|trouble| trouble.what == What::Cut)
     }
 
@@ -378,7 +378,7 @@ impl Run {
             }
             (Outcome::GivenUp, _) => {
                 self.tally.abandoned += 1;
-                if self.is_in_process || !matches!(answer, Ok(_)) || matches!(step.action, Action::Retry) {
+                if self.is_in_process || answer.is_err() || step.action == Action::Retry {
                     self.model = before;
                 }
             }
