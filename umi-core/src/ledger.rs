@@ -55,12 +55,12 @@ pub(crate) struct NewEpisode {
 }
 
 /// What became of one appended episode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Appended {
     /// The episode's id: that of an earlier call when the key was known.
     pub id: Uuid,
-    /// Whether a row was written; false when the key was known.
-    pub is_new: bool,
+    /// The episode that an earlier call with the key left; none where a row was written.
+    pub known: Option<Box<Episode>>,
 }
 
 /// A fact to record: the entity's id becomes the id of this saying.
@@ -131,7 +131,7 @@ pub(crate) struct EpisodePage {
     pub limit: usize,
     /// How many to pass over, from the end that `newest_first` names.
     pub offset: usize,
-    /// Counts from the newest; the result is in (`at`, `seq`) order either way.
+    /// Counts from the newest; the result is in (`at`, id) order either way.
     pub newest_first: bool,
     /// Only episodes said by this time; none for all.
     pub until: Option<Timestamp>,
@@ -422,7 +422,7 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn evolutions(&self, scope: &Scope, id: Uuid) -> Result<Vec<EvolutionRelation>>;
     /// Facts, ordered by (`valid_from`, `seq`).
     async fn facts(&self, scope: &Scope, filter: &FactFilter) -> Result<Vec<Entity>>;
-    /// Episodes, in (`at`, `seq`) order.
+    /// Episodes, in (`at`, id) order: ids sort by their making.
     async fn episodes(&self, scope: &Scope, page: EpisodePage) -> Result<Vec<Episode>>;
     /// Facts that hold at `now`, plus episodes.
     async fn count(&self, scope: &Scope, now: Timestamp) -> Result<u64>;

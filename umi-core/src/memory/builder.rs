@@ -103,6 +103,7 @@ pub struct MemoryBuilder {
     config: MemoryConfig,
     scope: Scope,
     clock: Option<Arc<dyn Clock>>,
+    ids: Option<Arc<dyn Ids>>,
     seed: Option<u64>,
     reembed: bool,
 }
@@ -115,6 +116,7 @@ impl Default for MemoryBuilder {
             config: MemoryConfig::default(),
             scope: Scope::new(),
             clock: None,
+            ids: None,
             seed: None,
             reembed: false,
         }
@@ -157,6 +159,12 @@ impl MemoryBuilder {
         Self { clock: Some(clock), ..self }
     }
 
+    /// Takes ids from this source, in the place of the process's own. No two openings of a store may be given the same
+    /// ids.
+    pub fn ids(self, ids: Arc<dyn Ids>) -> Self {
+        Self { ids: Some(ids), ..self }
+    }
+
     /// Allows an embedder of another space than the store's; [`Memory::reembed`] then moves the store to it. What is
     /// remembered before that is found by its words, with a warning, and embedded then.
     pub fn reembed(self, reembed: bool) -> Self {
@@ -179,9 +187,10 @@ impl MemoryBuilder {
             (None, Some(seed)) => Arc::new(SimEmbedder::new(seed)),
             (None, None) => Arc::new(StaticEmbedder::new()),
         };
-        let ids: Arc<dyn Ids> = match self.seed {
-            Some(seed) => Arc::new(SeededIds::new(seed)),
-            None => Arc::clone(&IDS) as Arc<dyn Ids>,
+        let ids: Arc<dyn Ids> = match (self.ids, self.seed) {
+            (Some(ids), _) => ids,
+            (None, Some(seed)) => Arc::new(SeededIds::new(seed)),
+            (None, None) => Arc::clone(&IDS) as Arc<dyn Ids>,
         };
         let clock: Arc<dyn Clock> = match (self.clock, self.seed) {
             (Some(clock), _) => clock,

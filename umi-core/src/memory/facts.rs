@@ -112,7 +112,7 @@ impl Memory {
                 Err(error) => return Err(error),
                 Ok(mut recorded) => {
                     let recorded = recorded.pop().ok_or_else(|| Error::internal("one fact gave no version"))?;
-                    break (recorded, self.embed_draft(draft, OwnerText::Fact(entity)).await?);
+                    break (recorded, self.embed_draft(draft, OwnerText::Fact(entity)).await);
                 }
             }
         };
@@ -152,10 +152,10 @@ impl Memory {
     }
 
     /// Embeds a fact that was written without its vector, and gives what failed.
-    async fn embed_draft(&self, draft: Draft, owner: OwnerText) -> Result<Vec<StepFailure>> {
-        let (Some(job), Some(held)) = (draft.job, draft.held) else { return Ok(draft.warning.into_iter().collect()) };
-        let failed = self.run_own_jobs(held, vec![(job.id, owner)]).await?;
-        Ok(failed.into_iter().map(|(job, error)| StepFailure { step: "embed", error, job_id: Some(job) }).collect())
+    async fn embed_draft(&self, draft: Draft, owner: OwnerText) -> Vec<StepFailure> {
+        let (Some(job), Some(held)) = (draft.job, draft.held) else { return draft.warning.into_iter().collect() };
+        let failed = self.run_own_jobs(held, vec![(job.id, owner)]).await;
+        failed.into_iter().map(|(job, error)| StepFailure { step: "embed", error, job_id: Some(job) }).collect()
     }
 
     /// A fact's version, a closed one too, or the note form of an episode; none for an id that the scope does not have.
@@ -221,7 +221,7 @@ impl Memory {
         self.ledger().facts(&scope, &filter).await
     }
 
-    /// Episodes, in (`at`, `seq`) order.
+    /// Episodes in the order of time; those of one time in the order of their making.
     ///
     /// # Errors
     /// `InvalidLimit` for a limit outside of 1 to 1,000; `Storage` kinds when the ledger fails.
@@ -286,7 +286,7 @@ impl Memory {
                 Err(error) => return Err(error),
                 Ok(recorded) => {
                     let owner = OwnerText::Fact(recorded.entity.clone());
-                    break (recorded, self.embed_draft(draft, owner).await?);
+                    break (recorded, self.embed_draft(draft, owner).await);
                 }
             }
         };

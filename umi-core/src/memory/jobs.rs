@@ -84,6 +84,8 @@ impl Drop for HeldJobs {
 struct Ran {
     finished: u64,
     failed: Vec<(Uuid, Error)>,
+    /// Why the ledger could not note what became of one. What came behind it was not tried.
+    ledger: Option<Error>,
 }
 
 impl Memory {
@@ -133,7 +135,11 @@ impl Memory {
             if jobs.is_empty() {
                 return Ok(finished);
             }
-            finished += self.run_held(held, jobs).await?.finished;
+            let ran = self.run_held(held, jobs).await;
+            finished += ran.finished;
+            if let Some(error) = ran.ledger {
+                return Err(error);
+            }
         }
     }
 
@@ -148,41 +154,47 @@ impl Memory {
         }
     }
 
-    /// Runs one call's own jobs now, and gives their failures.
-    pub(super) async fn run_own_jobs(
-        &self,
-        mut held: HeldJobs,
-        jobs: Vec<(Uuid, OwnerText)>,
-    ) -> Result<Vec<(Uuid, Error)>> {
+    /// Runs one call's own jobs now, and gives their failures. What the call wrote is durable by now, so that a ledger
+    /// that fails from here on only leaves the jobs.
+    pub(super) async fn run_own_jobs(&self, mut held: HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Vec<(Uuid, Error)> {
         let count = jobs.len() as u64;
-        let ran = self.run_held(&held, jobs).await?;
+        let ran = self.run_held(&held, jobs).await;
         if ran.finished == count {
             held.is_empty = true;
-        } else {
-            held.release().await?;
+        } else if let Err(error) = held.release().await {
+            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be let go of at once");
         }
-        Ok(ran.failed)
+        ran.failed
     }
 
     /// Embeds what held jobs are about; finishes those that can be and notes the failure of the others.
-    async fn run_held(&self, held: &HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Result<Ran> {
+    async fn run_held(&self, held: &HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Ran {
         let (ids, texts): (Vec<Uuid>, Vec<OwnerText>) = jobs.into_iter().unzip();
         let outcomes = self.embed_each(held, Arc::new(texts)).await;
         let mut ran = Ran::default();
         for (job, outcome) in ids.into_iter().zip(outcomes) {
+            if let Some(error) = &ran.ledger {
+                ran.failed.push((job, outcome.err().unwrap_or_else(|| error.clone())));
+                continue;
+            }
             match outcome {
                 Ok(vectors) => {
                     let space = self.parts.embedder.space();
-                    let finished = self.ledger().finish_embed_job(space, job, held.holder, vectors).await?;
-                    ran.finished += u64::from(finished);
+                    match self.ledger().finish_embed_job(space, job, held.holder, vectors).await {
+                        Ok(finished) => ran.finished += u64::from(finished),
+                        Err(error) => {
+                            ran.failed.push((job, error.clone()));
+                            ran.ledger = Some(error);
+                        }
+                    }
                 }
                 Err(error) => {
-                    self.ledger().fail_job(job, held.holder, &error).await?;
+                    ran.ledger = self.ledger().fail_job(job, held.holder, &error).await.err();
                     ran.failed.push((job, error));
                 }
             }
         }
-        Ok(ran)
+        ran
     }
 
     /// Embeds texts in one call, and one by one where that fails, so that a bad text does not fail its neighbours. When

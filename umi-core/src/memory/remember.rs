@@ -135,8 +135,9 @@ impl Memory {
     ///
     /// # Errors
     /// When the returned builder is awaited: `EmptyText`, `TextTooLong` or `InvalidInput` for what is malformed, in
-    /// which case nothing is written; `Storage` kinds when the ledger fails. An embedder's failure is a warning, and so is
-    /// that the store waits for [`Memory::reembed`].
+    /// which case nothing is written; `Storage` kinds when the ledger fails, and nothing is written. What fails once the
+    /// words are durable is a warning: an embedder, the ledger when it is to store the vectors, and that the store waits
+    /// for [`Memory::reembed`].
     pub fn remember(&self, request: impl Into<RememberRequest>) -> Remember<'_> {
         Remember { memory: self, request: request.into() }
     }
@@ -347,19 +348,19 @@ impl Memory {
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
         let appended = self.ledger().append(&space, rows).await?;
         let mut jobs = BTreeMap::new();
-        let (mut waiting, mut background) = (Vec::new(), false);
+        let (mut waiting, mut background) = (Vec::new(), Vec::new());
         for ((appended, mut episode), turn) in appended.into_iter().zip(episodes).zip(turns) {
             let (request, embed_job, waits, needs_reembed) = turn;
             let result = &mut results[request];
-            if !appended.is_new {
+            if let Some(known) = appended.known {
                 // A repeated call: the first one's words stand.
-                episode = self.known_episode(&episode, appended.id).await?;
+                episode = *known;
             } else if let Some(job) = embed_job {
                 if waits {
                     jobs.insert(job, request);
                     waiting.push((job, OwnerText::Episode(episode.clone())));
                 } else {
-                    background = true;
+                    background.push((job, request));
                 }
             } else if needs_reembed && result.warnings.is_empty() {
                 result.warnings.push(StepFailure { step: "embed", error: space.mismatch(own), job_id: None });
@@ -367,20 +368,19 @@ impl Memory {
             result.episode_ids.push(appended.id);
             result.entities.push(episode.to_note());
         }
+        // The words are durable: whatever fails from here on is a warning.
         if let Some(held) = held {
-            self.embed_own(held, waiting, &jobs, &mut results).await?;
+            self.embed_own(held, waiting, &jobs, &mut results).await;
         }
-        if background {
-            self.start_left_jobs().await?;
+        if !background.is_empty()
+            && let Err(error) = self.start_left_jobs().await
+        {
+            for (job, request) in background {
+                let warning = StepFailure { step: "embed", error: error.clone(), job_id: Some(job) };
+                results[request].warnings.push(warning);
+            }
         }
         Ok(results)
-    }
-
-    /// The episode that an earlier call with the same key left.
-    async fn known_episode(&self, repeated: &Episode, id: Uuid) -> Result<Episode> {
-        let scope = Scope::from_parts(repeated.user.clone(), None, None)?;
-        let known = self.ledger().episode(&scope, id).await?;
-        Ok(known.unwrap_or_else(|| Episode { id, ..repeated.clone() }))
     }
 
     /// Embeds what this call wrote; a failure becomes a warning of the request that it belongs to.
@@ -390,13 +390,12 @@ impl Memory {
         waiting: Vec<(Uuid, OwnerText)>,
         jobs: &BTreeMap<Uuid, usize>,
         results: &mut [RememberResult],
-    ) -> Result<()> {
-        for (job, error) in self.run_own_jobs(held, waiting).await? {
+    ) {
+        for (job, error) in self.run_own_jobs(held, waiting).await {
             if let Some(result) = jobs.get(&job).and_then(|&request| results.get_mut(request)) {
                 result.warnings.push(StepFailure { step: "embed", error, job_id: Some(job) });
             }
         }
-        Ok(())
     }
 }
 

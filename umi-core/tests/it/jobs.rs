@@ -9,8 +9,8 @@ use std::{
 use parking_lot::Mutex;
 use tracing::{Event, Metadata, Subscriber, field, span};
 use umi_core::{
-    Clock, ErrorKind, FactChange, Memory, MemoryBuilder, RecallOptions, RememberOptions, RememberRequest, Scope,
-    SimEmbedder, StorageBackend, Timestamp, Wait,
+    Clock, ErrorKind, FactChange, ManualClock, Memory, MemoryBuilder, RecallOptions, RememberOptions, RememberRequest,
+    Scope, SimEmbedder, StorageBackend, Timestamp, Wait,
 };
 
 use crate::support::{GatedEmbedder, RemoteEmbedder, fact, minutes, year};
@@ -125,6 +125,23 @@ async fn a_batch_is_one_call_and_a_bad_text_fails_alone() {
     assert!(left[0].last_error.as_deref().unwrap().contains("a bad text"));
     assert_eq!(memory.retry_pending().await.unwrap(), 0);
     assert_eq!(memory.pending(&Scope::new()).await.unwrap()[0].attempts, 3);
+}
+
+#[tokio::test]
+async fn what_is_embedded_later_keeps_its_place_among_turns_of_one_time() {
+    let embedder = RemoteEmbedder::new(true);
+    let clock = Arc::new(ManualClock::new(year(2026)));
+    let builder = MemoryBuilder::new().storage(StorageBackend::in_memory()).embedder(Arc::new(embedder.clone()));
+    let memory = builder.clock(clock).build().await.unwrap();
+    memory.remember("first").await.unwrap();
+    embedder.is_down.store(false, Ordering::Release);
+    memory.remember("second").await.unwrap();
+    assert_eq!(memory.retry_pending().await.unwrap(), 1);
+    let turns = memory.episodes(10, 0, &Scope::new()).await.unwrap();
+    let texts: Vec<&str> = turns.iter().map(|turn| turn.text.as_str()).collect();
+    assert_eq!(texts, ["first", "second"]);
+    let latest = memory.context().await.unwrap();
+    assert!(latest.find("first") < latest.find("second"), "{latest}");
 }
 
 #[tokio::test]

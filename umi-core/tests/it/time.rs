@@ -138,6 +138,21 @@ async fn an_update_makes_a_version_and_forgetting_it_restores_its_predecessor() 
 }
 
 #[tokio::test]
+async fn what_stood_between_two_versions_is_forgotten_and_they_follow_one_another() {
+    let memory = memory().await;
+    let mut ids = Vec::new();
+    for (start, employer) in [(2019, "Acme"), (2021, "Globex"), (2024, "Initech")] {
+        let said = fact("Tarek", Some("employer"), employer, Some(year(start)));
+        ids.push(memory.add_entity(said, &Scope::new()).await.unwrap().entities[0].id.to_string());
+    }
+    assert!(memory.forget(&ids[1], ForgetReach::Version, &Scope::new()).await.unwrap());
+    // No other relation is in the store, so that the new one is given the key of one that goes.
+    let relations = memory.evolutions(&ids[0], &Scope::new()).await.unwrap();
+    let ends: Vec<_> = relations.iter().map(|relation| (&relation.source_id, &relation.target_id)).collect();
+    assert_eq!(ends, [(&ids[0], &ids[2])]);
+}
+
+#[tokio::test]
 async fn updates_of_what_is_not_there_are_refused() {
     let memory = memory().await;
     let episode = memory.remember("said").await.unwrap().episode_ids[0].to_string();

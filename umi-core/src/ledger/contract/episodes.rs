@@ -50,15 +50,16 @@ fn an_episode_comes_back_as_it_was_given() {
 fn a_key_belongs_to_one_text_of_one_tenant_until_it_is_forgotten() {
     over_all(async |store: Store| {
         let keyed = |number, text: &str| NewEpisode { key: Some(("k".to_owned(), 0)), ..episode(number, 10, text) };
-        assert!(store.append_one(keyed(1, "text")).await.is_new);
-        assert_eq!(store.append_one(keyed(2, "text")).await, Appended { id: id(1), is_new: false });
+        assert!(store.append_one(keyed(1, "text")).await.known.is_none());
+        let again = store.append_one(keyed(2, "text")).await;
+        assert_eq!((again.id, again.known.map(|known| known.id)), (id(1), Some(id(1))));
         let other = store.append(&space(), vec![keyed(3, "other")]).await.unwrap_err();
         assert_eq!(other.kind(), ErrorKind::InvalidInput);
         let mut of_bob = keyed(4, "other");
         of_bob.episode.user = Some("bob".to_owned());
-        assert!(store.append_one(of_bob).await.is_new);
+        assert!(store.append_one(of_bob).await.known.is_none());
         store.forget(&alice(), id(1), ForgetReach::Version, at(20)).await.unwrap();
-        assert!(store.append_one(keyed(5, "other")).await.is_new);
+        assert!(store.append_one(keyed(5, "other")).await.known.is_none());
     });
 }
 
@@ -233,9 +234,10 @@ fn a_turn_has_a_key_of_its_own_whatever_the_key_holds() {
             ..episode(number, 10, text)
         };
         for new in [turn(1, "k", 0, "first"), turn(2, "k", 1, "second"), turn(3, "k\u{0}1", 0, "third")] {
-            assert!(store.append_one(new).await.is_new);
+            assert!(store.append_one(new).await.known.is_none());
         }
-        assert_eq!(store.append_one(turn(4, "k", 1, "second")).await, Appended { id: id(2), is_new: false });
+        let again = store.append_one(turn(4, "k", 1, "second")).await;
+        assert_eq!((again.id, again.known.map(|known| known.text)), (id(2), Some("second".to_owned())));
     });
 }
 

@@ -30,10 +30,10 @@ fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Store
     let user = stored(episode.user.as_deref());
     let (key, turn) = new.key.as_ref().map_or((None, 0), |(key, turn)| (Some(key), *turn));
     if let Some(key) = key
-        && let Some((id, text)) = by_key(write.connection, user, key, turn)?
+        && let Some(known) = by_key(write.connection, user, key, turn)?
     {
-        if text == episode.text {
-            return Ok(Appended { id, is_new: false });
+        if known.text == episode.text {
+            return Ok(Appended { id: known.id, known: Some(Box::new(known)) });
         }
         let shown: String = key.chars().take(64).collect();
         return Err(Error::invalid_input(format!("the key `{shown}` belongs to another text"))
@@ -60,14 +60,12 @@ fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Store
     if let Some(job) = new.embed_job {
         NewJob { job, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
     }
-    Ok(Appended { id: episode.id, is_new: true })
+    Ok(Appended { id: episode.id, known: None })
 }
 
-fn by_key(connection: &Connection, user: &str, key: &str, turn: u32) -> Stored<Option<(Uuid, String)>> {
-    Ok(connection
-        .prepare_cached("SELECT id, text FROM episodes WHERE user = ?1 AND key = ?2 AND turn = ?3")?
-        .query_row((user, key, turn), |row| Ok((rows::parsed(row, "id")?, row.get("text")?)))
-        .optional()?)
+fn by_key(connection: &Connection, user: &str, key: &str, turn: u32) -> Stored<Option<Episode>> {
+    let sql = format!("SELECT {} FROM episodes WHERE user = ?1 AND key = ?2 AND turn = ?3", rows::EPISODE);
+    Ok(connection.prepare_cached(&sql)?.query_row((user, key, turn), rows::episode).optional()?)
 }
 
 /// One episode by its id.
@@ -75,9 +73,10 @@ pub(super) fn get_sql() -> String {
     format!("SELECT {} FROM episodes WHERE id = :id AND {SCOPE_PREDICATE}", rows::EPISODE)
 }
 
-/// A page of episodes, from either end.
+/// A page of episodes, from either end. Those of one time are in the order of their making, which their ids keep and
+/// `seq` does not: an episode that is embedded later takes a new one.
 pub(super) fn page_sql(newest_first: bool) -> String {
-    let order = if newest_first { "at DESC, seq DESC" } else { "at, seq" };
+    let order = if newest_first { "at DESC, id DESC" } else { "at, id" };
     format!(
         "SELECT {} FROM episodes WHERE {SCOPE_PREDICATE} AND (:until IS NULL OR at <= :until) \
          ORDER BY {order} LIMIT :limit OFFSET :offset",
@@ -121,7 +120,7 @@ pub(super) fn many(connection: &Connection, scope: &Scope, ids: &[Uuid]) -> Stor
     Ok(found)
 }
 
-/// A page of episodes, in (`at`, `seq`) order.
+/// A page of episodes, in (`at`, id) order.
 pub(super) fn page(connection: &Connection, scope: &Scope, page: EpisodePage) -> Stored<Vec<Episode>> {
     let (user, agent, session) = scope.bound();
     let mut statement = connection.prepare_cached(&page_sql(page.newest_first))?;
