@@ -16,7 +16,9 @@ async fn group(memory: &Memory, round: u64, disk: &Disk, fault: Option<Fault>) -
     let database = memory.path().unwrap().join("umi.db");
     let before = Connection::open(database).unwrap();
     before.execute_batch("BEGIN IMMEDIATE").unwrap();
-    fault.into_iter().for_each(|fault| disk.fail(fault));
+    if let Some(fault) = fault {
+        disk.fail(fault);
+    }
     let callers = (0..CALLERS).map(|caller| -> BoxFuture<'_, Option<(String, Result<()>)>> {
         let text = format!("{round}-{caller} {}", "some words ".repeat(100));
         async move {
