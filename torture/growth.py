@@ -268,13 +268,14 @@ def chained(folder: pathlib.Path, seed: int, updates: int, *, long: bool) -> Fig
 def forget_some(memory: Memory, seed: int, ids: list[str], short: str) -> float:
     """Forgets versions of a long chain and of a short one, and gives the ratio of what they cost."""
     versions = [version.id for version in memory.history_sync(short)][10:13]
-    long_costs, short_costs = [], []
+    long_costs: list[float] = []
+    short_costs: list[float] = []
     for costs, chain in ((short_costs, versions), (long_costs, ids)):
         for id in chain:
             spent = time.process_time()
             assert memory.forget_sync(id)
             costs.append(time.process_time() - spent)
-    ratio = round(statistics.median(long_costs) / statistics.median(short_costs), 1)
+    ratio: float = round(statistics.median(long_costs) / statistics.median(short_costs), 1)
     assert ratio <= 2 * TIMES, f"seed {seed}: forgetting a version of a long chain costs {ratio} times a short one's"
     return ratio
 

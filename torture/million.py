@@ -165,8 +165,7 @@ def run(*, seed: int, long: bool, folder: pathlib.Path) -> Figures:
     """Both shapes, at once."""
     with ThreadPoolExecutor(2) as threads:
         shapes = [
-            threads.submit(one_shape, folder, seed, users, long=long)
-            for users in (1, USERS if long else SHORT_USERS)
+            threads.submit(one_shape, folder, seed, users, long=long) for users in (1, USERS if long else SHORT_USERS)
         ]
         figures: Figures = {"episodes_each": EPISODES if long else SHORT_EPISODES}
         for shape in shapes:

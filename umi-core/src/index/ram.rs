@@ -47,10 +47,10 @@ const PAGE: usize = 256;
 const ROWS_AT_ONCE: usize = 10_000;
 /// How many searches' memory is kept for the next.
 const KEPT_SCRATCH: usize = 4;
-/// The most bytes of it: that of a search of a very large tenant goes.
-const KEPT_SCRATCH_BYTES: usize = 4 * 1024 * 1024;
-/// How many tenants are loaded at once: what each holds before it is weighed stays within a few pages.
-const LOADS: usize = 2;
+/// The most that each of them may take, as a part of the bound: that of a search of a very large tenant goes.
+const KEPT_SCRATCH_PART: usize = 32;
+/// How many tenants are loaded at once: two that grow side by side would leave holes in the memory of one another.
+const LOADS: usize = 1;
 
 /// The part of a [`Ledger`] that an index follows.
 #[async_trait]
@@ -259,18 +259,18 @@ impl RamIndex {
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce(&mut Scratch) -> T + Send + 'static) -> Result<T> {
         let turn = Arc::clone(&self.computing).acquire_owned().await;
         let turn = turn.map_err(|error| Error::internal("the index stopped computing").with_source(error))?;
-        let pool = Arc::clone(&self.scratch);
+        let (pool, kept_bytes) = (Arc::clone(&self.scratch), self.bytes_limit / KEPT_SCRATCH_PART);
         blocking(move || {
             // A caller that gives up leaves the work running: its turn lasts as long as that.
             let _turn = turn;
-            Ok(scratch_of(&pool, work))
+            Ok(scratch_of(&pool, kept_bytes, work))
         })
         .await
     }
 
     /// Runs a short search on the caller's thread, with memory of an earlier one.
     fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
-        scratch_of(&self.scratch, work)
+        scratch_of(&self.scratch, self.bytes_limit / KEPT_SCRATCH_PART, work)
     }
 }
 
@@ -290,11 +290,11 @@ impl Drop for Reserved<'_> {
     }
 }
 
-fn scratch_of<T>(pool: &Mutex<Vec<Scratch>>, work: impl FnOnce(&mut Scratch) -> T) -> T {
+fn scratch_of<T>(pool: &Mutex<Vec<Scratch>>, kept_bytes: usize, work: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = pool.lock().pop().unwrap_or_default();
     let out = work(&mut scratch);
     let mut pool = pool.lock();
-    if pool.len() < KEPT_SCRATCH && scratch.heap_bytes() <= KEPT_SCRATCH_BYTES {
+    if pool.len() < KEPT_SCRATCH && scratch.heap_bytes() <= kept_bytes {
         pool.push(scratch);
     }
     out

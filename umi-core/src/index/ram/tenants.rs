@@ -24,6 +24,9 @@ use crate::{
 /// What an entry of [`Tenants`] takes beside the tenant: its places in two trees, which are never quite full.
 const ENTRY: usize = 160;
 
+/// The allocator loses one byte for so many, in holes between what comes and goes: measured, about a quarter.
+const LOST: usize = 4;
+
 /// One tenant. The numbers tell of the partition without waiting for its lock.
 #[derive(Debug)]
 pub(super) struct Tenant {
@@ -102,7 +105,8 @@ impl Tenant {
     /// Bytes of memory, its entry included.
     pub(super) fn bytes(&self) -> usize {
         let name = self.user.as_ref().map_or(0, |user| 2 * (user.len() + ALLOCATION));
-        size_of::<Self>() + ENTRY + name + self.bytes.load(Ordering::Acquire)
+        let held = self.bytes.load(Ordering::Acquire);
+        size_of::<Self>() + ENTRY + name + held + held / LOST
     }
 }
 

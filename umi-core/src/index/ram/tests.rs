@@ -373,7 +373,7 @@ async fn tenants_not_used_for_longest_make_room() {
     }
     let probe = RamIndex::new(NO_LIMIT);
     probe.search_feed(&rows, &query(Some("a"), "tea")).await.unwrap();
-    let index = RamIndex::new(probe.tenants.lock().bytes() * 5 / 2 + probe.scratch_bytes());
+    let index = RamIndex::new(probe.tenants.lock().bytes() * 5 / 2);
     for user in ["a", "b", "a", "c"] {
         assert_eq!(index.search_feed(&rows, &query(Some(user), "tea")).await.unwrap().len(), 10);
     }
