@@ -62,12 +62,11 @@ impl Engine {
         F: Future<Output = core::Result<T>> + Send + 'static,
     {
         let opening = self.opening()?;
-        let work = match opening.known() {
-            Some(memory) => Either::Left(work(memory.py()?)),
-            None => {
-                let opening = opening.clone();
-                Either::Right(async move { work(opening.memory().await?).await })
-            }
+        let work = if let Some(memory) = opening.known() {
+            Either::Left(work(memory.py()?))
+        } else {
+            let opening = opening.clone();
+            Either::Right(async move { work(opening.memory().await?).await })
         };
         Ok(Operation::new(work, convert))
     }

@@ -36,6 +36,11 @@ struct Header {
 }
 
 impl Header {
+    /// That of the table that is compiled in.
+    fn compiled_in() -> Self {
+        Self::parse(&mut &*ASSET).expect("invariant: the compiled-in table is well formed")
+    }
+
     /// Takes the header of the format that `make_static_table.py` writes.
     fn parse(asset: &mut &'static [u8]) -> Option<Self> {
         let magic: [u8; 8] = take_array(asset)?;
@@ -186,7 +191,7 @@ pub struct StaticEmbedder {
 impl StaticEmbedder {
     /// An embedder over the bundled table, which all embedders of the process share. The table is read on first use.
     pub fn new() -> Self {
-        let header = Header::parse(&mut &*ASSET).expect("invariant: the compiled-in table is well formed");
+        let header = Header::compiled_in();
         Self { space: EmbeddingSpace::new(MODEL, header.dimensions, format!("{:016x}", header.digest)) }
     }
 }
