@@ -170,7 +170,6 @@ def test_a_copy_without_permission(public_path: Path) -> None:
     if os.geteuid() != 0:
         closed.chmod(0o555)
     code = """
-import umi
 with umi.Memory.in_memory() as memory:
     try:
         memory.backup_sync(sys.argv[1] + "/copy")

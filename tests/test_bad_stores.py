@@ -117,7 +117,6 @@ def test_a_damaged_page_that_opening_reads(sound: Path, tmp_path: Path) -> None:
 
 
 OPEN = """
-import umi
 try:
     umi.Memory.open(sys.argv[1])
     print("opened")

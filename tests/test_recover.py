@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,19 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = 4096
-EPISODES = 5_000
+EPISODES = 300
 TABLE_LEAF, TABLE_INNER = 0x0D, 0x05
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 5,000 episodes whose pieces are small, and of a few rows of every other kind."""
-    folder = tmp_path_factory.mktemp("damage") / "store"
-    with Memory.open(folder, user="alice", embedder=umi.SimEmbeddingProvider(1)) as memory:
+def make(folder: Path, episodes: int) -> Path:
+    """A store of episodes whose pieces are small, and of a few rows of every other kind."""
+    with open_sim(folder) as memory:
         memory.remember_many_sync(
             {"text": f"turn {number}", "role": "assistant", "name": "Ana", "at": at(number), "metadata": {"n": number},
              "key": f"k{number}", "session": f"s{number % 7}", "agent": "guide", "source": f"urn:{number}"}
-            for number in range(EPISODES)
+            for number in range(episodes)
         )  # fmt: skip
         memory.remember_sync("A long one. " * 3_000, user="bob")
         for home in ("Rome", "Porto", "Lisbon"):
@@ -44,9 +43,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def at(number: int) -> Any:
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("damage") / "store", EPISODES)
 
+
+def at(number: int) -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
 
 
@@ -106,7 +108,9 @@ def test_a_sound_store_is_saved_whole(store: Path, tmp_path: Path) -> None:
         assert memory.get_sync(again[0]) is not None
 
 
-def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(store: Path, tmp_path: Path) -> None:
+def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(tmp_path: Path) -> None:
+    count = 5_000
+    store = make(tmp_path / "store", count)
     data = (store / "umi.db").read_bytes()
     leaves = [page for page in pages_of(data, TABLE_LEAF) if data[(page - 1) * PAGE : page * PAGE].count(b"urn:") > 5]
     assert len(leaves) > 50
@@ -118,7 +122,7 @@ def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(store: Path, 
     assert report["problems"] == [f"1 damaged pages: {page}"]
     assert report["lost_episodes"] == on_page
     expected, saved = contents(store), contents(tmp_path / "new")
-    assert len(saved["episodes"]) == EPISODES - on_page
+    assert len(saved["episodes"]) == count - on_page
     assert all(expected["episodes"][id] == episode for id, episode in saved["episodes"].items())
     assert {kind: saved[kind] for kind in saved if kind != "episodes"} == {
         kind: expected[kind] for kind in expected if kind != "episodes"

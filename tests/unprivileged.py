@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 NOBODY = 65534
+# The interpreter itself may lie where only root may read: what is needed of it is imported before.
 PROLOGUE = f"""
-import os, sys
+import logging, os, sys, traceback
+import umi
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid({NOBODY})
