@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -108,6 +108,7 @@ def test_a_sound_store_is_saved_whole(store: Path, tmp_path: Path) -> None:
         assert memory.get_sync(again[0]) is not None
 
 
+@pytest.mark.timeout(300)  # 5,000 episodes, made and read three times
 def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(tmp_path: Path) -> None:
     count = 5_000
     store = make(tmp_path / "store", count)
@@ -174,6 +175,7 @@ def read_everything(folder: Path, known: dict[str, Any]) -> str:
         return "refused"
 
 
+@pytest.mark.timeout(300)
 def test_noise_on_any_page_is_told(store: Path, tmp_path: Path) -> None:
     """Never a wrong row, never a panic: a page that is read is refused, one that is not is found by `check()`."""
     known = contents(store)
@@ -255,7 +257,7 @@ def test_of_a_foreign_file_nothing_is_saved_and_nothing_made(tmp_path: Path) -> 
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "umi.db").write_bytes(random.Random(3).randbytes(20 * PAGE))
-    with pytest.raises(umi.CorruptStoreError, match="nothing of `.*` can be read"):
+    with pytest.raises(umi.CorruptStoreError, match=r"nothing of `.*` can be read"):
         Memory.recover_sync(bad, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -270,7 +272,7 @@ def test_a_recovery_refuses_what_it_must_not_touch(store: Path, tmp_path: Path) 
     with pytest.raises(umi.StoreIOError) as caught:
         Memory.recover_sync(tmp_path / "nowhere", tmp_path / "new")
     assert caught.value.errno == 2
-    with open_sim(store), pytest.raises(umi.InvalidInputError, match="has the store .* open"):
+    with open_sim(store), pytest.raises(umi.InvalidInputError, match=r"has the store .* open"):
         Memory.recover_sync(store, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -282,13 +284,27 @@ def test_vectors_of_another_embedder_are_kept_and_those_lost_wait_for_it(store: 
         assert memory.stats_sync()["vectors"] == memory.stats_sync()["pieces"]
     with pytest.raises(umi.EmbeddingSpaceError):
         Memory.open(tmp_path / "new")
+    connection = sqlite3.connect(store / "umi.db")
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'vectors'").fetchone()
+    connection.close()
+    data = (store / "umi.db").read_bytes()
+    last = int.from_bytes(data[(root - 1) * PAGE + 8 : (root - 1) * PAGE + 12])  # the last child of an inner page
+    bad = with_noise(store, tmp_path / "bad", last, 5)
+    report = Memory.recover_sync(bad, tmp_path / "again")
+    assert (report["lost_episodes"], report["lost_facts"]) == (0, 0)
+    assert report["to_embed"] > 0
+    with open_sim(tmp_path / "again") as memory:
+        memory.flush_sync()  # opening has begun to embed them
+        figures = memory.stats_sync()
+        assert (figures["jobs"], figures["vectors"]) == (0, figures["pieces"])
 
 
 def umi_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "umi", *map(os.fspath, arguments)]  # type: ignore[call-overload]
+    command = [sys.executable, "-m", "umi", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.timeout(300)  # nine processes
 def test_the_commands(tmp_path: Path) -> None:
     store, copy, new = tmp_path / "store", tmp_path / "copy", tmp_path / "new"
     with Memory.open(store, user="alice") as memory:
@@ -304,7 +320,9 @@ def test_the_commands(tmp_path: Path) -> None:
     done = umi_command("backup", store, copy)
     assert (done.returncode, done.stderr) == (0, "")
     data = bytearray((store / "umi.db").read_bytes())
-    page = next(page for page in pages_of(bytes(data), TABLE_LEAF) if b"turn 7 " in data[(page - 1) * PAGE : page * PAGE])
+    page = next(
+        page for page in pages_of(bytes(data), TABLE_LEAF) if b"turn 7 " in data[(page - 1) * PAGE : page * PAGE]
+    )
     data[(page - 1) * PAGE : page * PAGE] = random.Random(2).randbytes(PAGE)
     (store / "umi.db").write_bytes(data)
     done = umi_command("check", store)
