@@ -91,8 +91,8 @@ DAMAGE = [
     (
         "an evolution too many",
         (
-            "INSERT INTO evolutions SELECT 99, 'x', 9999, user, 1, 3, type, reason, confidence, created_at FROM evolutions "
-            "LIMIT 1"
+            "INSERT INTO evolutions SELECT 99, 'x', 9999, user, 1, 3, type, reason, confidence, created_at "
+            "FROM evolutions LIMIT 1"
         ),
         "that it does not follow",
     ),

@@ -1,7 +1,7 @@
-"""Makes the store that is committed for a schema version: `python tests/stores/make_store.py stores/version-1`.
+"""Makes the store that is committed for a schema version: `python tests/stores/make_store.py FOLDER`.
 
-Run it once, with the build that introduces a version, and commit the folder; a test then opens a copy of each with every
-later build. It writes every kind of row, at fixed times, with the bundled embedder.
+Run it once, with the build that introduces a version, and commit the folder; a test then opens a copy of each with
+every later build. It writes every kind of row, at fixed times, with the bundled embedder.
 """
 
 from __future__ import annotations
