@@ -36,7 +36,7 @@ RELEASE_VENV := .venv-release
 RUST_TESTED := --workspace --exclude umi-py # pytest tests the bindings; linking them here would need a libpython
 CHECK_PROFILE := ci
 # Of bench, what needs none of requirements-bench.txt.
-MYPY_PATHS := umi-py/python umi-py/examples tests $(addprefix bench/,conversation.py conversations.py \
+MYPY_PATHS := umi-py/python umi-py/examples tests torture $(addprefix bench/,conversation.py conversations.py \
   evaluate_retrieval.py report.py)
 RUST_BENCHES := $(patsubst umi-core/benches/%.rs,--bench %,$(wildcard umi-core/benches/*.rs))
 PYTHON_BENCHES := $(wildcard bench/bench_*.py)
@@ -52,7 +52,7 @@ if command -v flock >/dev/null; then
 fi
 if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-checkout" 2>/dev/null)" != "$(CURDIR)" ]]; then
   for profile in dev $(CHECK_PROFILE) testrelease release; do
-    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile -p umi-core -p umi-py
+    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile -p umi-core -p umi-faults -p umi-py
   done
   echo "$(CURDIR)" > "$$CARGO_TARGET_DIR/.umi-checkout"
 fi
@@ -161,6 +161,12 @@ bench: release-wheel ## print the figures of README.md and hold them to their bu
 	  $(RELEASE_VENV)/bin/python "$$script"
 	done
 
+# The driver's own seed comes from the clock; ARGS="--seed 7 --only kills" repeats a part of a run.
+.PHONY: torture
+torture: release-wheel ## kills, several processes, forgetting, load, simulation, fuzzing: an hour at most
+	@printf '\n== torture\n'
+	$(RELEASE_VENV)/bin/python -m torture.run --minutes $(or $(MINUTES),60) $(ARGS)
+
 define REQUIRE_FILE
 if [[ -z "$(FILE)" ]]; then
   echo 'Which file? Say: make $@ FILE=conversations.json (the form is described in bench/conversations.py)' >&2
@@ -197,7 +203,7 @@ release-wheel: $(VENV)/.maturin $(RELEASE_VENV)/.tools
 clean: ## remove what these commands made in this checkout; the shared cache stays
 	@rm -rf $(VENV) $(RELEASE_VENV) dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f umi-py/python/umi/_umi*.so
-	find umi-py tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find umi-py tests bench torture -name __pycache__ -type d -prune -exec rm -rf {} +
 	echo "Compiled dependencies stay in $$CARGO_TARGET_DIR; delete that folder to compile them again."
 
 # Stamps of what is installed, newer than the files that say what should be.

@@ -1,9 +1,8 @@
-"""Kills, two processes on one store, forks, and the end of the interpreter."""
+"""Two processes on one store, forks, and the end of the interpreter; torture/kills.py has the kills."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -15,41 +14,11 @@ from umi import Memory
 if TYPE_CHECKING:
     from pathlib import Path
 
-WRITER = """
-import sys
-from umi import Memory
-memory = Memory.open(sys.argv[1], user="alice")
-for number in range(100_000):
-    memory.remember_sync(f"turn {number}")
-    print(number, flush=True)
-"""
-
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, timeout=50, check=False
     )
-
-
-def test_every_acknowledged_row_survives_a_kill(tmp_path: Path) -> None:
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    acknowledged = -1
-    for line in writer.stdout:
-        acknowledged = int(line)
-        if acknowledged >= 50:
-            writer.kill()
-            break
-    for line in writer.stdout:
-        acknowledged = int(line)
-    assert writer.wait() == -signal.SIGKILL
-    writer.stdout.close()
-    with Memory.open(tmp_path, user="alice") as memory:
-        texts = [episode.text for episode in memory.episodes_sync(limit=1000)]
-        assert texts[: acknowledged + 1] == [f"turn {number}" for number in range(acknowledged + 1)]
-        assert len(texts) <= acknowledged + 2
-        assert memory.check_sync()["ok"]
-        assert memory.recall_sync(f"turn {acknowledged}")
 
 
 def test_two_processes_on_one_store(tmp_path: Path) -> None:

@@ -843,8 +843,12 @@ class Engine:
         clock: ManualClock | None,
         reembed: bool,
         seed: int | None,
+        waits: bool,
     ) -> Engine:
-        """Opens a store; blocks without holding the interpreter."""
+        """Opens a store. Where `waits` is false, it may still be under way when this returns, after some milliseconds.
+
+        Every call waits until it is open, and raises why it could not be.
+        """
     def scoped(self, scope: _ScopeArgs) -> Engine:
         """A handle of another scope on the same store."""
     def parts(self) -> Parts:
@@ -859,8 +863,13 @@ class Engine:
     def is_closed(self) -> bool:
         """Whether it was closed."""
     @property
+    def is_settled(self) -> bool:
+        """Whether its opening has ended, well or not."""
+    def opened(self) -> Operation[None]:
+        """Waits until it is open."""
+    @property
     def path(self) -> str | None:
-        """The store's folder, or None in memory."""
+        """The store's folder, or None in memory. Waits until it is open."""
     def remember(
         self,
         content: str | Sequence[Mapping[str, Any]],
@@ -1002,8 +1011,14 @@ def _error_kinds() -> list[tuple[str, UmiError]]:
 def _panic() -> None:
     """Panics behind the guard, for the tests."""
 
-def _reseed() -> None:
-    """Draws a new seed for ids, in a forked child."""
+def _before_fork() -> None:
+    """Waits until no thread uses a store, and keeps it so until the fork."""
+
+def _after_fork_in_parent() -> None:
+    """Lets the calls of other threads go on."""
+
+def _after_fork_in_child() -> None:
+    """Draws a new seed for ids and lets go of what a forked child inherits."""
 
 def _close_all(engines: Sequence[Engine], patience: timedelta) -> None:
     """Closes memories at once, at the end of the interpreter; all of them have `patience` together.

@@ -3,7 +3,7 @@
 pub(crate) mod analysis;
 pub(crate) mod ram;
 pub(crate) mod ranking;
-pub(crate) mod tokens;
+mod tokens;
 pub(crate) mod vector;
 
 use std::{collections::BTreeSet, fmt};

@@ -32,7 +32,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use self::{
-    builder::{MemoryBuilder, StorageBackend, new_id, prepare, reseed_ids},
+    builder::{MemoryBuilder, StorageBackend, after_fork_in_child, after_fork_in_parent, before_fork, new_id, prepare},
     config::{INDEX_MEMORY_BYTES, MemoryConfig, RECALL_LIMIT, TEXT_BYTES, TokenCounter},
     context::{BUDGET_TOKENS, MemoryContext},
     core::MemoryCore,

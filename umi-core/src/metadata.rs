@@ -3,7 +3,7 @@
 use std::fmt;
 
 use indexmap::IndexMap;
-use serde_json::value::RawValue;
+use serde_json::{error::Category, value::RawValue};
 
 use crate::error::{Error, Result};
 
@@ -99,8 +99,11 @@ impl Metadata {
 }
 
 fn fields(json: &str) -> Result<Fields> {
-    serde_json::from_str(json)
-        .map_err(|error| Error::invalid_input(format!("metadata is not a JSON object: {error}")).with_source(error))
+    serde_json::from_str(json).map_err(|error| match error.classify() {
+        // in words it would repeat the whole value
+        Category::Data => Error::invalid_input("metadata is JSON, but not an object"),
+        _ => Error::invalid_input(format!("metadata is not a JSON object: {error}")).with_source(error),
+    })
 }
 
 fn too_long(bytes: usize) -> Error {
@@ -140,6 +143,8 @@ mod tests {
     fn only_bounded_objects_are_metadata() {
         assert!(Metadata::parse("[1]").is_err());
         assert!(Metadata::parse("{").is_err());
+        let words = Metadata::parse(&format!("\"{}\"", "x".repeat(2_000))).unwrap_err().to_string();
+        assert!(words.len() < 100, "{words}");
         assert!(Metadata::parse(&format!("{{\"k\":\"{}\"}}", "x".repeat(METADATA_BYTES))).is_err());
         let nested = |levels: usize| format!("{{\"k\":{}1{}}}", "[".repeat(levels), "]".repeat(levels));
         assert!(Metadata::parse(&nested(31)).is_ok());

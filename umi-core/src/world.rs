@@ -30,9 +30,11 @@ pub trait Ids: Send + Sync + fmt::Debug {
     fn next(&self, now: Timestamp) -> Uuid;
 }
 
-/// Cuts a time to the microseconds that the ledger keeps.
+/// Cuts a time to the microseconds that the ledger keeps. Those of the last second of all are its beginning: a number of
+/// microseconds behind it is read as no time.
 pub(crate) fn to_microseconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+    let last = Timestamp::MAX.as_second().saturating_mul(1_000_000);
+    Timestamp::from_microsecond(time.as_microsecond().min(last)).unwrap_or(time)
 }
 
 /// The operating system's wall clock.

@@ -10,22 +10,20 @@ use std::{
 use jiff::{Timestamp, tz::Offset};
 use pyo3::{
     conversion::FromPyObjectOwned,
-    exceptions::{PyRecursionError, PyTypeError, PyValueError},
+    exceptions::PyTypeError,
     intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyBool, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyTzInfo},
+    types::{PyBool, PyDateTime, PyDelta, PyDict, PyFloat, PyInt, PyString, PyTzInfo},
 };
-use umi_core::{Error, Metadata, TimeToLive};
+use umi_core::{Error, TimeToLive};
 
 use crate::error::{IntoPyResult, PythonError};
 
-/// Deeper values are left to the core, which refuses them with the right words.
-const CHECKED_DEPTH: usize = 64;
 /// What `repr` shows of a text, in characters.
 const SHOWN_CHARS: usize = 60;
 
-fn wrong_type(expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
+pub(crate) fn wrong_type(expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let got = value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("expected {expected}, got {got}"))
 }
@@ -148,19 +146,24 @@ impl<'py> FromPyObject<'_, 'py> for Time {
         if !value.is_instance_of::<PyDateTime>() {
             return Err(wrong_type("datetime", &value));
         }
-        if value.call_method0(intern!(py, "utcoffset"))?.is_none() {
+        // As the class itself has it, whatever a subclass makes of its own difference.
+        let class = py.get_type::<PyDateTime>();
+        if class.call_method1(intern!(py, "utcoffset"), (value,))?.is_none() {
             return Err(Error::invalid_input(format!("the datetime `{}` is naive", value.str()?))
                 .with_hint("give it a time zone, as in datetime.now(timezone.utc)"))
             .py();
         }
-        let micros = delta_micros(&value.sub(epoch(py)?)?)?;
-        Timestamp::from_microsecond(micros.clamp(FIRST_MICROSECOND, Timestamp::MAX.as_second() * 1_000_000))
-            .map(Self)
-            .or_else(|error| {
-                let message = format!("the datetime `{}` is out of range", value.str()?);
-                Err(Error::invalid_input(message).with_source(error)).py()
-            })
+        let micros = delta_micros(&class.call_method1(intern!(py, "__sub__"), (value, epoch(py)?))?)?;
+        Timestamp::from_microsecond(micros.clamp(FIRST_MICROSECOND, last_microsecond())).map(Self).or_else(|error| {
+            let message = format!("the datetime `{}` is out of range", value.str()?);
+            Err(Error::invalid_input(message).with_source(error)).py()
+        })
     }
+}
+
+/// The last moment that can be kept, in whole seconds.
+fn last_microsecond() -> i64 {
+    Timestamp::MAX.as_second() * 1_000_000
 }
 
 impl<'py> IntoPyObject<'py> for Time {
@@ -265,73 +268,6 @@ pub(crate) fn ttl_seconds(ttl: TimeToLive) -> f64 {
         TimeToLive::Forever => f64::INFINITY,
         TimeToLive::For(duration) => duration.as_secs_f64(),
     }
-}
-
-/// A JSON object, made of a `dict`.
-#[derive(Clone, Default)]
-pub(crate) struct Meta(pub(crate) Metadata);
-
-impl<'py> FromPyObject<'_, 'py> for Meta {
-    type Error = PyErr;
-
-    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if !value.is_instance_of::<PyDict>() {
-            return Err(wrong_type("dict", &value));
-        }
-        check_keys(&value, 0)?;
-        let py = value.py();
-        let options = PyDict::new(py);
-        options.set_item(intern!(py, "ensure_ascii"), false)?;
-        options.set_item(intern!(py, "allow_nan"), false)?;
-        options.set_item(intern!(py, "separators"), (",", ":"))?;
-        let dumped = json(py)?.call_method(intern!(py, "dumps"), (value,), Some(&options)).map_err(|cause| {
-            if cause.is_instance_of::<PyValueError>(py) || cause.is_instance_of::<PyRecursionError>(py) {
-                let message = format!("metadata is not JSON: {}", cause.value(py));
-                return crate::error::to_py(py, &Error::invalid_input(message).with_source(PythonError::new(cause)));
-            }
-            cause
-        })?;
-        Ok(Self(Metadata::parse(&dumped.extract::<Text>()?.0).py()?))
-    }
-}
-
-impl<'py> IntoPyObject<'py> for Meta {
-    type Target = PyAny;
-    type Output = Bound<'py, PyAny>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        if self.0.is_empty() { Ok(PyDict::new(py).into_any()) } else { from_json(py, self.0.as_str()) }
-    }
-}
-
-fn json(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import(intern!(py, "json"))
-}
-
-/// Reads a JSON text.
-pub(crate) fn from_json<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    json(py)?.call_method1(intern!(py, "loads"), (text,))
-}
-
-/// `json.dumps` turns the key 1 into "1" without a word, so that two keys may fall together.
-fn check_keys(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
-    if depth > CHECKED_DEPTH {
-        return Ok(());
-    }
-    if let Ok(dict) = value.cast::<PyDict>() {
-        for (key, inner) in dict.iter() {
-            if !key.is_instance_of::<PyString>() {
-                return Err(wrong_type("a key of type str", &key));
-            }
-            check_keys(&inner, depth + 1)?;
-        }
-    } else if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
-        for inner in value.try_iter()? {
-            check_keys(&inner?, depth + 1)?;
-        }
-    }
-    Ok(())
 }
 
 /// Reads a list of words; a single `str` is refused, because it would be read letter by letter.
@@ -458,7 +394,10 @@ impl<'py> Fields<'py> {
         if value.is_instance_of::<PyString>() {
             let text = value.extract::<Text>()?.0;
             return text
-                .parse()
+                .parse::<Timestamp>()
+                .and_then(|time| {
+                    Timestamp::from_microsecond(time.as_microsecond().clamp(FIRST_MICROSECOND, last_microsecond()))
+                })
                 .map(Some)
                 .map_err(|error| {
                     let shown: String = text.chars().take(64).collect();

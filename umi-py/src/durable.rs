@@ -30,26 +30,26 @@ impl Parts {
 
     fn call_core<T, F>(
         &self,
-        work: impl FnOnce(MemoryCore) -> F,
+        work: impl FnOnce(MemoryCore) -> F + Send + 'static,
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Operation>
     where
         T: Send + 'static,
         F: Future<Output = core::Result<T>> + Send + 'static,
     {
-        self.engine.get().call(|memory| work(memory.core()), convert)
+        self.engine.get().call(move |memory| work(memory.core()), convert)
     }
 
     fn call_working<T, F>(
         &self,
-        work: impl FnOnce(MemoryWorking) -> F,
+        work: impl FnOnce(MemoryWorking) -> F + Send + 'static,
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Operation>
     where
         T: Send + 'static,
         F: Future<Output = core::Result<T>> + Send + 'static,
     {
-        self.engine.get().call(|memory| work(memory.working()), convert)
+        self.engine.get().call(move |memory| work(memory.working()), convert)
     }
 }
 
@@ -76,7 +76,7 @@ impl Parts {
         let kind = block_type(&r#type.0)?;
         let (label, importance) = (text(label), importance.map(|value| value.0));
         self.call_core(
-            |core| async move { core.set_block(kind, &content.0, label.as_deref(), importance).await },
+            move |core| async move { core.set_block(kind, &content.0, label.as_deref(), importance).await },
             |py, _| Ok(py.None()),
         )
     }
@@ -85,7 +85,7 @@ impl Parts {
     fn core_get_block(&self, r#type: Text) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
         self.call_core(
-            |core| async move { core.get(kind).await },
+            move |core| async move { core.get(kind).await },
             |py, block| plain(py, block.map(|block| block.content)),
         )
     }
@@ -93,33 +93,36 @@ impl Parts {
     /// Removes a block.
     fn core_remove_block(&self, r#type: Text) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
-        self.call_core(|core| async move { core.remove(kind).await }, plain)
+        self.call_core(move |core| async move { core.remove(kind).await }, plain)
     }
 
     /// Removes every block.
     fn core_clear(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { core.clear().await }, plain)
+        self.call_core(move |core| async move { core.clear().await }, plain)
     }
 
     /// The blocks.
     fn core_blocks(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { Ok(core.snapshot().await?.blocks().to_vec()) }, blocks)
+        self.call_core(move |core| async move { Ok(core.snapshot().await?.blocks().to_vec()) }, blocks)
     }
 
     /// The blocks as XML.
     fn core_render(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { core.render().await }, |py, xml| PyString::new(py, &xml).into_py_any(py))
+        self.call_core(
+            move |core| async move { core.render().await },
+            |py, xml| PyString::new(py, &xml).into_py_any(py),
+        )
     }
 
     /// The blocks as Markdown.
     fn core_render_markdown(&self) -> PyResult<Operation> {
-        self.call_core(|core| async move { Ok(core.snapshot().await?.render_markdown()) }, plain)
+        self.call_core(move |core| async move { Ok(core.snapshot().await?.render_markdown()) }, plain)
     }
 
     /// The pair (`used_bytes`, `max_bytes`).
     fn core_usage(&self) -> PyResult<Operation> {
         self.call_core(
-            |core| async move {
+            move |core| async move {
                 let snapshot = core.snapshot().await?;
                 Ok((snapshot.used_bytes(), snapshot.max_bytes()))
             },
@@ -130,14 +133,14 @@ impl Parts {
     /// The versions of a block.
     fn core_versions(&self, r#type: Text) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
-        self.call_core(|core| async move { core.versions(kind).await }, blocks)
+        self.call_core(move |core| async move { core.versions(kind).await }, blocks)
     }
 
     /// Restores a version.
     fn core_restore(&self, r#type: Text, version: Whole) -> PyResult<Operation> {
         let kind = block_type(&r#type.0)?;
         let version = version.size("version")? as u64;
-        self.call_core(|core| async move { core.restore(kind, version).await }, block)
+        self.call_core(move |core| async move { core.restore(kind, version).await }, block)
     }
 
     // ---- durable working memory ------------------------------------------------------------------------------
@@ -145,68 +148,71 @@ impl Parts {
     /// Writes a value.
     fn working_set(&self, key: Text, value: Octets<'_>, ttl: Option<Real>) -> PyResult<Operation> {
         let (value, ttl) = (value.0.to_vec(), ttl_secs(ttl)?);
-        self.call_working(|working| async move { working.set(&key.0, value, ttl).await }, plain)
+        self.call_working(move |working| async move { working.set(&key.0, value, ttl).await }, plain)
     }
 
     /// The value of a key.
     fn working_get(&self, key: Text) -> PyResult<Operation> {
         self.call_working(
-            |working| async move { working.get(&key.0).await },
+            move |working| async move { working.get(&key.0).await },
             |py, value| plain(py, value.map(|value| PyBytes::new(py, &value).unbind())),
         )
     }
 
     /// Deletes a key.
     fn working_delete(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.delete(&key.0).await }, plain)
+        self.call_working(move |working| async move { working.delete(&key.0).await }, plain)
     }
 
     /// Whether a key is live.
     fn working_exists(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.exists(&key.0).await }, plain)
+        self.call_working(move |working| async move { working.exists(&key.0).await }, plain)
     }
 
     /// The live keys.
     fn working_keys(&self) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.keys().await }, plain)
+        self.call_working(move |working| async move { working.keys().await }, plain)
     }
 
     /// The seconds that a key still lives.
     fn working_ttl(&self, key: Text) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.ttl(&key.0).await }, |py, ttl| plain(py, ttl.map(ttl_seconds)))
+        self.call_working(
+            move |working| async move { working.ttl(&key.0).await },
+            |py, ttl| plain(py, ttl.map(ttl_seconds)),
+        )
     }
 
     /// Adds to a number.
     fn working_incr(&self, key: Text, delta: Whole) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.incr(&key.0, delta.0).await }, plain)
+        self.call_working(move |working| async move { working.incr(&key.0, delta.0).await }, plain)
     }
 
     /// Puts bytes behind a value.
     fn working_append(&self, key: Text, value: Octets<'_>) -> PyResult<Operation> {
         let value = value.0.to_vec();
-        self.call_working(|working| async move { working.append(&key.0, value).await }, plain)
+        self.call_working(move |working| async move { working.append(&key.0, value).await }, plain)
     }
 
     /// Lets a time to live begin anew.
     fn working_touch(&self, key: Text, ttl: Option<Real>) -> PyResult<Operation> {
         let ttl = ttl_secs(ttl)?;
-        self.call_working(|working| async move { working.touch(&key.0, ttl).await }, plain)
+        self.call_working(move |working| async move { working.touch(&key.0, ttl).await }, plain)
     }
 
     /// Drops what has expired.
     fn working_cleanup_expired(&self) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.cleanup_expired().await }, plain)
+        self.call_working(move |working| async move { working.cleanup_expired().await }, plain)
     }
 
     /// Deletes every key.
     fn working_clear(&self) -> PyResult<Operation> {
-        self.call_working(|working| async move { working.clear().await }, plain)
+        self.call_working(move |working| async move { working.clear().await }, plain)
     }
 
     /// The triple (`used_bytes`, `entry_count`, `max_bytes`).
     fn working_usage(&self) -> PyResult<Operation> {
         self.call_working(
-            |working| async move {
+            move |working| async move {
                 let (bytes, entries) = working.usage().await?;
                 Ok((bytes, entries, working.limits().max_bytes))
             },

@@ -9,9 +9,10 @@ use pyo3::{
 use umi_core::{self as core, Clock, EntityType, Metadata, SystemClock};
 
 use crate::{
-    convert::{Fields, Meta, Real, Str, Text, Time, dict_of, from_json, shown},
+    convert::{Fields, Real, Str, Text, Time, dict_of, shown},
     core_memory::text_or_none,
     error::{IntoPyResult, guarded},
+    metadata::{Meta, from_json},
 };
 
 /// Reads an id.

@@ -4,8 +4,9 @@ use pyo3::{prelude::*, types::PyDict};
 use umi_core as core;
 
 use crate::{
-    convert::{Fields, Meta, Real, Reduced, Time, dict_of, hash_of, reduced, shown, shown_or_none},
+    convert::{Fields, Real, Reduced, Time, dict_of, hash_of, reduced, shown, shown_or_none},
     entity::id,
+    metadata::Meta,
 };
 
 const EPISODE: [&str; 12] =

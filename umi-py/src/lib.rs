@@ -13,6 +13,8 @@ mod error;
 mod evolution;
 mod logging;
 mod memory;
+mod metadata;
+mod opening;
 mod providers;
 mod recall_options;
 mod recalled;
@@ -50,7 +52,7 @@ mod _umi {
         runtime::{_shutdown, Operation},
         scope::Scope,
         working_memory::WorkingMemory,
-        world::{_reseed, ManualClock, uuid7},
+        world::{_after_fork_in_child, _after_fork_in_parent, _before_fork, ManualClock, uuid7},
     };
     use pyo3::{Bound, types::PyModuleMethods};
 

@@ -1,20 +1,22 @@
 //! The engine behind `umi.Memory`: every call as an [`Operation`] that can be awaited or waited for.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, sync::Arc};
 
-use futures::future::join_all;
+use futures::future::{Either, join_all};
 use parking_lot::Mutex;
 use pyo3::{IntoPyObjectExt, prelude::*, types::PyList};
 use umi_core::{self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder};
 
 use crate::{
     config::MemoryConfig,
-    convert::{Delta, Meta, Real, Text, Time, Whole},
+    convert::{Delta, Real, Text, Time, Whole},
     durable::Parts,
     entity::Entity,
     error::IntoPyResult,
     logging,
-    providers::{EmbeddingProvider, Storage, folder},
+    metadata::Meta,
+    opening::Opening,
+    providers::{EmbeddingProvider, Folder, Storage},
     recall_options::{RecallOptions, limit},
     remember_options::RememberOptions,
     request::{self, Common},
@@ -27,38 +29,47 @@ use crate::{
 /// A memory of the core, as one process holds it.
 #[pyclass(frozen, module = "umi._umi")]
 pub(crate) struct Engine {
-    memory: Option<core::Memory>,
+    /// None only while it is dropped.
+    opening: Option<Opening>,
     /// Kept because the core knows the caller's functions only as its own.
     config: Py<MemoryConfig>,
     process: u32,
 }
 
 impl Engine {
-    fn new(memory: core::Memory, config: Py<MemoryConfig>) -> Self {
-        Self { memory: Some(memory), config, process: std::process::id() }
+    fn new(opening: Opening, config: Py<MemoryConfig>) -> Self {
+        Self { opening: Some(opening), config, process: std::process::id() }
     }
 
-    /// The memory, if this process opened it.
-    fn memory(&self) -> PyResult<core::Memory> {
+    /// The opening, if it was of this process.
+    fn opening(&self) -> PyResult<&Opening> {
         if self.process != std::process::id() {
             return Err(Error::new(ErrorKind::Forked, "this memory was opened before a fork, in another process")
                 .with_hint("open the store again in the child"))
             .py();
         }
-        self.memory.clone().ok_or_else(|| Error::internal("an engine without a memory")).py()
+        self.opening.as_ref().ok_or_else(|| Error::internal("an engine without a memory")).py()
     }
 
-    /// An operation on the memory.
+    /// An operation on the memory, which waits until it is open.
     pub(crate) fn call<T, F>(
         &self,
-        work: impl FnOnce(core::Memory) -> F,
+        work: impl FnOnce(core::Memory) -> F + Send + 'static,
         convert: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Operation>
     where
         T: Send + 'static,
         F: Future<Output = core::Result<T>> + Send + 'static,
     {
-        Ok(Operation::new(work(self.memory()?), convert))
+        let opening = self.opening()?;
+        let work = match opening.known() {
+            Some(memory) => Either::Left(work(memory.py()?)),
+            None => {
+                let opening = opening.clone();
+                Either::Right(async move { work(opening.memory().await?).await })
+            }
+        };
+        Ok(Operation::new(work, convert))
     }
 }
 
@@ -67,10 +78,10 @@ impl Engine {
 /// What does not close in time, or fails to, is left as it is: what was acknowledged is durable without it.
 #[pyfunction]
 pub(crate) fn _close_all(py: Python<'_>, engines: Vec<Bound<'_, Engine>>, patience: Delta) -> PyResult<()> {
-    let memories: Vec<core::Memory> = engines.iter().filter_map(|engine| engine.get().memory().ok()).collect();
+    let openings: Vec<Opening> = engines.iter().filter_map(|engine| engine.get().opening().ok().cloned()).collect();
     let patience = patience.duration("patience")?;
     let closing = async move {
-        let all = join_all(memories.iter().map(core::Memory::close));
+        let all = join_all(openings.into_iter().map(|opening| async { opening.memory().await?.close().await }));
         drop(tokio::time::timeout(patience, all).await);
         Ok(())
     };
@@ -79,17 +90,17 @@ pub(crate) fn _close_all(py: Python<'_>, engines: Vec<Bound<'_, Engine>>, patien
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let Some(memory) = self.memory.take() else { return };
+        let Some(opening) = self.opening.take() else { return };
         if self.process != std::process::id() {
             // the parent's threads are not here: what they hold can only be left as it is
-            std::mem::forget(memory);
+            std::mem::forget(opening);
             return;
         }
         // Dropping the last handle may wait for threads, which may wait for the interpreter that is held here.
         match Python::attach(runtime::existing) {
-            Some(handle) => drop(handle.spawn_blocking(move || drop(memory))),
+            Some(handle) => drop(handle.spawn_blocking(move || drop(opening))),
             // the interpreter ends: what was acknowledged is durable
-            None => std::mem::forget(memory),
+            None => std::mem::forget(opening),
         }
     }
 }
@@ -113,9 +124,9 @@ pub(crate) fn text(text: Option<Text>) -> Option<String> {
 
 #[pymethods]
 impl Engine {
-    /// Opens a store; blocks without holding the interpreter.
+    /// Opens a store. Where `waits` is false, it may still be under way when this returns, after some milliseconds.
     #[staticmethod]
-    #[pyo3(signature = (storage, embedder, config, scope, clock, reembed, seed))]
+    #[pyo3(signature = (storage, embedder, config, scope, clock, reembed, seed, waits))]
     #[expect(clippy::too_many_arguments, reason = "the Python layer gives them their names")]
     fn open(
         py: Python<'_>,
@@ -126,6 +137,7 @@ impl Engine {
         clock: Option<PyRef<'_, ManualClock>>,
         reembed: bool,
         seed: Option<Whole>,
+        waits: bool,
     ) -> PyResult<Self> {
         logging::bridge(py)?;
         core::prepare(); // while attached, since a fork is too: none happens meanwhile
@@ -133,7 +145,7 @@ impl Engine {
             Some(seed) => MemoryBuilder::sim(seed.size("seed")? as u64),
             None => MemoryBuilder::new(),
         }
-        .scope(scope.0)
+        .scope(scope.0.clone())
         .reembed(reembed);
         if let Some(storage) = storage {
             builder = builder.storage(storage.0);
@@ -146,12 +158,13 @@ impl Engine {
         if let Some(clock) = clock {
             builder = builder.clock(Arc::new(clock.inner.clone()));
         }
-        Ok(Self::new(block_on(py, None, builder.build())?, config))
+        let opening = if waits { Opening::wait(py, builder)? } else { Opening::begin(py, builder, scope.0)? };
+        Ok(Self::new(opening, config))
     }
 
     /// A handle of another scope on the same store.
     fn scoped(&self, py: Python<'_>, scope: ScopeArgs) -> PyResult<Self> {
-        Ok(Self::new(self.memory()?.scoped(&scope.0).py()?, self.config.clone_ref(py)))
+        Ok(Self::new(self.opening()?.scoped(py, scope.0)?, self.config.clone_ref(py)))
     }
 
     /// The limits and defaults that it was opened with.
@@ -163,7 +176,7 @@ impl Engine {
     /// The scope of a call that names none.
     #[getter]
     fn scope(&self) -> PyResult<Scope> {
-        Ok(Scope { inner: self.memory()?.scope().clone() })
+        Ok(Scope { inner: self.opening()?.scope().clone() })
     }
 
     /// The durable core and working memory of its scope.
@@ -174,13 +187,25 @@ impl Engine {
     /// Whether it was closed.
     #[getter]
     fn is_closed(&self) -> PyResult<bool> {
-        Ok(self.memory()?.is_closed())
+        Ok(self.opening()?.known().is_some_and(|memory| memory.is_ok_and(|memory| memory.is_closed())))
     }
 
-    /// The store's folder, or None in memory.
+    /// Whether its opening has ended, well or not.
     #[getter]
-    fn path(&self) -> PyResult<Option<String>> {
-        Ok(self.memory()?.path().map(|path| path.to_string_lossy().into_owned()))
+    fn is_settled(&self) -> PyResult<bool> {
+        Ok(self.opening()?.known().is_some())
+    }
+
+    /// Waits until it is open.
+    fn opened(&self) -> PyResult<Operation> {
+        self.call(|_| async { Ok(()) }, plain)
+    }
+
+    /// The store's folder, or None in memory. Waits until it is open.
+    #[getter]
+    fn path(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let memory = block_on(py, None, self.opening()?.clone().memory())?;
+        Ok(memory.path().map(|path| path.to_string_lossy().into_owned()))
     }
 
     /// Remembers a text or a conversation.
@@ -206,7 +231,7 @@ impl Engine {
             request = request.with_key(key.0);
         }
         self.call(
-            |memory| async move { memory.remember_request(request).await },
+            move |memory| async move { memory.remember_request(request).await },
             |py, result| Ok(results::remembered(py, result)?.into_any().unbind()),
         )
     }
@@ -223,7 +248,7 @@ impl Engine {
             .map(|item| request::item(&item, options.as_deref(), &scope.0))
             .collect::<PyResult<Vec<_>>>()?;
         self.call(
-            |memory| async move { memory.remember_batch(requests).await },
+            move |memory| async move { memory.remember_batch(requests).await },
             |py, found| {
                 let list = PyList::empty(py);
                 for result in found {
@@ -238,7 +263,7 @@ impl Engine {
     fn add_entity(&self, entity: &Bound<'_, Entity>, scope: ScopeArgs) -> PyResult<Operation> {
         let entity = entity.get().to_core();
         self.call(
-            |memory| async move { memory.add_entity(entity, &scope.0).await },
+            move |memory| async move { memory.add_entity(entity, &scope.0).await },
             |py, result| Ok(results::remembered(py, result)?.into_any().unbind()),
         )
     }
@@ -247,7 +272,7 @@ impl Engine {
     fn recall(&self, query: Text, options: Option<PyRef<'_, RecallOptions>>, scope: ScopeArgs) -> PyResult<Operation> {
         let options = options.map(|options| options.inner.clone()).unwrap_or_default();
         self.call(
-            |memory| async move { memory.recall_with(&query.0, &options, &scope.0).await },
+            move |memory| async move { memory.recall_with(&query.0, &options, &scope.0).await },
             |py, found| Ok(results::recalled(py, found)?.into_any().unbind()),
         )
     }
@@ -264,7 +289,7 @@ impl Engine {
         let budget = budget_tokens.size("budget_tokens")?;
         let query = text(query);
         self.call(
-            |memory| async move { memory.context_with(query.as_deref(), budget, options.as_ref(), &scope.0).await },
+            move |memory| async move { memory.context_with(query.as_deref(), budget, options.as_ref(), &scope.0).await },
             plain,
         )
     }
@@ -272,20 +297,20 @@ impl Engine {
     /// An entity by its id.
     fn get(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(
-            |memory| async move { memory.get(&id.0, &scope.0).await },
+            move |memory| async move { memory.get(&id.0, &scope.0).await },
             |py, found| found.map_or_else(|| Ok(py.None()), |found| entity(py, found)),
         )
     }
 
     /// The chain of versions of an entity.
     fn history(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
-        self.call(|memory| async move { memory.history(&id.0, &scope.0).await }, entities)
+        self.call(move |memory| async move { memory.history(&id.0, &scope.0).await }, entities)
     }
 
     /// The relations of an entity.
     fn evolutions(&self, id: Text, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(
-            |memory| async move { memory.evolutions(&id.0, &scope.0).await },
+            move |memory| async move { memory.evolutions(&id.0, &scope.0).await },
             |py, found| Ok(results::relations(py, found)?.into_any().unbind()),
         )
     }
@@ -307,14 +332,14 @@ impl Engine {
             limit: self::limit(limit)?,
             offset: offset.size("offset")?,
         };
-        self.call(|memory| async move { memory.list(&options, &scope.0).await }, entities)
+        self.call(move |memory| async move { memory.list(&options, &scope.0).await }, entities)
     }
 
     /// Lists episodes.
     fn episodes(&self, limit: Whole, offset: Whole, scope: ScopeArgs) -> PyResult<Operation> {
         let (limit, offset) = (self::limit(limit)?, offset.size("offset")?);
         self.call(
-            |memory| async move { memory.episodes(limit, offset, &scope.0).await },
+            move |memory| async move { memory.episodes(limit, offset, &scope.0).await },
             |py, found| Ok(results::episodes(py, found)?.into_any().unbind()),
         )
     }
@@ -335,37 +360,37 @@ impl Engine {
             confidence: confidence.map(|value| value.0),
             importance: importance.map(|value| value.0),
         };
-        self.call(|memory| async move { memory.update(&id.0, change, &scope.0).await }, entity)
+        self.call(move |memory| async move { memory.update(&id.0, change, &scope.0).await }, entity)
     }
 
     /// Forgets a version, a chain or an episode.
     fn forget(&self, id: Text, chain: bool, scope: ScopeArgs) -> PyResult<Operation> {
         let reach = if chain { ForgetReach::Chain } else { ForgetReach::Version };
-        self.call(|memory| async move { memory.forget(&id.0, reach, &scope.0).await }, plain)
+        self.call(move |memory| async move { memory.forget(&id.0, reach, &scope.0).await }, plain)
     }
 
     /// Forgets everything of a scope.
     fn forget_scope(&self, confirm: bool, scope: ScopeArgs) -> PyResult<Operation> {
-        self.call(|memory| async move { memory.forget_scope(confirm, &scope.0).await }, plain)
+        self.call(move |memory| async move { memory.forget_scope(confirm, &scope.0).await }, plain)
     }
 
     /// Lists jobs.
     fn pending(&self, scope: ScopeArgs) -> PyResult<Operation> {
         self.call(
-            |memory| async move { memory.pending(&scope.0).await },
+            move |memory| async move { memory.pending(&scope.0).await },
             |py, found| Ok(results::jobs(py, found)?.into_any().unbind()),
         )
     }
 
     /// Runs the jobs.
     fn retry_pending(&self) -> PyResult<Operation> {
-        self.call(|memory| async move { memory.retry_pending().await }, plain)
+        self.call(move |memory| async move { memory.retry_pending().await }, plain)
     }
 
     /// Moves the vectors to this embedder.
     fn reembed(&self, progress: Option<Py<PyAny>>) -> PyResult<Operation> {
         self.call(
-            |memory| async move {
+            move |memory| async move {
                 let failure: Mutex<Option<PyErr>> = Mutex::new(None);
                 let report = |done: u64, total: u64| {
                     let Some(progress) = &progress else { return };
@@ -383,32 +408,31 @@ impl Engine {
 
     /// Rewrites the store without what was forgotten.
     fn purge(&self) -> PyResult<Operation> {
-        self.call(|memory| async move { memory.purge().await }, plain)
+        self.call(move |memory| async move { memory.purge().await }, plain)
     }
 
     /// Counts current facts and episodes.
     fn count(&self, scope: ScopeArgs) -> PyResult<Operation> {
-        self.call(|memory| async move { memory.count(&scope.0).await }, plain)
+        self.call(move |memory| async move { memory.count(&scope.0).await }, plain)
     }
 
     /// Figures of the store.
     fn stats(&self) -> PyResult<Operation> {
         self.call(
-            |memory| async move { memory.stats().await },
+            move |memory| async move { memory.stats().await },
             |py, stats| Ok(results::stats(py, stats)?.into_any().unbind()),
         )
     }
 
     /// Copies the store.
-    fn backup(&self, path: PathBuf) -> PyResult<Operation> {
-        let path = folder(path)?;
-        self.call(|memory| async move { memory.backup(&path).await }, plain)
+    fn backup(&self, path: Folder) -> PyResult<Operation> {
+        self.call(move |memory| async move { memory.backup(&path.0).await }, plain)
     }
 
     /// Checks the store.
     fn check(&self) -> PyResult<Operation> {
         self.call(
-            |memory| async move { memory.check().await },
+            move |memory| async move { memory.check().await },
             |py, report| Ok(results::report(py, report)?.into_any().unbind()),
         )
     }
@@ -417,30 +441,29 @@ impl Engine {
     #[staticmethod]
     fn recover(
         py: Python<'_>,
-        source: PathBuf,
-        target: PathBuf,
+        source: Folder,
+        target: Folder,
         embedder: Option<PyRef<'_, EmbeddingProvider>>,
     ) -> PyResult<Operation> {
         logging::bridge(py)?;
         core::prepare(); // as in `open`
-        let (source, target) = (folder(source)?, folder(target)?);
         let embedder = embedder.map(|embedder| Arc::clone(&embedder.inner));
-        Ok(Operation::new(async move { core::Memory::recover(&source, &target, embedder).await }, |py, report| {
+        Ok(Operation::new(async move { core::Memory::recover(&source.0, &target.0, embedder).await }, |py, report| {
             Ok(results::recovered(py, report)?.into_any().unbind())
         }))
     }
 
     /// Waits for the background.
     fn flush(&self) -> PyResult<Operation> {
-        self.call(|memory| async move { memory.flush().await }, plain)
+        self.call(move |memory| async move { memory.flush().await }, plain)
     }
 
     /// Closes the handle.
     fn close(&self) -> PyResult<Operation> {
-        self.call(|memory| async move { memory.close().await }, plain)
+        self.call(move |memory| async move { memory.close().await }, plain)
     }
 
     fn __repr__(&self) -> PyResult<String> {
-        Ok(format!("{:?}", self.memory()?))
+        Ok(format!("{:?}", self.opening()?))
     }
 }

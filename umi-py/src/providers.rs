@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use pyo3::{
     buffer::PyBuffer,
-    exceptions::PyTypeError,
+    exceptions::{PyTypeError, PyUnicodeError},
     intern,
     prelude::*,
     types::{PyCFunction, PyDict, PyList, PyTuple},
@@ -19,7 +19,7 @@ use umi_core::{
 use crate::{
     convert::{Real, Text, Whole, hash_of, shown, words},
     error::{IntoPyResult, PythonError},
-    runtime::{Operation, awaiting_loop},
+    runtime::{Operation, awaiting_loop, on_callers_thread},
 };
 
 /// The most dimensions of a vector.
@@ -171,10 +171,7 @@ impl CallableEmbedder {
         }
         let argument = texts.to_vec();
         let call = move || Python::attach(|py| function.call1(py, (PyList::new(py, argument)?,)));
-        let answer = tokio::task::spawn_blocking(call)
-            .await
-            .map_err(|error| Error::internal("a call of a function did not end").with_source(error))
-            .py()??;
+        let answer = on_callers_thread(call).await.py()??;
         let is_awaitable = Python::attach(|py| answer.bind(py).hasattr(intern!(py, "__await__")))?;
         if is_awaitable {
             let given = Python::attach(|py| {
@@ -260,17 +257,37 @@ fn vector(row: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
     row.try_iter()?.map(|value| Ok(value?.extract::<Real>()?.0 as f32)).collect()
 }
 
+/// The longest path that Linux takes; no other system takes a longer one.
+const PATH_BYTES: usize = 4096;
+
 /// A path that can name a folder.
-pub(crate) fn folder(path: PathBuf) -> PyResult<PathBuf> {
-    let name = path.as_os_str().as_encoded_bytes();
-    if name.is_empty() {
-        return Err(Error::invalid_input("the path is empty").with_hint("\".\" is the working folder")).py();
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl<'py> FromPyObject<'_, 'py> for Folder {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let path: PathBuf = value.extract().map_err(|cause: PyErr| {
+            if cause.is_instance_of::<PyUnicodeError>(value.py()) {
+                let error = Error::invalid_input("the path holds a lone surrogate that stands for no byte");
+                return crate::error::to_py(value.py(), &error.with_source(PythonError::new(cause)));
+            }
+            cause
+        })?;
+        let name = path.as_os_str().as_encoded_bytes();
+        if name.is_empty() {
+            return Err(Error::invalid_input("the path is empty").with_hint("\".\" is the working folder")).py();
+        }
+        if name.len() > PATH_BYTES {
+            let message = format!("the path has {} bytes, at most {PATH_BYTES} are allowed", name.len());
+            return Err(Error::invalid_input(message).with_sizes(PATH_BYTES, name.len())).py();
+        }
+        if name.contains(&0) {
+            let shown: String = path.to_string_lossy().chars().take(64).flat_map(char::escape_default).collect();
+            return Err(Error::invalid_input(format!("the path `{shown}` holds a NUL"))).py();
+        }
+        Ok(Self(path))
     }
-    if name.contains(&0) {
-        let shown: String = path.to_string_lossy().chars().take(64).flat_map(char::escape_default).collect();
-        return Err(Error::invalid_input(format!("the path `{shown}` holds a NUL"))).py();
-    }
-    Ok(path)
 }
 
 /// A store in a folder: one SQLite database. Made with `connect()`; the folder is made when a memory is opened.
@@ -284,10 +301,10 @@ pub(crate) struct SqliteStorageBackend {
 impl SqliteStorageBackend {
     /// Names the folder of a store.
     #[staticmethod]
-    #[pyo3(signature = (path="./umi_memory".into()), text_signature = "(path='./umi_memory')")]
-    fn connect(path: PathBuf) -> PyResult<Self> {
-        let folder = folder(path)?;
-        Ok(Self { inner: StorageBackend::sqlite(folder.clone()), folder })
+    #[pyo3(signature = (path=Folder("./umi_memory".into())), text_signature = "(path='./umi_memory')")]
+    fn connect(path: Folder) -> Self {
+        let folder = path.0;
+        Self { inner: StorageBackend::sqlite(folder.clone()), folder }
     }
 
     /// The folder.

@@ -8,7 +8,8 @@ use pyo3::{
 use umi_core::{RememberRequest, Turn};
 
 use crate::{
-    convert::{Fields, Meta, Text, Time},
+    convert::{Fields, Text, Time},
+    metadata::Meta,
     remember_options::RememberOptions,
     results::metadata_or_empty,
     scope::scope,

@@ -7,11 +7,12 @@ use pyo3::{
 use umi_core::{self as core, Metadata};
 
 use crate::{
-    convert::{Meta, dict_of},
+    convert::dict_of,
     entity::Entity,
     episode::{Episode, Job},
     error::to_value,
     evolution::EvolutionRelation,
+    metadata::Meta,
     recalled::Recalled,
 };
 

@@ -35,13 +35,33 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 /// How long the end of the interpreter waits for work that is under way.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
+/// How many plain functions of callers run at once. Those beyond wait for a thread, and nobody else does: the engine's
+/// own work is done by other threads.
+const CALLERS_THREADS: usize = 512;
+
 struct Entry {
     process: u32,
     runtime: Runtime,
+    /// Never driven: the threads on which callers' plain functions run. They are kept from one call to the next, because
+    /// such functions keep things by thread.
+    callers: Runtime,
 }
 
 /// Locked only while attached to the interpreter, as is a fork: no child inherits it locked.
 static RUNTIME: Mutex<Option<Entry>> = Mutex::new(None);
+
+impl Entry {
+    fn start(process: u32) -> std::io::Result<Self> {
+        Ok(Self {
+            process,
+            runtime: Builder::new_multi_thread().worker_threads(2).thread_name("umi-worker").enable_time().build()?,
+            callers: Builder::new_current_thread()
+                .max_blocking_threads(CALLERS_THREADS)
+                .thread_name("umi-caller")
+                .build()?,
+        })
+    }
+}
 
 /// The runtime of this process, started on first use and again in a forked child.
 pub(crate) fn handle(_py: Python<'_>) -> PyResult<Handle> {
@@ -50,19 +70,34 @@ pub(crate) fn handle(_py: Python<'_>) -> PyResult<Handle> {
     if let Some(entry) = slot.as_ref().filter(|entry| entry.process == process) {
         return Ok(entry.runtime.handle().clone());
     }
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("umi-worker")
-        .enable_time()
-        .build()
+    let entry = Entry::start(process)
         .map_err(|error| Error::new(ErrorKind::StoreIo, "cannot start the worker threads").with_source(error))
         .py()?;
-    let handle = runtime.handle().clone();
-    if let Some(inherited) = slot.replace(Entry { process, runtime }) {
+    let handle = entry.runtime.handle().clone();
+    if let Some(inherited) = slot.replace(entry) {
         // the threads of the parent are not here, so there is nobody to join
         std::mem::forget(inherited);
     }
     Ok(handle)
+}
+
+/// Runs a caller's plain function on a thread of its own. Where the call is given up, it is not begun, or its answer is
+/// dropped.
+pub(crate) async fn on_callers_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let callers = Python::attach(|_| RUNTIME.lock().as_ref().map(|entry| entry.callers.handle().clone()))
+        .ok_or_else(|| Error::internal("a function was called where no thread is left"))?;
+    let mut call = AbortOnDrop(callers.spawn_blocking(work));
+    (&mut call.0).await.map_err(|error| Error::internal("a call of a function did not end").with_source(error))
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The runtime of this process, if there is one (none is left at the end of the interpreter).
@@ -76,9 +111,10 @@ pub(crate) fn existing(_py: Python<'_>) -> Option<Handle> {
 pub(crate) fn _shutdown(py: Python<'_>) {
     let entry = RUNTIME.lock().take();
     match entry {
-        Some(entry) if entry.process == std::process::id() => {
-            py.detach(|| entry.runtime.shutdown_timeout(SHUTDOWN));
-        }
+        Some(entry) if entry.process == std::process::id() => py.detach(|| {
+            entry.runtime.shutdown_timeout(SHUTDOWN);
+            entry.callers.shutdown_timeout(SHUTDOWN);
+        }),
         Some(inherited) => std::mem::forget(inherited),
         None => {}
     }
@@ -213,7 +249,8 @@ impl ContextExt for Workers {
     }
 }
 
+/// Not `Handle::current()`, which on a thread of [`Entry::callers`] is that of a runtime that nobody drives.
 #[expect(clippy::expect_used, reason = "the trait leaves no way to say that threads cannot be started")]
 fn current() -> Handle {
-    Handle::try_current().unwrap_or_else(|_| Python::attach(handle).expect("invariant: `start` has a runtime"))
+    Python::attach(handle).expect("invariant: `start` has a runtime")
 }

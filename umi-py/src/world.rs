@@ -49,8 +49,20 @@ pub(crate) fn uuid7() -> String {
     core::new_id(SystemClock.now()).to_string()
 }
 
-/// Draws a new seed for ids, in a forked child.
+/// Waits, without holding the interpreter, until no thread uses a store.
 #[pyfunction]
-pub(crate) fn _reseed() {
-    core::reseed_ids();
+pub(crate) fn _before_fork(py: Python<'_>) {
+    py.detach(core::before_fork);
+}
+
+/// Lets the calls of other threads go on.
+#[pyfunction]
+pub(crate) fn _after_fork_in_parent() {
+    core::after_fork_in_parent();
+}
+
+/// Draws a new seed for ids and lets go of what a forked child inherits.
+#[pyfunction]
+pub(crate) fn _after_fork_in_child() {
+    core::after_fork_in_child();
 }

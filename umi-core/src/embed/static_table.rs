@@ -1,8 +1,9 @@
 //! The bundled embedding table: one vector a token, a text is their mean. See `assets/make_static_table.py`.
 
-use std::{fmt, sync::LazyLock};
+use std::fmt;
 
 use async_trait::async_trait;
+use once_cell::race::OnceBox;
 
 use super::{Embedder, EmbeddingSpace, word_piece::WordPiece};
 use crate::{
@@ -26,32 +27,51 @@ pub(crate) struct StaticTable {
     digest: u64,
 }
 
+/// What the table begins with.
+struct Header {
+    rows: usize,
+    dimensions: usize,
+    vocabulary_bytes: usize,
+    digest: u64,
+}
+
+impl Header {
+    /// Takes the header of the format that `make_static_table.py` writes.
+    fn parse(asset: &mut &'static [u8]) -> Option<Self> {
+        let magic: [u8; 8] = take_array(asset)?;
+        let [version, rows, dimensions, vocabulary_bytes] = [
+            u32::from_le_bytes(take_array(asset)?),
+            u32::from_le_bytes(take_array(asset)?),
+            u32::from_le_bytes(take_array(asset)?),
+            u32::from_le_bytes(take_array(asset)?),
+        ];
+        let digest = u64::from_le_bytes(take_array(asset)?);
+        (&magic == MAGIC && version == VERSION && dimensions != 0).then_some(Self {
+            rows: rows as usize,
+            dimensions: dimensions as usize,
+            vocabulary_bytes: vocabulary_bytes as usize,
+            digest,
+        })
+    }
+}
+
 impl StaticTable {
-    /// The table that is compiled in, read on first use.
+    /// The table that is compiled in, read on first use, which takes a millisecond or two.
+    ///
+    /// Threads that come at once each read it, and one of them wins. None waits for another, so that a child forked
+    /// meanwhile does not wait for a thread that it does not have.
     pub(crate) fn shared() -> &'static Self {
-        static SHARED: LazyLock<StaticTable> =
-            LazyLock::new(|| StaticTable::parse(ASSET).expect("invariant: the compiled-in table is well formed"));
-        &SHARED
+        static SHARED: OnceBox<StaticTable> = OnceBox::new();
+        SHARED.get_or_init(|| Box::new(Self::parse(ASSET).expect("invariant: the compiled-in table is well formed")))
     }
 
     /// Reads the format that `make_static_table.py` writes; none when the bytes are not of it.
     fn parse(mut asset: &'static [u8]) -> Option<Self> {
-        let magic: [u8; 8] = take_array(&mut asset)?;
-        let [version, rows, dimensions, vocabulary_bytes] = [
-            u32::from_le_bytes(take_array(&mut asset)?),
-            u32::from_le_bytes(take_array(&mut asset)?),
-            u32::from_le_bytes(take_array(&mut asset)?),
-            u32::from_le_bytes(take_array(&mut asset)?),
-        ];
-        let digest = u64::from_le_bytes(take_array(&mut asset)?);
-        if &magic != MAGIC || version != VERSION || dimensions == 0 {
-            return None;
-        }
-        let (row_count, dimensions) = (rows as usize, dimensions as usize);
+        let Header { rows: row_count, dimensions, vocabulary_bytes, digest } = Header::parse(&mut asset)?;
         let scales = take_floats(&mut asset, row_count)?;
         let unit_scales = take_floats(&mut asset, row_count)?;
         let rows = bytemuck::cast_slice(take(&mut asset, row_count.checked_mul(dimensions)?)?);
-        let word_piece = WordPiece::parse(take(&mut asset, vocabulary_bytes as usize)?)?;
+        let word_piece = WordPiece::parse(take(&mut asset, vocabulary_bytes)?)?;
         (asset.is_empty() && word_piece.len() == row_count).then_some(Self {
             word_piece,
             dimensions,
@@ -60,11 +80,6 @@ impl StaticTable {
             unit_scales,
             digest,
         })
-    }
-
-    /// The dimensions of a row.
-    pub(crate) fn dimensions(&self) -> usize {
-        self.dimensions
     }
 
     /// The ids of a text's tokens: all of the text, no special tokens.
@@ -165,16 +180,14 @@ fn take_floats(bytes: &mut &'static [u8], count: usize) -> Option<Vec<f32>> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct StaticEmbedder {
-    table: &'static StaticTable,
     space: EmbeddingSpace,
 }
 
 impl StaticEmbedder {
-    /// An embedder over the bundled table, which all embedders of the process share.
+    /// An embedder over the bundled table, which all embedders of the process share. The table is read on first use.
     pub fn new() -> Self {
-        let table = StaticTable::shared();
-        let space = EmbeddingSpace::new(MODEL, table.dimensions(), format!("{:016x}", table.digest));
-        Self { table, space }
+        let header = Header::parse(&mut &*ASSET).expect("invariant: the compiled-in table is well formed");
+        Self { space: EmbeddingSpace::new(MODEL, header.dimensions, format!("{:016x}", header.digest)) }
     }
 }
 
@@ -195,15 +208,16 @@ impl Embedder for StaticEmbedder {
     }
 
     fn legibility(&self, text: &str) -> f32 {
-        self.table.legibility(&self.table.tokens(text))
+        let table = StaticTable::shared();
+        table.legibility(&table.tokens(text))
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         if is_quick(texts) {
-            return Ok(self.table.embed_texts(texts));
+            return Ok(StaticTable::shared().embed_texts(texts));
         }
-        let (table, texts) = (self.table, texts.to_vec());
-        blocking(move || Ok(table.embed_texts(&texts))).await
+        let texts = texts.to_vec();
+        blocking(move || Ok(StaticTable::shared().embed_texts(&texts))).await
     }
 }
 

@@ -2,31 +2,35 @@
 
 mod catalogue;
 mod check;
+mod footprint;
 mod partition;
 mod postings;
 mod rank;
 mod scan;
+mod tenants;
 mod texts;
 mod tokens;
+mod worker;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     num::NonZero,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::available_parallelism,
 };
 
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use self::{
-    partition::{Partition, Scratch},
+    partition::Scratch,
     scan::{Frequencies, Scan},
+    tenants::{Tenant, Tenants},
+    worker::Worker,
 };
 use super::{Hit, Index, IndexStats, SearchQuery, analysis};
 use crate::{
@@ -36,12 +40,17 @@ use crate::{
     scope::Scope,
 };
 
-/// Rows that are asked of the feed at once: few enough that nobody waits long behind a page.
-const PAGE: usize = 2_000;
+/// Rows that are asked of the feed at once: few enough that nobody waits long behind a page, and that what the
+/// allocator keeps of a page for the thread that read it is little.
+const PAGE: usize = 256;
 /// A tenant of at most so many rows is searched on the caller's thread: it takes less than going to another one and back.
 const ROWS_AT_ONCE: usize = 10_000;
 /// How many searches' memory is kept for the next.
 const KEPT_SCRATCH: usize = 4;
+/// The most bytes of it: that of a search of a very large tenant goes.
+const KEPT_SCRATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How many tenants are loaded at once: what each holds before it is weighed stays within a few pages.
+const LOADS: usize = 2;
 
 /// The part of a [`Ledger`] that an index follows.
 #[async_trait]
@@ -69,83 +78,19 @@ impl Feed for LedgerFeed<'_> {
 /// that is larger than the bound is scanned from the ledger at each search: slower, never partial.
 pub(crate) struct RamIndex {
     bytes_limit: usize,
-    tenants: Mutex<BTreeMap<Option<String>, Arc<Tenant>>>,
+    tenants: Mutex<Tenants>,
     scratch: Arc<Mutex<Vec<Scratch>>>,
+    /// Bytes of the scan that runs.
+    scan_bytes: AtomicUsize,
     /// As many searches compute at once as there are cores: more would only be in one another's way, and in that of
     /// the caller's event loop.
     computing: Arc<Semaphore>,
-    clock: AtomicU64,
+    worker: Worker,
+    loading: Semaphore,
+    /// A scan needs memory for every item of a tenant, so one runs at a time.
+    scanning: Semaphore,
     scans: AtomicU64,
     evictions: AtomicU64,
-}
-
-/// One tenant. The numbers tell of the partition without waiting for its lock.
-#[derive(Debug)]
-struct Tenant {
-    partition: RwLock<Partition>,
-    /// One caller at a time follows the feed; the others find it done.
-    following: Semaphore,
-    watermark: AtomicI64,
-    bytes: AtomicUsize,
-    rows: AtomicUsize,
-    used: AtomicU64,
-    is_oversized: AtomicBool,
-}
-
-impl Default for Tenant {
-    fn default() -> Self {
-        Self {
-            partition: RwLock::default(),
-            following: Semaphore::new(1),
-            watermark: AtomicI64::new(0),
-            bytes: AtomicUsize::new(0),
-            rows: AtomicUsize::new(0),
-            used: AtomicU64::new(0),
-            is_oversized: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Tenant {
-    /// Takes a stretch of the feed. A stretch that cannot be read leaves the tenant empty, to be loaded anew.
-    fn apply(&self, after: i64, changes: &Changes) -> Result<()> {
-        let mut partition = self.partition.write();
-        let applied = partition.apply(after, changes);
-        if applied.is_err() {
-            *partition = Partition::default();
-        } else if !changes.has_more && after == 0 {
-            partition.shrink();
-        }
-        self.tell(&partition);
-        applied
-    }
-
-    /// Searches what is loaded; none when another caller has emptied it since, so that this one must follow again.
-    fn search(&self, watermark: i64, query: &SearchQuery, scratch: &mut Scratch) -> Option<Vec<Hit>> {
-        let partition = self.partition.read();
-        let is_loaded = partition.watermark() >= watermark;
-        is_loaded.then(|| partition.search(query, &analysis::analyse_query(&query.text), scratch))
-    }
-
-    fn reset(&self) {
-        let mut partition = self.partition.write();
-        *partition = Partition::default();
-        self.tell(&partition);
-    }
-
-    fn tell(&self, partition: &Partition) {
-        self.watermark.store(partition.watermark(), Ordering::Release);
-        self.bytes.store(partition.heap_bytes(), Ordering::Release);
-        self.rows.store(partition.len(), Ordering::Release);
-    }
-
-    fn watermark(&self) -> i64 {
-        self.watermark.load(Ordering::Acquire)
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Acquire)
-    }
 }
 
 impl RamIndex {
@@ -155,8 +100,11 @@ impl RamIndex {
             bytes_limit,
             tenants: Mutex::default(),
             scratch: Arc::default(),
+            scan_bytes: AtomicUsize::new(0),
             computing: Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZero::get))),
-            clock: AtomicU64::new(0),
+            worker: Worker::default(),
+            loading: Semaphore::new(LOADS),
+            scanning: Semaphore::new(1),
             scans: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
         }
@@ -167,7 +115,7 @@ impl RamIndex {
             return Ok(Vec::new());
         }
         let scope = Scope::from_parts(query.scope.user().map(str::to_owned), None, None)?;
-        let tenant = self.tenant(query.scope.user());
+        let tenant = self.tenants.lock().of(query.scope.user());
         loop {
             let followed = if tenant.is_oversized.load(Ordering::Acquire) {
                 None
@@ -177,7 +125,7 @@ impl RamIndex {
             let Some(watermark) = followed else {
                 return self.scan(feed, &scope, &tenant, query).await;
             };
-            let hits = if tenant.rows.load(Ordering::Acquire) <= ROWS_AT_ONCE {
+            let hits = if tenant.rows() <= ROWS_AT_ONCE {
                 self.with_scratch(|scratch| tenant.search(watermark, query, scratch))
             } else {
                 let (query, tenant) = (query.clone(), Arc::clone(&tenant));
@@ -187,13 +135,6 @@ impl RamIndex {
                 return Ok(hits);
             }
         }
-    }
-
-    /// The tenant of a user, marked as used now.
-    fn tenant(&self, user: Option<&str>) -> Arc<Tenant> {
-        let tenant = Arc::clone(self.tenants.lock().entry(user.map(str::to_owned)).or_default());
-        tenant.used.store(self.clock.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        tenant
     }
 
     /// Brings a tenant up to the feed's head and gives the place that it reached; none when it is larger than the bound,
@@ -216,12 +157,27 @@ impl RamIndex {
             }
         }
         let mut may_retry = true;
+        let mut turn = None;
         while tenant.watermark() < head {
             let after = tenant.watermark();
+            // What follows a loaded tenant is seldom more than a page, and waits for no load.
+            let is_load = after == 0 || turn.is_some();
+            if is_load && turn.is_none() {
+                let acquired = self.loading.acquire().await;
+                turn = Some(acquired.map_err(|error| Error::internal("the index stopped loading").with_source(error))?);
+            }
             let changes = feed.changes(scope, after, PAGE).await?;
             let next = next_page(after, &changes)?;
             let taker = Arc::clone(tenant);
-            match blocking(move || Ok(taker.apply(after, &changes))).await? {
+            let applied = self.worker.run(move || Ok(taker.apply(after, &changes, is_load))).await?;
+            if tenant.bytes() > self.bytes_limit {
+                tenant.reset();
+                tenant.is_oversized.store(true, Ordering::Release);
+                self.weigh(tenant);
+                return Ok(None);
+            }
+            self.weigh(tenant);
+            match applied {
                 Ok(()) => {}
                 // Vectors of another space came behind those of the old one: they are all new then.
                 Err(_) if may_retry => {
@@ -230,12 +186,6 @@ impl RamIndex {
                 }
                 Err(error) => return Err(error),
             }
-            if tenant.bytes() > self.bytes_limit {
-                tenant.reset();
-                tenant.is_oversized.store(true, Ordering::Release);
-                return Ok(None);
-            }
-            self.make_room(tenant);
             if next.is_none() {
                 break;
             }
@@ -243,24 +193,31 @@ impl RamIndex {
         Ok(Some(tenant.watermark()))
     }
 
-    /// Drops the tenants that were not used for longest until all others fit beside this one.
-    fn make_room(&self, newest: &Arc<Tenant>) {
-        let mut tenants = self.tenants.lock();
-        let mut bytes: usize = tenants.values().map(|tenant| tenant.bytes()).sum();
-        while bytes > self.bytes_limit {
-            let others = tenants.iter().filter(|(_, tenant)| !Arc::ptr_eq(tenant, newest) && tenant.bytes() > 0);
-            let oldest = others.min_by_key(|(_, tenant)| tenant.used.load(Ordering::Relaxed));
-            let Some(user) = oldest.map(|(user, _)| user.clone()) else { break };
-            bytes -= tenants.remove(&user).map_or(0, |tenant| tenant.bytes());
-            self.evictions.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Notes what a tenant takes now, and drops those that were not used for longest until all fit.
+    fn weigh(&self, tenant: &Arc<Tenant>) {
+        self.tenants.lock().weigh(tenant);
+        self.make_room(Some(tenant));
+    }
+
+    fn make_room(&self, newest: Option<&Arc<Tenant>>) {
+        let bound = self.bytes_limit.saturating_sub(self.scan_bytes.load(Ordering::Acquire) + self.scratch_bytes());
+        let dropped = self.tenants.lock().make_room(bound, newest);
+        let evicted = dropped.iter().filter(|tenant| tenant.rows() > 0).count();
+        self.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.scratch.lock().iter().map(Scratch::heap_bytes).sum()
     }
 
     /// Answers from the feed alone.
     async fn scan(&self, feed: &dyn Feed, scope: &Scope, tenant: &Tenant, query: &SearchQuery) -> Result<Vec<Hit>> {
+        let turn = self.scanning.acquire().await;
+        let _turn = turn.map_err(|error| Error::internal("the index stopped scanning").with_source(error))?;
         self.scans.fetch_add(1, Ordering::Relaxed);
         let analysed = Arc::new(analysis::analyse_query(&query.text));
         let mut frequencies = Frequencies::new(&analysed);
+        let begun = feed.head()?;
         let mut after = 0;
         loop {
             let changes = feed.changes(scope, after, PAGE).await?;
@@ -278,7 +235,9 @@ impl RamIndex {
             // It shrank: the next search loads it.
             tenant.is_oversized.store(false, Ordering::Release);
         }
-        let mut scan = Scan::new(query, &analysed, &frequencies);
+        let mut scan = Scan::new(query, &analysed, &frequencies, begun);
+        let _reserved = Reserved::new(&self.scan_bytes, scan.heap_bytes());
+        self.make_room(None);
         let mut after = 0;
         loop {
             let changes = feed.changes(scope, after, PAGE).await?;
@@ -315,11 +274,27 @@ impl RamIndex {
     }
 }
 
+/// Bytes that are in use while it lives.
+struct Reserved<'b>(&'b AtomicUsize);
+
+impl<'b> Reserved<'b> {
+    fn new(bytes: &'b AtomicUsize, count: usize) -> Self {
+        bytes.store(count, Ordering::Release);
+        Self(bytes)
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
 fn scratch_of<T>(pool: &Mutex<Vec<Scratch>>, work: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = pool.lock().pop().unwrap_or_default();
     let out = work(&mut scratch);
     let mut pool = pool.lock();
-    if pool.len() < KEPT_SCRATCH {
+    if pool.len() < KEPT_SCRATCH && scratch.heap_bytes() <= KEPT_SCRATCH_BYTES {
         pool.push(scratch);
     }
     out
@@ -345,22 +320,23 @@ impl Index for RamIndex {
     }
 
     fn stats(&self) -> IndexStats {
+        let beside = self.scan_bytes.load(Ordering::Acquire) + self.scratch_bytes();
         let tenants = self.tenants.lock();
-        let loaded = || tenants.values().filter(|tenant| tenant.watermark() > 0);
         IndexStats {
-            users_loaded: loaded().count() as u64,
-            rows_loaded: loaded().map(|tenant| tenant.rows.load(Ordering::Acquire) as u64).sum(),
-            bytes: loaded().map(|tenant| tenant.bytes() as u64).sum(),
+            users_loaded: tenants.loaded().count() as u64,
+            rows_loaded: tenants.loaded().map(|tenant| tenant.rows() as u64).sum(),
+            bytes: (tenants.bytes() + beside) as u64,
             bytes_limit: self.bytes_limit as u64,
             scans: self.scans.load(Ordering::Relaxed),
             evictions: self.evictions.load(Ordering::Relaxed),
-            watermark: loaded().map(|tenant| tenant.watermark()).min(),
+            watermark: tenants.loaded().map(Tenant::watermark).min(),
         }
     }
 
     fn clear(&self) {
-        self.tenants.lock().clear();
+        *self.tenants.lock() = Tenants::default();
         self.scratch.lock().clear();
+        self.worker.rest();
     }
 }
 

@@ -1,6 +1,8 @@
 //! Tokens of the bundled static table, for the token match. They are the same whatever the embedder is.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::collections::BTreeSet;
+
+use once_cell::race::OnceBox;
 
 use super::analysis::{is_word_character, stop_words};
 use crate::embed::static_table::StaticTable;
@@ -13,16 +15,14 @@ pub(super) fn tokens(text: &str) -> Vec<u16> {
     StaticTable::shared().tokens(text)
 }
 
-/// The tokens of stop words, and that of unknown words.
-static MEANINGLESS: LazyLock<BTreeSet<u16>> = LazyLock::new(|| {
-    let table = StaticTable::shared();
-    let single = |text: &&str| table.tokens(text);
-    stop_words().iter().chain(&[UNKNOWN]).map(single).filter(|ids| ids.len() == 1).flatten().collect()
-});
-
-/// Makes the tables that every index of the process reads.
-pub(crate) fn prepare() {
-    LazyLock::force(&MEANINGLESS);
+/// The tokens of stop words, and that of unknown words. Made as [`StaticTable::shared`] is, on first use.
+fn meaningless() -> &'static BTreeSet<u16> {
+    static MEANINGLESS: OnceBox<BTreeSet<u16>> = OnceBox::new();
+    MEANINGLESS.get_or_init(|| {
+        let table = StaticTable::shared();
+        let single = |text: &&str| table.tokens(text);
+        Box::new(stop_words().iter().chain(&[UNKNOWN]).map(single).filter(|ids| ids.len() == 1).flatten().collect())
+    })
 }
 
 /// The distinct tokens of a question, in its order, without stop words, punctuation and unknown words; and the share of
@@ -32,10 +32,11 @@ pub(super) fn query_tokens(question: &str) -> (Vec<u16>, f32) {
     let words: String = question.chars().map(|c| if is_word_character(c) { c } else { ' ' }).collect();
     let all = tokens(&words);
     let unknown = tokens(UNKNOWN);
+    let meaningless = meaningless();
     let telling: Vec<u16> =
-        all.iter().copied().filter(|token| unknown.contains(token) || !MEANINGLESS.contains(token)).collect();
+        all.iter().copied().filter(|token| unknown.contains(token) || !meaningless.contains(token)).collect();
     let legibility = StaticTable::shared().legibility(&telling);
-    let mut seen = MEANINGLESS.clone();
+    let mut seen = meaningless.clone();
     (all.into_iter().filter(|token| seen.insert(*token)).collect(), legibility)
 }
 

@@ -8,6 +8,7 @@ mod errors;
 mod facts;
 mod feed;
 mod forget;
+pub(crate) mod fork;
 mod jobs;
 mod lock;
 mod log;
@@ -33,7 +34,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -132,6 +133,11 @@ impl SqliteLedger {
     }
 
     fn open_with(folder: &Path, deadline: Duration) -> Result<Self> {
+        fork::check()?;
+        fork::using(|| Self::connect(folder, deadline))
+    }
+
+    fn connect(folder: &Path, deadline: Duration) -> Result<Self> {
         open::make_folder(folder)?;
         let database = folder.join(open::DATABASE);
         let found = open::inspect(&database)?;
@@ -144,7 +150,10 @@ impl SqliteLedger {
             }
         };
         let readers = Readers::of_file(database.clone())?;
-        let store = Store { connection: Arc::new(Mutex::new(connection)), lock: Some(lock), database: Some(database) };
+        let connection = Arc::new(Mutex::new(connection));
+        let shared: Weak<Mutex<Connection>> = Arc::downgrade(&connection);
+        fork::note(shared);
+        let store = Store { connection, lock: Some(lock), database: Some(database) };
         Self::start(Some(folder.to_owned()), readers, store)
     }
 
@@ -153,7 +162,8 @@ impl SqliteLedger {
     /// # Errors
     /// `Storage` where the thread that writes cannot be started.
     pub(crate) fn in_memory() -> Result<Self> {
-        let connection = Arc::new(Mutex::new(errors::outward(open::memory(), None)?));
+        fork::check()?;
+        let connection = Arc::new(Mutex::new(fork::using(|| errors::outward(open::memory(), None))?));
         let readers = Readers::of_memory(Arc::clone(&connection));
         Self::start(None, readers, Store { connection, lock: None, database: None })
     }

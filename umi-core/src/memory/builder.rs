@@ -11,6 +11,7 @@ use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks};
 use crate::{
     embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, Result},
+    ledger::sqlite::fork,
     scope::Scope,
     world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
 };
@@ -26,9 +27,24 @@ pub fn new_id(now: Timestamp) -> uuid::Uuid {
     IDS.next(now)
 }
 
-/// Draws a new seed for the process's ids: a forked child calls it, so that it does not repeat its parent's.
-pub fn reseed_ids() {
+/// Waits until no thread of this process uses a store, for a minute at most. Whoever forks calls it before, and afterwards on the same thread
+/// [`after_fork_in_parent`] or [`after_fork_in_child`]; until then every call of a memory waits.
+///
+/// A child that was forked without it, or while a use outlasted that minute, can open no store if its parent had one open.
+pub fn before_fork() {
+    fork::before();
+}
+
+/// Lets the calls of other threads go on, also when the fork failed.
+pub fn after_fork_in_parent() {
+    fork::after_in_parent();
+}
+
+/// Draws a new seed for ids and lets go of what the child inherits, so that it can open the same stores anew. The
+/// handles of the parent refuse to be used in it.
+pub fn after_fork_in_child() {
     IDS.reseed();
+    fork::after_in_child();
 }
 
 /// Makes now, and not on first use, what all memories of a process share. May be called again.
@@ -38,7 +54,7 @@ pub fn reseed_ids() {
 pub fn prepare() {
     LazyLock::force(&IDS);
     super::store::prepare();
-    crate::index::tokens::prepare();
+    fork::prepare();
 }
 
 /// Where a memory keeps its store.

@@ -19,6 +19,7 @@ use crate::{
     ledger::{EmbedJob, EpisodePage, FactFilter, FactUpdate, ForgetReach, NewFact, OwnerText, Piece, Recorded},
     metadata::Metadata,
     scope::Scope,
+    world::to_microseconds,
 };
 
 /// Which facts [`Memory::list`] gives.
@@ -85,9 +86,12 @@ impl Memory {
         entity.check()?;
         let scope = self.resolve(scope)?;
         let now = self.now();
-        let valid_from = entity.event_time.map_or(now, crate::world::to_microseconds);
+        let event_time = entity.event_time.map(to_microseconds);
+        let valid_from = event_time.unwrap_or(now);
         let entity = Entity {
             id: self.next_id(now),
+            event_time,
+            document_time: entity.document_time.map(to_microseconds),
             valid_from,
             valid_to: None,
             last_seen: valid_from,

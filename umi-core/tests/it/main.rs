@@ -9,5 +9,6 @@ mod recall;
 mod remember;
 mod scopes;
 mod store;
+mod strange;
 mod support;
 mod time;

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from operator import length_hint
+from sys import maxsize
 
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
 from umi._umi import REMEMBER_BATCH, Engine, InMemoryStorageBackend, SqliteStorageBackend
-from umi.exceptions import ClosedError, FeatureNotBuiltError, ForkedError, InvalidInputError
+from umi.exceptions import ClosedError, FeatureNotBuiltError, ForkedError, InvalidInputError, UmiError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ class Memory:
         reembed: bool,
     ) -> Self:
         refuse_language_model(llm)
-        memory = cls._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed))
+        waits = not _is_on_an_event_loop()
+        memory = cls._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed, waits))
         _process.opened(memory)
         return memory
 
@@ -99,8 +102,9 @@ class Memory:
     ) -> Self:
         """Opens the store in a folder, which is made if it is missing.
 
-        It blocks for a few milliseconds, for some ten where the store is new, for some twenty where it is the first
-        of a process. Where an event loop must not wait that long: `await asyncio.to_thread(Memory.open, path)`.
+        Where no event loop runs, it blocks until the store is open: some milliseconds, some ten for a new store. On an
+        event loop it waits for three at most. What takes longer ends on the worker threads: `async with` and every
+        awaited call wait for it, and raise what this would have raised; so do a call that blocks, and `path`.
 
         Args:
             path: The folder. Opening it again in one process gives another handle on the same store.
@@ -293,7 +297,7 @@ class Memory:
             session: The session, if not the handle's.
         """
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size):
+        for batch, total in _batches(items, batch_size, progress):
             parts = await self._engine.remember_batch(batch, options, (user, agent, session))
             results.extend(map(remembered, parts))
             if progress is not None:
@@ -313,7 +317,7 @@ class Memory:
     ) -> builtins.list[RememberResult]:
         """As `remember_many()`, blocking."""
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size):
+        for batch, total in _batches(items, batch_size, progress):
             parts = self._engine.remember_batch(batch, options, (user, agent, session)).wait()
             results.extend(map(remembered, parts))
             if progress is not None:
@@ -723,10 +727,11 @@ class Memory:
 
     def _entered(self) -> Self:
         if self.is_closed:
-            raise ClosedError("the memory is closed", hint="open it again")
+            raise ClosedError("this memory is closed", hint="open it again")
         return self
 
     async def __aenter__(self) -> Self:
+        await self._engine.opened()
         return self._entered()
 
     async def __aexit__(
@@ -738,6 +743,7 @@ class Memory:
             pass  # a child that was forked inside the block leaves it without closing what is its parent's
 
     def __enter__(self) -> Self:
+        self._engine.opened().wait()
         return self._entered()
 
     def __exit__(
@@ -750,10 +756,26 @@ class Memory:
 
     def __repr__(self) -> str:
         try:
+            if not self._engine.is_settled:
+                return f"Memory(being opened, scope={self.scope!r})"
             state = "closed, " if self.is_closed else ""
+            return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
         except ForkedError:
             return "Memory(inherited by a forked child)"
-        return f"Memory({state}path={self.path!r}, scope={self.scope!r})"
+        except UmiError as error:
+            return f"Memory(could not be opened: {error.message})"
+
+
+def _is_on_an_event_loop() -> bool:
+    """Says whether an event loop runs in this thread, without importing asyncio for it."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def refuse_language_model(llm: object) -> None:
@@ -765,16 +787,18 @@ def refuse_language_model(llm: object) -> None:
 
 
 def _batches(
-    items: Iterable[str | Mapping[str, Any]], batch_size: int
+    items: Iterable[str | Mapping[str, Any]], batch_size: int, progress: object
 ) -> Iterator[tuple[list[str | Mapping[str, Any]], int | None]]:
     if isinstance(items, (str, bytes, dict)):
         raise TypeError(f"expected an iterable of items, got {type(items).__name__}")
     if type(batch_size) is not int:
         raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
     if batch_size < 1:
-        raise InvalidInputError(f"batch_size is {batch_size}, it must be at least 1")
+        raise InvalidInputError(f"batch_size is {max(batch_size, -maxsize)}, it must be at least 1")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, got {type(progress).__name__}")
     hint = length_hint(items, -1)
     total = hint if hint >= 0 else None
     iterator = iter(items)
-    while batch := list(islice(iterator, batch_size)):
+    while batch := list(islice(iterator, min(batch_size, maxsize))):
         yield batch, total

@@ -24,7 +24,7 @@ def opened(memory: Memory) -> None:
 
 
 def _after_fork_in_child() -> None:
-    _umi._reseed()  # noqa: SLF001 - the package's own module
+    _umi._after_fork_in_child()  # noqa: SLF001 - the package's own module
     _open.clear()
     if (loop := sys.modules.get("umi._loop")) is not None:
         loop.renew_lock()
@@ -40,5 +40,9 @@ def _at_exit() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_umi._before_fork,  # noqa: SLF001 - the package's own module
+        after_in_parent=_umi._after_fork_in_parent,  # noqa: SLF001 - the package's own module
+        after_in_child=_after_fork_in_child,
+    )
 atexit.register(_at_exit)

@@ -276,12 +276,18 @@ def _known(
     for name in fields:
         if name not in known:
             raise exceptions.InvalidInputError(
-                f"{what} has an unknown key `{str(name)[:64]}`", hint=f"known are: {', '.join(known)}"
+                f"{what} has an unknown key `{_shown(name)}`", hint=f"known are: {', '.join(known)}"
             )
     for name in required:
         if name not in fields:
             raise exceptions.InvalidInputError(f"{what} lacks its `{name}`")
     return fields
+
+
+def _shown(name: object) -> str:
+    """A key as a message shows it: cut, and without what cannot be printed."""
+    text = name if isinstance(name, str) else repr(name)
+    return str.encode(text[:64], errors="replace").decode()
 
 
 def _fill(target: object, **fields: object) -> None:

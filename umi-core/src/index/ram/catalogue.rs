@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::footprint::{ALLOCATION, of_map, of_vec};
 use crate::{
     entity::EntityType,
     episode::Kind,
@@ -80,7 +81,7 @@ impl Interner {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.bytes + self.numbers.capacity() * (size_of::<(Box<str>, u32)>() + 1)
+        self.bytes + self.numbers.len() * ALLOCATION + of_map::<Box<str>, u32>(self.numbers.capacity())
     }
 }
 
@@ -90,6 +91,8 @@ pub(super) struct Catalogue {
     pub(super) items: Vec<Item>,
     pub(super) features: Vec<Features>,
     by_id: HashMap<Uuid, u32>,
+    /// Whether `by_id` is left out: a scan seldom asks for an id.
+    is_scan: bool,
     more_origins: HashMap<u32, Vec<(u32, u32)>>,
     /// The episodes of each session in the order of (`at`, id), which is that of their making; dead ones too.
     pub(super) sessions: Vec<Vec<(i64, u32)>>,
@@ -105,6 +108,11 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
+    /// An empty one for about so many rows, of which hardly any will be removed.
+    pub(super) fn for_scan(rows: usize) -> Self {
+        Self { items: Vec::with_capacity(rows), features: Vec::with_capacity(rows), is_scan: true, ..Self::default() }
+    }
+
     /// The number of live items.
     pub(super) fn len(&self) -> usize {
         self.items.len() - self.dead
@@ -179,7 +187,9 @@ impl Catalogue {
             role,
             flags,
         });
-        self.by_id.insert(row.id, slot);
+        if !self.is_scan {
+            self.by_id.insert(row.id, slot);
+        }
         if is_episode && session != 0 {
             let index = session as usize;
             if self.sessions.len() <= index {
@@ -244,7 +254,11 @@ impl Catalogue {
 
     /// Removes a row, if it is there, and gives its slot.
     pub(super) fn remove(&mut self, id: Uuid) -> Option<u32> {
-        let slot = self.by_id.remove(&id)?;
+        let slot = if self.is_scan {
+            self.items.iter().position(|item| item.is_live && item.id == id)? as u32
+        } else {
+            self.by_id.remove(&id)?
+        };
         let item = &mut self.items[slot as usize];
         item.is_live = false;
         self.dead += 1;
@@ -275,13 +289,24 @@ impl Catalogue {
         self.dead = 0;
     }
 
+    /// Gives back the memory that growing took too much.
+    pub(super) fn shrink(&mut self) {
+        self.items.shrink_to_fit();
+        self.features.shrink_to_fit();
+        self.by_id.shrink_to_fit();
+        self.sessions.shrink_to_fit();
+        self.sessions.iter_mut().for_each(Vec::shrink_to_fit);
+    }
+
     /// Bytes of memory, by the capacity of what is allocated.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.items.capacity() * size_of::<Item>()
-            + self.features.capacity() * size_of::<Features>()
-            + self.by_id.capacity() * (size_of::<(Uuid, u32)>() + 1)
-            + self.more_origins.capacity() * (size_of::<(u32, Vec<(u32, u32)>)>() + 1 + 32)
-            + self.sessions.capacity() * size_of::<Vec<(i64, u32)>>()
+        of_vec(&self.items)
+            + of_vec(&self.features)
+            + of_map::<Uuid, u32>(self.by_id.capacity())
+            + of_map::<u32, Vec<(u32, u32)>>(self.more_origins.capacity())
+            + self.more_origins.len() * (ALLOCATION + 2 * size_of::<(u32, u32)>())
+            + of_vec(&self.sessions)
+            + self.sessions.len() * ALLOCATION
             // members double when they grow
             + self.session_members * size_of::<(i64, u32)>() * 3 / 2
             + [&self.agents, &self.session_names, &self.roles, &self.speakers].map(Interner::heap_bytes).iter().sum::<usize>()

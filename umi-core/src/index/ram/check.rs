@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Feed, PAGE, RamIndex, Tenant, next_page, partition};
+use super::{Feed, PAGE, RamIndex, next_page, partition, tenants::Tenant};
 use crate::{
     blocking::blocking,
     error::{ErrorKind, Result},
@@ -31,7 +31,7 @@ struct Comparison {
 
 impl Comparison {
     fn take(&mut self, changes: &Changes, tenant: Option<&Tenant>, dimensions: Option<usize>) {
-        let partition = tenant.map(|tenant| tenant.partition.read());
+        let partition = tenant.map(|tenant| tenant.partition());
         for id in &changes.removed {
             self.seen.remove(id);
             self.problems.remove(id);
@@ -58,7 +58,7 @@ impl Comparison {
 
     /// Adds what is loaded and not in the ledger, where nothing was loaded behind the place that was `reached`.
     fn finish(mut self, tenant: Option<&Tenant>, reached: i64) -> Vec<String> {
-        let partition = tenant.map(|tenant| tenant.partition.read());
+        let partition = tenant.map(|tenant| tenant.partition());
         if let Some(partition) = partition.filter(|partition| partition.watermark() <= reached) {
             for id in partition.ids().filter(|id| !self.seen.contains(id)).take(PROBLEMS) {
                 self.problems.insert(id, format!("{id} is loaded and not in the ledger"));
@@ -90,8 +90,8 @@ impl RamIndex {
         scope: &Scope,
         dimensions: Option<usize>,
     ) -> Result<Vec<String>> {
-        let known = self.tenants.lock().get(&scope.user().map(str::to_owned)).cloned();
-        let mut loaded = known.filter(|tenant| tenant.watermark() > 0);
+        let known = self.tenants.lock().known(scope.user());
+        let mut loaded = known.filter(|tenant| tenant.rows() > 0);
         let mut comparison = Comparison::default();
         let mut after = 0;
         let mut pages_behind = 0;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     catalogue::{Catalogue, HAS_VECTOR},
+    footprint::{of_map, of_vec},
     postings::Postings,
     rank::{self, Columns, Work},
     texts::Texts,
@@ -27,6 +28,13 @@ pub(super) struct Scratch {
     pub(super) work: Work,
     pub(super) matcher: TokenMatcher,
     piece_values: Vec<f32>,
+}
+
+impl Scratch {
+    /// Bytes of memory.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.columns.heap_bytes() + self.work.heap_bytes() + self.matcher.heap_bytes() + of_vec(&self.piece_values)
+    }
 }
 
 /// What one tenant's rows say, up to a place in the feed.
@@ -166,20 +174,26 @@ impl Partition {
 
     /// Gives back the memory that loading took too much.
     pub(super) fn shrink(&mut self) {
+        self.catalogue.shrink();
         self.wholes.shrink();
+        self.postings.seal();
         self.pieces.shrink();
+        self.piece_postings.seal();
+        self.piece_owners.shrink_to_fit();
+        self.token_items.shrink_to_fit();
+        self.lengths.shrink_to_fit();
     }
 
     /// Bytes of memory, by the capacity of what is allocated.
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.catalogue.heap_bytes()
+        self.catalogue.heap_bytes()
             + self.wholes.heap_bytes()
             + self.postings.heap_bytes()
             + self.pieces.heap_bytes()
             + self.piece_postings.heap_bytes()
-            + (self.piece_owners.capacity() + self.lengths.capacity()) * size_of::<u32>()
-            + self.token_items.capacity() * (size_of::<(u16, u32)>() + 1)
+            + of_vec(&self.piece_owners)
+            + of_vec(&self.lengths)
+            + of_map::<u16, u32>(self.token_items.capacity())
     }
 
     /// The best rows for a question, best first.
@@ -215,23 +229,21 @@ impl Partition {
         let has_dead = self.catalogue.dead() > 0;
         let mut total = 0.0;
         for &term in &analysed.terms {
-            let postings = self.postings.of(term);
-            let frequency = if has_dead {
-                postings.iter().filter(|posting| self.catalogue.is_live(posting.text)).count()
-            } else {
-                postings.len()
-            };
-            let weight = ranking::inverse_document_frequency(frequency as u32, items);
+            let mut frequency = 0;
+            self.postings.each(term, |posting| {
+                frequency += u32::from(!has_dead || self.catalogue.is_live(posting.text));
+            });
+            let weight = ranking::inverse_document_frequency(frequency, items);
             total += weight;
-            for posting in postings {
+            self.postings.each(term, |posting| {
                 let slot = posting.text as usize;
                 lexical[slot] += weight * ranking::term_weight(posting.count, posting.length.into(), mean_length);
                 share[slot] += weight;
-            }
-            for posting in self.piece_postings.of(term) {
+            });
+            self.piece_postings.each(term, |posting| {
                 piece_values[posting.text as usize] +=
                     weight * ranking::term_weight(posting.count, posting.length.into(), mean_length);
-            }
+            });
         }
         if total > 0.0 {
             for share in share {

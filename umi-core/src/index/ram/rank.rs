@@ -2,7 +2,10 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use super::catalogue::{BY_ASSISTANT, BY_USER, Catalogue, Features, HAS_VECTOR, IN_SESSION, IS_EPISODE};
+use super::{
+    catalogue::{BY_ASSISTANT, BY_USER, Catalogue, Features, HAS_VECTOR, IN_SESSION, IS_EPISODE},
+    footprint::of_vec,
+};
 use crate::index::{
     Hit, SearchQuery,
     analysis::{AnalysedQuery, FIRST_PERSON, IS_ASKING, TEMPORAL},
@@ -43,7 +46,21 @@ pub(super) struct Work {
     lent: Vec<f32>,
 }
 
+impl Columns {
+    /// Bytes of memory.
+    pub(super) fn heap_bytes(&self) -> usize {
+        of_vec(&self.admitted)
+            + [&self.lexical, &self.share, &self.vector, &self.cosine].map(of_vec).iter().sum::<usize>()
+    }
+}
+
 impl Work {
+    /// Bytes of memory.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let numbers: usize = [&self.value, &self.bonus, &self.lent].map(of_vec).iter().sum();
+        numbers + of_vec(&self.is_admitted) + of_vec(&self.token) + of_vec(&self.turns) + of_vec(&self.slots)
+    }
+
     fn token(&self, slot: u32) -> f32 {
         self.token.binary_search_by_key(&slot, |entry| entry.0).map_or(0.0, |place| self.token[place].1)
     }

@@ -1,6 +1,6 @@
 //! A tenant that is too large to be loaded: two passes over its feed, the first for frequencies, the second for signals.
 //!
-//! Between the passes nothing of a text is kept but the numbers that rank it, about 150 bytes an item.
+//! Between the passes nothing of a text is kept but the numbers that rank it, about 130 bytes an item.
 
 use super::{
     catalogue::Catalogue,
@@ -19,6 +19,9 @@ use crate::{
     },
     ledger::{Changes, IndexRow, Piece},
 };
+
+/// What an item takes in the list of its session, about.
+const SESSION_ENTRY: usize = 24;
 
 /// The first pass: how many items hold each term and token of the question.
 #[derive(Debug)]
@@ -80,6 +83,8 @@ fn estimated_bytes(row: &IndexRow) -> usize {
 #[derive(Debug)]
 pub(super) struct Scan {
     catalogue: Catalogue,
+    /// The feed's head when the passes began: only what changed behind it can be in the feed twice.
+    begun: i64,
     question: Option<Quantized>,
     mean_length: f32,
     weights: Vec<f32>,
@@ -94,7 +99,7 @@ pub(super) struct Scan {
 
 impl Scan {
     /// Begins the pass.
-    pub(super) fn new(query: &SearchQuery, analysed: &AnalysedQuery, frequencies: &Frequencies) -> Self {
+    pub(super) fn new(query: &SearchQuery, analysed: &AnalysedQuery, frequencies: &Frequencies, begun: i64) -> Self {
         let items = frequencies.items;
         let weights: Vec<f32> = frequencies
             .terms
@@ -109,17 +114,18 @@ impl Scan {
         let tokens: Vec<(u16, u32)> = analysed.tokens.iter().copied().zip(frequencies.tokens.iter().copied()).collect();
         matcher.start(&tokens, items);
         Self {
-            catalogue: Catalogue::default(),
+            catalogue: Catalogue::for_scan(items),
+            begun,
             question: query.vector.as_ref().map(|vector| Quantized::new(vector)),
             mean_length: (frequencies.total_length as f64 / items.max(1) as f64) as f32,
             weights,
             total_weight,
             matcher,
-            lexical: Vec::new(),
-            share: Vec::new(),
-            vector: Vec::new(),
-            cosine: Vec::new(),
-            token: Vec::new(),
+            lexical: Vec::with_capacity(items),
+            share: Vec::with_capacity(items),
+            vector: Vec::with_capacity(items),
+            cosine: Vec::with_capacity(items),
+            token: Vec::with_capacity(items),
         }
     }
 
@@ -128,14 +134,24 @@ impl Scan {
     /// # Errors
     /// `CorruptStore` when a row cannot be read.
     pub(super) fn apply(&mut self, analysed: &AnalysedQuery, changes: &Changes) -> Result<()> {
-        for id in &changes.removed {
+        // Whatever went before the passes began was in no row of theirs.
+        for id in changes.removed.iter().filter(|_| changes.head > self.begun) {
             self.catalogue.remove(*id);
         }
         for row in &changes.rows {
-            self.catalogue.remove(row.id);
+            if row.seq > self.begun {
+                self.catalogue.remove(row.id);
+            }
             self.insert(analysed, row)?;
         }
         Ok(())
+    }
+
+    /// Bytes of memory once every item is there, with those that ranking needs.
+    pub(super) fn heap_bytes(&self) -> usize {
+        const RANKING: usize = 16;
+        let items = self.lexical.capacity();
+        self.catalogue.heap_bytes() + items * (5 * size_of::<f32>() + SESSION_ENTRY + RANKING)
     }
 
     fn insert(&mut self, analysed: &AnalysedQuery, row: &IndexRow) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Vectors and tokens of texts: whole ones, or the pieces of long ones.
 
+use super::footprint::{ALLOCATION, of_vec};
 use crate::{
     error::Result,
     index::{
@@ -95,8 +96,6 @@ impl Texts {
 
     /// Bytes of memory.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.vectors.heap_bytes()
-            + self.tokens.capacity() * size_of::<u16>()
-            + self.ends.capacity() * size_of::<usize>()
+        self.vectors.heap_bytes() + of_vec(&self.tokens) + of_vec(&self.ends) + 2 * ALLOCATION
     }
 }

@@ -1,5 +1,6 @@
 //! The token match: for each token of the question its best cosine with any token of a text, weighted and summed.
 
+use super::footprint::of_vec;
 use crate::index::{ranking, tokens, vector};
 
 /// Matches one question; the cosine of each pair of tokens is computed once.
@@ -51,6 +52,12 @@ impl TokenMatcher {
             self.places.fill((0, 0));
             self.stamp = 1;
         }
+    }
+
+    /// Bytes of memory.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let numbers: usize = [&self.factors, &self.weights, &self.similarities, &self.best].map(of_vec).iter().sum();
+        numbers + of_vec(&self.rows) + of_vec(&self.widened) + of_vec(&self.places)
     }
 
     /// The match of a text with these tokens, from 0 to 1.

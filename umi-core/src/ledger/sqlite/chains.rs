@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, Row, named_params};
 use uuid::Uuid;
 
 use super::{
@@ -80,6 +80,13 @@ pub(super) struct Existing {
     pub(super) entity: Entity,
 }
 
+/// Where a version stands in its chain: its time, and the seq of its first saying.
+pub(super) fn place(connection: &Connection, version: i64) -> Stored<(Timestamp, i64)> {
+    Ok(connection
+        .prepare_cached("SELECT valid_from, said_seq FROM versions WHERE version = ?1")?
+        .query_row((version,), |row| Ok((rows::time(row, 0)?, row.get(1)?)))?)
+}
+
 /// A stretch of a chain that is computed by itself.
 #[derive(Debug)]
 pub(super) struct Stretch {
@@ -102,23 +109,39 @@ impl Stretch {
     /// What a new saying can change: the version that it falls into or follows, and the one behind it. The version
     /// before these is told apart from them again.
     pub(super) fn around(connection: &Connection, slot: i64, valid_from: Timestamp, seq: i64) -> Stored<Self> {
-        let read = |row: &Row<'_>| Ok((row.get(0)?, rows::maybe_time(row, 1)?));
-        let mut versions: Vec<(i64, Option<Timestamp>)> = connection
-            .prepare_cached(
-                "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) <= (?2, ?3) \
-                 ORDER BY valid_from DESC, said_seq DESC LIMIT 2",
-            )?
-            .query_map((slot, micros(valid_from), seq), read)?
-            .collect::<rusqlite::Result<_>>()?;
+        Self::near(connection, slot, (valid_from, seq), [2, 1])
+    }
+
+    /// What the loss of a saying of the version at this place can change: the version may go, and those beside it
+    /// become one. The versions beside these are told apart from them again.
+    pub(super) fn beside(connection: &Connection, slot: i64, place: (Timestamp, i64)) -> Stored<Self> {
+        Self::near(connection, slot, place, [3, 2])
+    }
+
+    /// The `before` versions up to a place, and the `behind` ones that follow it.
+    fn near(
+        connection: &Connection,
+        slot: i64,
+        (valid_from, seq): (Timestamp, i64),
+        [before, behind]: [i64; 2],
+    ) -> Stored<Self> {
+        let read = |sql: &str, limit: i64| -> Stored<Vec<(i64, Option<Timestamp>)>> {
+            Ok(connection
+                .prepare_cached(sql)?
+                .query_map((slot, micros(valid_from), seq, limit), |row| Ok((row.get(0)?, rows::maybe_time(row, 1)?)))?
+                .collect::<rusqlite::Result<_>>()?)
+        };
+        let mut versions = read(
+            "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) <= (?2, ?3) \
+             ORDER BY valid_from DESC, said_seq DESC LIMIT ?4",
+            before,
+        )?;
         versions.reverse();
-        let next = connection
-            .prepare_cached(
-                "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) > (?2, ?3) \
-                 ORDER BY valid_from, said_seq LIMIT 1",
-            )?
-            .query_row((slot, micros(valid_from), seq), read)
-            .optional()?;
-        versions.extend(next);
+        versions.extend(read(
+            "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) > (?2, ?3) \
+             ORDER BY valid_from, said_seq LIMIT ?4",
+            behind,
+        )?);
         let end = versions.last().and_then(|(_, end)| *end);
         Ok(Self { slot, versions: versions.into_iter().map(|(version, _)| version).collect(), end })
     }
@@ -274,7 +297,7 @@ pub(super) fn recompute(
     for gone in before.values() {
         write
             .connection
-            .prepare_cached("UPDATE versions SET valid_to = valid_from WHERE version = ?1")?
+            .prepare_cached("UPDATE versions SET valid_to = valid_from WHERE version = ?1 AND valid_to IS NULL")?
             .execute((gone.key,))?;
     }
     for version in &computed {
@@ -302,7 +325,12 @@ pub(super) fn recompute(
     }
     relate(write, related, &keys, &computed, &mut changed)?;
     if computed.is_empty() {
-        write.connection.prepare_cached("DELETE FROM slots WHERE slot = ?1")?.execute((slot,))?;
+        write
+            .connection
+            .prepare_cached(
+                "DELETE FROM slots WHERE slot = ?1 AND NOT EXISTS (SELECT 1 FROM versions WHERE slot = ?1)",
+            )?
+            .execute((slot,))?;
     }
     Ok(changed)
 }
@@ -420,6 +448,11 @@ fn relate(
     computed: &[Computed],
     changed: &mut Changed,
 ) -> Stored<()> {
+    let follow: BTreeSet<(i64, i64)> = keys.windows(2).map(|keys| (keys[0], keys[1])).collect();
+    // First of all, because a new row may get the key of one that went with its version.
+    for (_, gone) in before.extract_if(.., |ends, _| !follow.contains(ends)) {
+        write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
+    }
     for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
         let Told { reason, confidence, created_at } = told(&older.entity, &newer.entity);
@@ -453,10 +486,6 @@ fn relate(
                 confidence,
                 micros(created_at),
             ))?;
-    }
-    // Those of versions that are gone went with them.
-    for gone in before.values() {
-        write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
     }
     Ok(())
 }

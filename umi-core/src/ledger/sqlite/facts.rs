@@ -162,7 +162,8 @@ pub(super) fn insert_sighting(
 /// The slot of the same fact without an attribute whose first version begins in the last version of another slot: had
 /// nothing closed that one, what was said there would have been said here.
 pub(super) const REPEATED: &str = "SELECT repeat.slot FROM versions AS last, versions AS repeat \
-     WHERE last.slot = :slot AND last.valid_to IS NULL AND last.attribute_folded IS NULL \
+     WHERE last.version = (SELECT version FROM versions WHERE slot = :slot \
+         ORDER BY valid_from DESC, said_seq DESC LIMIT 1) AND last.attribute_folded IS NULL \
      AND repeat.user = last.user AND repeat.type = last.type AND repeat.name_folded = last.name_folded \
      AND repeat.attribute_folded IS NULL AND substr(repeat.content, 1, 64) = substr(last.content, 1, 64) \
      AND +repeat.content = last.content AND repeat.slot <> last.slot AND +repeat.valid_from >= last.valid_from \

@@ -38,8 +38,12 @@ pub(super) const VERSIONS: &str = "SELECT versions.seq, ordinal, lexical, vector
 /// Rows that are gone.
 pub(super) const DELETIONS: &str = "SELECT seq, id FROM deletions WHERE user = :user AND seq > :after ORDER BY seq";
 
+/// A page that holds about so many bytes is full, whatever the number of its rows.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
+
 /// The next tenant behind `:after`: one step in each of two indexes, however many rows a tenant has.
-const NEXT_TENANT: &str = "SELECT min(user) FROM (SELECT min(user) AS user FROM episodes      WHERE :after IS NULL OR user > :after UNION ALL SELECT min(user) FROM versions      WHERE :after IS NULL OR user > :after)";
+const NEXT_TENANT: &str = "SELECT min(user) FROM (SELECT min(user) AS user FROM episodes WHERE user > :after \
+     UNION ALL SELECT min(user) FROM versions WHERE user > :after)";
 const FIRST_TENANT: &str =
     "SELECT min(user) FROM (SELECT min(user) AS user FROM episodes UNION ALL SELECT min(user) FROM versions)";
 
@@ -59,7 +63,7 @@ pub(super) fn tenants(connection: &Connection, after: Option<&str>, limit: usize
     Ok(found)
 }
 
-/// At most `limit` changes behind `after`, in order.
+/// At most `limit` changes behind `after`, in order, and fewer where they are large.
 pub(super) fn changes(connection: &Connection, scope: &Scope, after: i64, limit: usize) -> Stored<Changes> {
     let (user, ..) = scope.bound();
     let limit = limit.max(1);
@@ -74,17 +78,19 @@ pub(super) fn changes(connection: &Connection, scope: &Scope, after: i64, limit:
 
     let mut changes = Changes::default();
     let mut heads = (episodes.next()?, versions.next()?, deletion(&mut deletions)?);
-    let mut last = after;
+    let (mut last, mut bytes) = (after, 0);
     for taken in 0.. {
         // Every `seq` is in one of the three at most.
         let seqs =
             [heads.0.as_ref().map(|row| row.seq), heads.1.as_ref().map(|row| row.seq), heads.2.map(|gone| gone.0)];
         let Some(seq) = seqs.into_iter().flatten().min() else { break };
-        if taken == limit {
+        if taken == limit || bytes >= PAGE_BYTES {
             changes.has_more = true;
             break;
         }
         last = seq;
+        let row = heads.0.as_ref().filter(|_| seqs[0] == Some(seq)).or(heads.1.as_ref());
+        bytes += row.filter(|row| row.seq == seq).map_or(0, row_bytes);
         if seqs[0] == Some(seq) {
             changes.rows.extend(std::mem::replace(&mut heads.0, episodes.next()?));
         } else if seqs[1] == Some(seq) {
@@ -96,6 +102,10 @@ pub(super) fn changes(connection: &Connection, scope: &Scope, after: i64, limit:
     }
     changes.head = if changes.has_more { last } else { after.max(head(connection)?) };
     Ok(changes)
+}
+
+fn row_bytes(row: &IndexRow) -> usize {
+    row.pieces.iter().map(|piece| piece.lexical.len() + piece.vector.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// Reads a row's own columns: everything but its pieces and, for a version, its origins behind the first one.

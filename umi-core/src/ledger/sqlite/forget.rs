@@ -19,6 +19,9 @@ use crate::{
     scope::{SCOPE_PREDICATE, Scope},
 };
 
+/// So many versions of a chain are each computed with their neighbours; where more change, the whole chain is.
+const STRETCHES: usize = 64;
+
 /// Removes the episode, version or chain of an id. Gives whether it was there.
 pub(super) fn forget(
     write: &mut Write<'_>,
@@ -74,12 +77,30 @@ fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> 
     }
     let mut removed = 0;
     for (&slot, touched) in &slots {
-        let stretch = Stretch::whole(write.connection, slot)?;
-        removed += chains::recompute(write, &stretch, touched, now)?.removed;
+        removed += recompute(write, slot, touched, now)?;
     }
     // Once all of them are what is left, because two of them may be one now.
     for &slot in slots.keys() {
         facts::join_repeats(write, slot, now)?;
+    }
+    Ok(removed)
+}
+
+/// Computes a slot again whose versions `touched` lost sayings. Gives how many versions are gone.
+fn recompute(write: &mut Write<'_>, slot: i64, touched: &BTreeSet<i64>, now: Timestamp) -> Stored<u64> {
+    if touched.len() > STRETCHES {
+        let whole = Stretch::whole(write.connection, slot)?;
+        return Ok(chains::recompute(write, &whole, touched, now)?.removed);
+    }
+    // What a version loses can change itself and join its neighbours, and reaches no farther.
+    let mut places = Vec::with_capacity(touched.len());
+    for version in touched {
+        places.push((*version, chains::place(write.connection, *version)?));
+    }
+    let mut removed = 0;
+    for (version, place) in places {
+        let stretch = Stretch::beside(write.connection, slot, place)?;
+        removed += chains::recompute(write, &stretch, &BTreeSet::from([version]), now)?.removed;
     }
     Ok(removed)
 }
@@ -136,4 +157,108 @@ pub(super) fn forget_scope(write: &mut Write<'_>, scope: &Scope, now: Timestamp)
         write.touch_core();
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        embed::EmbeddingSpace,
+        entity::{Entity, EntityType},
+        ledger::{FactFilter, FactUpdate, Ledger, NewFact, Piece, sqlite::SqliteLedger},
+        metadata::Metadata,
+    };
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Say { second: i64, content: u8, confidence: u8 },
+        Update { second: i64, content: u8 },
+        Forget(prop::sample::Index),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let say = (0..30_i64, 0..3_u8, 1..10_u8).prop_map(|(second, content, confidence)| Step::Say {
+            second,
+            content,
+            confidence,
+        });
+        let update = (0..30_i64, 0..3_u8).prop_map(|(second, content)| Step::Update { second, content });
+        let forget = any::<prop::sample::Index>().prop_map(Step::Forget);
+        prop::collection::vec(prop_oneof![4 => say, 1 => update, 2 => forget], 1..30)
+    }
+
+    fn piece() -> Piece {
+        Piece { ordinal: 0, lexical: vec![1], vector: Some(vec![1, 2]) }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn the_neighbours_of_what_was_forgotten_are_all_that_changes(steps in steps(), has_attribute: bool) {
+            let at = |second: i64| Timestamp::from_second(second).unwrap();
+            let space = EmbeddingSpace::new("test", 2, "");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let ledger = SqliteLedger::in_memory().unwrap();
+            let all = FactFilter { limit: 100, ..FactFilter::default() };
+            runtime.block_on(async {
+                for (number, step) in (1_u128..).zip(steps) {
+                    let id = Uuid::from_u128(number);
+                    let facts = ledger.facts(&Scope::new(), &all).await.unwrap();
+                    match step {
+                        Step::Say { second, content, confidence } => {
+                            let content = format!("place {content}");
+                            let mut entity = Entity::new(id, at(second), EntityType::Person, "Ana", &content).unwrap();
+                            entity.attribute = has_attribute.then(|| "home".to_owned());
+                            entity.confidence = f64::from(confidence) / 10.0;
+                            entity.metadata = Metadata::parse(&format!("{{\"n{number}\":1}}")).unwrap();
+                            let fact = NewFact { entity, piece: piece(), embed_job: None };
+                            ledger.record(&space, vec![fact]).await.unwrap();
+                        }
+                        Step::Update { second, content } => {
+                            let Some(fact) = facts.last() else { continue };
+                            let update = FactUpdate {
+                                id: fact.id,
+                                new_id: id,
+                                content: Some(format!("place {content}")),
+                                metadata: None,
+                                confidence: Some(0.3),
+                                importance: None,
+                                piece: piece(),
+                                embed_job: None,
+                                now: at(second),
+                            };
+                            ledger.update(&space, &Scope::new(), update).await.unwrap();
+                        }
+                        Step::Forget(which) => {
+                            if facts.is_empty() {
+                                continue;
+                            }
+                            let id = which.get(&facts).id;
+                            ledger.forget(&Scope::new(), id, ForgetReach::Version, at(99)).await.unwrap();
+                        }
+                    }
+                    let report = ledger.check().await.unwrap();
+                    assert!(report.problems.is_empty(), "{:?}", report.problems);
+                    // Computing every chain as a whole finds nothing left to write.
+                    let written = ledger.write(0, |write| {
+                        let before = write.seq();
+                        let slots: Vec<i64> = write
+                            .connection
+                            .prepare("SELECT slot FROM slots")?
+                            .query_map((), |row| row.get(0))?
+                            .collect::<rusqlite::Result<_>>()?;
+                        for slot in slots {
+                            let whole = Stretch::whole(write.connection, slot)?;
+                            chains::recompute(write, &whole, &BTreeSet::new(), Timestamp::UNIX_EPOCH)?;
+                        }
+                        Ok(write.seq() - before)
+                    });
+                    assert_eq!(written.await.unwrap(), 0, "after {step:?}");
+                }
+            });
+        }
+    }
 }

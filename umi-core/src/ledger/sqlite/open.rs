@@ -23,6 +23,9 @@ pub(super) const DATABASE: &str = "umi.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The WAL is cut to this when a checkpoint has emptied it.
 const WAL_BYTES: i64 = 16 * 1024 * 1024;
+/// The pages that a connection which reads keeps, in KiB. There are several of them, and the operating system has the
+/// pages too.
+const READER_CACHE: i64 = 512;
 /// How many prepared statements a connection keeps; more than there are queries.
 const STATEMENTS: usize = 160;
 /// The size of the header of a SQLite file.
@@ -198,6 +201,7 @@ pub(super) fn reader(database: &Path) -> Stored<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     configure(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE)?;
     Ok(connection)
 }
 

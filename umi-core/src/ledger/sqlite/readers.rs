@@ -1,6 +1,10 @@
 //! A small pool of connections that read, and the one for reads that are too short to leave the caller's thread.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -8,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::{
     errors::{self, Stored},
+    fork::{self, Inherited},
     open,
 };
 use crate::error::{Error, Result};
@@ -39,10 +44,13 @@ enum Source {
 }
 
 impl Readers {
-    /// Readers of a file.
+    /// Readers of a file, within a use.
     pub(super) fn of_file(database: PathBuf) -> Result<Self> {
         let micro = errors::outward(open::reader(&database), Some(&database))?;
-        Ok(Self::new(Source::File(database), Some(micro)))
+        let readers = Self::new(Source::File(database), Some(micro));
+        let shared: Weak<Shared> = Arc::downgrade(&readers.shared);
+        fork::note(shared);
+        Ok(readers)
     }
 
     /// Readers of a store in memory.
@@ -69,7 +77,7 @@ impl Readers {
         let turn = Arc::clone(&self.shared.turns).acquire_owned().await.map_err(|_| errors::closed())?;
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || {
-            let result = shared.read(work);
+            let result = fork::using(|| shared.read(work));
             drop(turn);
             result
         })
@@ -84,13 +92,13 @@ impl Readers {
 
     /// Reads at once, for a few microseconds.
     pub(super) fn micro<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
-        match &self.shared.source {
+        fork::using(|| match &self.shared.source {
             Source::Memory(connection) => errors::outward(work(&connection.lock()), None),
             Source::File(database) => {
                 let micro = self.shared.micro.lock();
                 errors::outward(work(micro.as_ref().ok_or_else(errors::closed)?), Some(database))
             }
-        }
+        })
     }
 
     /// Waits for the reads that run and holds new ones back while the answer lives.
@@ -103,8 +111,7 @@ impl Readers {
         while let Err(TryAcquireError::NoPermits) = self.shared.turns.try_acquire_many(READERS) {
             std::thread::sleep(NAP);
         }
-        self.shared.idle.lock().clear();
-        drop(self.shared.micro.lock().take());
+        self.shared.close();
     }
 
     /// Waits for the reads that run, refuses new ones and closes every connection.
@@ -114,12 +121,25 @@ impl Readers {
             self.shared.turns.close();
             drop(turns);
         }
-        self.shared.idle.lock().clear();
-        drop(self.shared.micro.lock().take());
+        self.shared.close();
+    }
+}
+
+impl Inherited for Shared {
+    fn take(&self) -> Stored<Vec<Connection>> {
+        let idle = std::mem::take(&mut *self.idle.lock());
+        Ok(idle.into_iter().chain(self.micro.lock().take()).collect())
     }
 }
 
 impl Shared {
+    fn close(&self) {
+        fork::using(|| {
+            self.idle.lock().clear();
+            drop(self.micro.lock().take());
+        });
+    }
+
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
         match &self.source {
             Source::Memory(connection) => errors::outward(in_snapshot(&connection.lock(), work), None),

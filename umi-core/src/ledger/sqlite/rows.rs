@@ -11,13 +11,14 @@ use crate::{
     episode::Episode,
     metadata::Metadata,
     scope::restored,
+    world::to_microseconds,
 };
 
 type Read<T> = rusqlite::Result<T>;
 
 /// A time as it is stored.
 pub(super) fn micros(time: Timestamp) -> i64 {
-    time.as_microsecond()
+    to_microseconds(time).as_microsecond()
 }
 
 /// An id as it is stored.

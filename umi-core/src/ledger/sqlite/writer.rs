@@ -12,11 +12,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode, ffi};
 use tokio::sync::oneshot;
 
 use super::{
     errors::{self, Fault, Stored},
+    fork::{self, Inherited},
     lock::WriterLock,
     place::Place,
 };
@@ -68,6 +69,8 @@ trait Request: Send {
     fn is_alone(&self) -> bool;
     /// Does the work and says whether it is to be kept.
     fn run(&mut self, write: &mut Write<'_>, database: Option<&PathBuf>) -> bool;
+    /// Why it is not to be kept.
+    fn own_failure(&self) -> Option<Error>;
     /// Answers; with an error, what was done is undone.
     fn answer(self: Box<Self>, failure: Option<Error>);
 }
@@ -107,6 +110,10 @@ where
         keep
     }
 
+    fn own_failure(&self) -> Option<Error> {
+        self.outcome.as_ref()?.as_ref().err().cloned()
+    }
+
     fn answer(self: Box<Self>, failure: Option<Error>) {
         let Self { outcome, reply, .. } = *self;
         let answer = match (outcome, failure) {
@@ -134,6 +141,15 @@ pub(super) struct Store {
     pub(super) database: Option<PathBuf>,
 }
 
+/// The connection of a writer of a file.
+impl Inherited for Mutex<Connection> {
+    fn take(&self) -> Stored<Vec<Connection>> {
+        // An empty store takes its place, which nobody can reach.
+        let nothing = Connection::open_in_memory()?;
+        Ok(vec![std::mem::replace(&mut *self.lock(), nothing)])
+    }
+}
+
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(store: Store) -> Result<Self> {
@@ -142,7 +158,10 @@ impl Writer {
         let seen = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("umi-writer".to_owned())
-            .spawn(move || serve(&store, &receiver, &seen))
+            .spawn(move || {
+                serve(&store, &receiver, &seen);
+                fork::using(|| drop(store));
+            })
             .map_err(|error| Error::storage("cannot start the thread that writes").with_source(error))?;
         Ok(Self { requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), stop })
     }
@@ -218,9 +237,9 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
             if request.is_abandoned() {
                 next = requests.try_recv().ok();
             } else if request.is_alone() {
-                run_alone(store, request);
+                fork::using(|| run_alone(store, request));
             } else {
-                next = run_group(store, requests, request);
+                next = fork::using(|| run_group(store, requests, request));
             }
         }
         drop(held);
@@ -245,24 +264,56 @@ fn run_group(
     let mut group: Vec<Box<dyn Request>> = Vec::new();
     let mut left = None;
     let outcome = fill(&connection, store, requests, first, &mut group, &mut left);
-    let outcome = match outcome {
-        Ok(true) => connection.execute_batch("COMMIT").map_err(Fault::from),
-        Ok(false) => Ok(()), // every caller had gone
-        Err(fault) => Err(fault),
-    };
-    let failure = outcome.err().map(|fault| {
-        if !connection.is_autocommit()
-            && let Err(error) = connection.execute_batch("ROLLBACK")
-        {
-            tracing::error!(target: "umi::ledger", %error, "cannot roll back a transaction that failed");
+    let failure = match outcome {
+        Ok(true) => connection.execute_batch("COMMIT").err().map(|error| undo_commit(&connection, store, error)),
+        Ok(false) => None, // every caller had gone
+        Err(fault) => {
+            roll_back(&connection);
+            Some(fault.into_error(store.database.as_deref()))
         }
-        fault.into_error(store.database.as_deref())
-    });
+    };
     drop(connection);
     for request in group {
         request.answer(failure.clone());
     }
     left
+}
+
+fn roll_back(connection: &Connection) {
+    if !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        tracing::error!(target: "umi::ledger", %error, "cannot roll back a transaction that failed");
+    }
+}
+
+/// Makes sure that nothing of a commit that failed is ever found, and gives the error for its callers.
+///
+/// Where only the sync failed, the transaction lies in the log as a whole. No connection that is open reads it, but who
+/// opens the store after a crash would. So a change of the counter is committed over it, while nobody else may write.
+fn undo_commit(connection: &Connection, store: &Store, error: rusqlite::Error) -> Error {
+    roll_back(connection);
+    let is_whole_in_log = match error.sqlite_error() {
+        // The last write of a commit is the one that makes it whole.
+        Some(code) if code.code == ErrorCode::DiskFull || code.extended_code == ffi::SQLITE_IOERR_WRITE => false,
+        Some(code) => code.code == ErrorCode::SystemIoFailure,
+        None => false,
+    };
+    let failure = Fault::from(error).into_error(store.database.as_deref());
+    if !is_whole_in_log || store.database.is_none() {
+        return failure;
+    }
+    match connection.execute_batch("BEGIN IMMEDIATE; UPDATE counter SET seq = seq + 1; COMMIT") {
+        Ok(()) => failure,
+        Err(error) => {
+            roll_back(connection);
+            tracing::error!(target: "umi::ledger", %error, "cannot take a transaction back whose sync failed");
+            failure.with_hint(
+                "check the disk and its file system; if the machine loses power before the next write succeeds, this \
+                 one may be found afterwards",
+            )
+        }
+    }
 }
 
 /// Begins a transaction and runs in it what waits. Gives whether there is anything to commit.
@@ -326,12 +377,11 @@ fn run_in_savepoint(request: &mut dyn Request, write: &mut Write<'_>, database: 
     if !request.run(write, database) {
         (write.seq, write.core) = before;
         if connection.is_autocommit() {
-            // SQLite ends the transaction by itself where a disk is full or fails.
-            return Err(Fault::Umi(
-                Error::storage("a write that shared its transaction failed, and took the transaction with it")
-                    .with_retryable(true)
-                    .with_hint("call again; nothing was written"),
-            ));
+            // SQLite ends the transaction by itself where a disk is full or fails, which all its requests share.
+            let own = request.own_failure();
+            return Err(own
+                .unwrap_or_else(|| Error::internal("a write ended its transaction and did not fail"))
+                .into());
         }
         connection.prepare_cached("ROLLBACK TO request")?.execute(())?;
     }

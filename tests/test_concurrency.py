@@ -1,0 +1,353 @@
+"""What happens at once: overlap is shown by barriers and events, and times are left to `make bench`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+import umi
+from umi import CallableEmbeddingProvider, Memory, RecallOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DEADLINE = 60
+RECALLS = 32
+
+
+def waiting(barrier: threading.Barrier | asyncio.Barrier) -> CallableEmbeddingProvider:
+    """An embedder whose calls with a question wait for one another, plain or async as the barrier is."""
+    if isinstance(barrier, asyncio.Barrier):
+
+        async def embed_async(texts: list[str]) -> list[list[float]]:
+            if texts[0].startswith("question"):
+                await asyncio.wait_for(barrier.wait(), DEADLINE)
+            return [[1.0, 0.0] for _ in texts]
+
+        return CallableEmbeddingProvider(embed_async, dimensions=2, name="waits")
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        if texts[0].startswith("question"):
+            barrier.wait(DEADLINE)
+        return [[1.0, 0.0] for _ in texts]
+
+    return CallableEmbeddingProvider(embed, dimensions=2, name="waits")
+
+
+@pytest.mark.parametrize("make_barrier", [asyncio.Barrier, threading.Barrier], ids=["async", "plain"])
+async def test_all_recalls_are_in_the_embedder_at_once(
+    tmp_path: Path, make_barrier: Callable[[int], threading.Barrier | asyncio.Barrier]
+) -> None:
+    """The barrier opens when the last of them has come: none waited for another to leave."""
+    async with Memory.open(tmp_path, embedder=waiting(make_barrier(RECALLS))) as memory:
+        await memory.remember("The kiln came from Utrecht.", user="alice")
+        found = await asyncio.gather(*(memory.recall(f"question {n}", user="alice") for n in range(RECALLS)))
+        assert all(len(results) == 1 and results.warnings == [] for results in found)
+
+
+def test_threads_are_in_the_embedder_at_once(tmp_path: Path) -> None:
+    with Memory.open(tmp_path, embedder=waiting(threading.Barrier(8)), user="alice") as memory:
+        memory.remember_sync("The kiln came from Utrecht.")
+        found: list[umi.RecallResults] = []
+        threads = [
+            threading.Thread(target=lambda n=n: found.append(memory.recall_sync(f"question {n}"))) for n in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [len(results) for results in found] == [1] * 8
+
+
+async def test_nobody_waits_for_the_slow_embedder_of_another(tmp_path: Path) -> None:
+    """More calls hang in a plain function than there are threads for it; everything else goes on, by its own threads."""
+    release, hangs = threading.Event(), threading.Semaphore(0)
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        if texts[0].startswith("slow"):
+            hangs.release()
+            release.wait(DEADLINE)
+        return [[1.0, 0.0] for _ in texts]
+
+    slow = CallableEmbeddingProvider(embed, dimensions=2, name="slow")
+    async with (
+        Memory.open(tmp_path / "slow", embedder=slow) as memory,
+        Memory.open(tmp_path / "other", user="bob") as other,
+    ):
+        await memory.remember("The kiln came from Utrecht.", user="alice")
+        await memory.remember("The lathe came from Ghent.", user="bob")
+        stuck = [asyncio.ensure_future(memory.recall(f"slow {n}", user="alice")) for n in range(600)]
+        while not hangs.acquire(blocking=False):  # noqa: ASYNC110 - released by another thread
+            await asyncio.sleep(0)
+        words = RecallOptions(use_vector_search=False)
+        assert [hit.content for hit in await memory.recall("lathe", words, user="bob")] == [
+            "The lathe came from Ghent."
+        ]
+        assert len(await memory.episodes(user="bob")) == 1
+        assert (await memory.check())["ok"]
+        await other.remember("The anvil came from Liege. " * 1_000)
+        assert await other.recall("anvil")
+        await other.reembed()
+        for call in stuck[300:]:
+            call.cancel()
+        release.set()
+        ended = await asyncio.gather(*stuck, return_exceptions=True)
+        assert sum(isinstance(result, asyncio.CancelledError) for result in ended) == 300
+        assert all(len(result) == 1 for result in ended if not isinstance(result, BaseException))
+
+
+async def test_a_cancelled_call_of_a_plain_function_is_not_begun() -> None:
+    """Calls that were given up while they waited for a thread leave it to those behind them."""
+    release = threading.Event()
+    begun: list[str] = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        begun.append(texts[0])
+        release.wait(DEADLINE)
+        return [[1.0, 0.0] for _ in texts]
+
+    class Mark:
+        """Lives as long as the context of a call, which the engine holds until it has dropped the call."""
+
+    mark: contextvars.ContextVar[Mark] = contextvars.ContextVar("mark")
+    marks: dict[str, weakref.ref[Mark]] = {}
+    embedder = CallableEmbeddingProvider(embed, dimensions=2, name="slow")
+
+    async def call(text: str) -> None:
+        mark.set(own := Mark())
+        marks[text] = weakref.ref(own)
+        await embedder.embed([text])
+
+    calls = {f"call {n}": asyncio.ensure_future(call(f"call {n}")) for n in range(600)}
+    while len(begun) < 512:  # noqa: ASYNC110 - filled by other threads
+        await asyncio.sleep(0)
+    queued = calls.keys() - begun
+    assert len(queued) == 88
+    for text in queued:
+        calls.pop(text).cancel()
+    while any(marks[text]() for text in queued):  # dropped by other threads
+        await asyncio.sleep(0)
+        assert embedder.dimensions == 2  # a native call takes back references that such threads let go of
+    release.set()
+    assert await embedder.embed(["last"]) == [[1.0, 0.0]]
+    await asyncio.gather(*calls.values())
+    assert len(begun) == 513
+
+
+async def test_cancelled_recalls_and_remembers_leave_nothing_held() -> None:
+    """After a thousand calls were given up inside the embedder, the next ones find everything free."""
+    inside, never = 0, asyncio.Event()
+
+    async def embed(texts: list[str]) -> list[list[float]]:
+        nonlocal inside
+        if "hangs" in texts[0]:
+            inside += 1
+            try:
+                await never.wait()
+            finally:
+                inside -= 1
+        return [[1.0, 0.0] for _ in texts]
+
+    async with Memory.in_memory(embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine")) as memory:
+        await memory.remember("The kiln came from Utrecht.")
+        calls = [asyncio.ensure_future(memory.recall(f"hangs {n}")) for n in range(500)]
+        calls += [asyncio.ensure_future(memory.remember(f"hangs {n}")) for n in range(500)]
+        while inside < 1_000:  # noqa: ASYNC110 - counted by the embedder on this loop
+            await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in ended)
+        while inside:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        assert len(await memory.recall("kiln")) >= 1
+        # the words of those that were given up are there, each with its job, and nobody holds it
+        jobs = await memory.pending()
+        assert await memory.count() == 1 + len(jobs) == 501
+
+
+async def test_a_thousand_tasks_beside_threads_and_blocking_calls(tmp_path: Path) -> None:
+    async with Memory.open(tmp_path, user="alice") as memory:
+
+        async def task(number: int) -> None:
+            if number % 2:
+                await memory.recall(f"task {number}")
+            else:
+                await memory.remember(f"task {number} came from Utrecht")
+
+        def thread(number: int) -> None:
+            for turn in range(20):
+                memory.remember_sync(f"thread {number} turn {turn} came from Ghent")
+                assert memory.recall_sync("thread")
+                memory.working.incr("turns")
+            asyncio.run(memory_of_another_loop())
+
+        async def memory_of_another_loop() -> None:
+            assert await memory.recall("Ghent")
+
+        threads = [threading.Thread(target=thread, args=(number,)) for number in range(4)]
+        for each in threads:
+            each.start()
+        tasks = [asyncio.ensure_future(task(number)) for number in range(1_000)]
+        for turn in range(10):
+            memory.remember_sync(f"blocking turn {turn}")  # on the loop itself
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        for each in threads:
+            await asyncio.to_thread(each.join)
+        assert await memory.count() == 500 + 80 + 10
+        assert memory.working.get("turns") == b"80"
+        assert (await memory.check())["ok"]
+
+
+async def test_an_embedder_that_uses_a_memory_itself(tmp_path: Path) -> None:
+    """A plain function that blocks on a memory, and one that runs a loop of its own for it."""
+    with Memory.in_memory(user="alice") as inner:
+        inner.remember_sync("The kiln came from Utrecht.")
+
+        def embed(texts: list[str]) -> list[list[float]]:
+            async def awaited() -> int:
+                return len(await inner.recall("kiln"))
+
+            return [[float(len(inner.recall_sync("kiln"))), float(asyncio.run(awaited()))] for _ in texts]
+
+        embedder = CallableEmbeddingProvider(embed, dimensions=2, name="nested")
+        assert await embedder.embed(["x"]) == [[1.0, 1.0]]
+        async with Memory.open(tmp_path, embedder=embedder) as memory:
+            assert (await memory.remember("abc")).warnings == []
+            assert (await memory.recall("abc")).warnings == []
+
+
+def test_the_interpreter_is_free_while_a_call_blocks() -> None:
+    """The thread that blocks is inside the engine until another Python thread lets it go on."""
+    entered, release = threading.Event(), threading.Event()
+
+    async def embed(texts: list[str]) -> list[list[float]]:
+        entered.set()
+        while not release.is_set():  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(0)
+        return [[1.0, 0.0] for _ in texts]
+
+    with Memory.in_memory(embedder=CallableEmbeddingProvider(embed, dimensions=2, name="mine")) as memory:
+        counting = threading.Thread(target=lambda: (entered.wait(DEADLINE), release.set()))
+        counting.start()
+        assert memory.remember_sync("abc").warnings == []
+        counting.join()
+
+
+# ---- opening on an event loop ---------------------------------------------------------------------------------------
+
+
+def locked_by_another_process(folder: Path) -> subprocess.Popen[str]:
+    """Holds the lock of writers, which making a new store waits for, until its stdin is closed."""
+    folder.mkdir()
+    code = """
+import fcntl, sys, pathlib
+file = pathlib.Path(sys.argv[1], "umi.lock").open("a+b")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    return holder
+
+
+def let_go(holder: subprocess.Popen[str]) -> None:
+    holder.communicate(timeout=DEADLINE)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the locks are those of POSIX")
+async def test_a_loop_does_not_wait_for_an_opening_that_takes_long(tmp_path: Path) -> None:
+    """Another process holds the lock that making a store needs; the loop lets it go only once `open` has returned."""
+    holder = locked_by_another_process(tmp_path / "store")
+    memory = Memory.open(tmp_path / "store", user="alice")
+    assert "being opened" in repr(memory)
+    assert memory.scope.user == "alice"
+    assert not memory.is_closed
+    scoped = memory.scoped(session="s")
+    assert (scoped.scope.user, scoped.scope.session) == ("alice", "s")
+    core = memory.core
+    calls = [asyncio.ensure_future(call) for call in (memory.remember("abc"), scoped.remember("def"), memory.count())]
+    let_go(holder)
+    async with memory as entered:
+        assert entered is memory
+        await asyncio.gather(*calls)
+        assert await memory.count() == 2
+        assert core.render() == "<core_memory>\n</core_memory>"
+        assert [hit.content for hit in await scoped.recall("def")] == ["def"]
+        assert str(tmp_path) in repr(memory)
+    assert memory.is_closed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the locks are those of POSIX")
+async def test_a_handle_that_is_dropped_or_cancelled_while_it_opens(tmp_path: Path) -> None:
+    holder = locked_by_another_process(tmp_path / "store")
+    Memory.open(tmp_path / "store")
+
+    async def enter() -> None:
+        async with Memory.open(tmp_path / "store"):
+            pass
+
+    entering = asyncio.ensure_future(enter())
+    await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    let_go(holder)
+    async with Memory.open(tmp_path / "store") as memory:
+        assert await memory.count() == 0
+
+
+async def test_what_is_wrong_with_a_store_is_raised_on_a_loop_too(tmp_path: Path) -> None:
+    """By `open` itself or by the first use, whichever comes to know of it; `async with` is both."""
+    (tmp_path / "umi.db").write_bytes(b"no database at all, and not a short one either: " * 10)
+    with pytest.raises(umi.CorruptStoreError):
+        async with Memory.open(tmp_path):
+            pass
+    with pytest.raises(umi.CorruptStoreError):
+        await Memory.open(tmp_path).count()
+    with pytest.raises(umi.CorruptStoreError):
+        Memory.open(tmp_path).count_sync()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the locks are those of POSIX")
+async def test_a_late_failure_of_an_opening_is_told_by_every_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The folder's database turns out to be another program's only once the lock of writers is free."""
+    holder = locked_by_another_process(tmp_path / "store")
+    memory = Memory.open(tmp_path / "store")
+    assert "being opened" in repr(memory)
+    with sqlite3.connect(tmp_path / "store" / "umi.db") as foreign:
+        foreign.execute("CREATE TABLE recipes (id INTEGER)")
+    foreign.close()
+    let_go(holder)
+    for use in (memory.count, memory.__aenter__, memory.close):
+        with pytest.raises(umi.StoreVersionError, match="another program"):
+            await use()
+    for blocking in (memory.count_sync, memory.__enter__, memory.core.render, lambda: memory.path):
+        with pytest.raises(umi.StoreVersionError, match="another program"):
+            blocking()
+    assert "could not be opened" in repr(memory)
+    assert any("could not be opened" in record.getMessage() for record in caplog.records)
+
+
+async def test_opening_from_a_thread_waits(tmp_path: Path) -> None:
+    """Where no loop runs in the caller's thread, an opening has ended when `open` returns."""
+    memory = await asyncio.to_thread(Memory.open, tmp_path)
+    assert str(tmp_path) in repr(memory)
+    await memory.close()
