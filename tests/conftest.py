@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +16,19 @@ import pytest
 from umi import ManualClock, Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOBODY = 65534
+# The interpreter itself may lie where only root may read: what is needed of it is imported before.
+PROLOGUE = f"""
+import logging, os, sys, traceback
+import umi
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid({NOBODY})
+    os.setuid({NOBODY})
+"""
 
 
 @pytest.fixture
@@ -37,3 +50,29 @@ def public_path() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def as_nobody() -> Callable[..., list[str]]:
+    """Runs code, with arguments, as a user who may not do everything, and gives the lines that it prints."""
+
+    def run(code: str, *arguments: object) -> list[str]:
+        command = [sys.executable, "-W", "error", "-c", PROLOGUE + code, *map(str, arguments)]
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=environment)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def give() -> Callable[..., None]:
+    """Makes files the property of the user that `as_nobody` becomes."""
+
+    def give(*paths: Path) -> None:
+        if os.geteuid() == 0:
+            for path in paths:
+                os.chown(path, NOBODY, NOBODY)
+
+    return give

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import umi
-from tests import unprivileged
 from umi import Memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 WRITER = """
@@ -40,11 +40,15 @@ def numbers_of(folder: Path, writer: str) -> list[int]:
     return sorted(int(text.split()[1]) for text in texts if text.startswith(f"{writer} "))
 
 
-def test_a_copy_holds_what_was_acknowledged_before_it_and_is_a_prefix_of_the_feed(tmp_path: Path) -> None:
+def test_a_copy_holds_what_was_acknowledged_before_it_and_is_a_prefix_of_the_feed(  # noqa: C901 - two writers
+    tmp_path: Path,
+) -> None:
     store = tmp_path / "store"
     acknowledged: dict[str, int] = {"process": -1, "thread": -1}
     with Memory.open(store, user="alice") as memory:
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(store), "process"], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(store), "process"], stdout=subprocess.PIPE, text=True
+        )
         stop, moved = threading.Event(), threading.Condition()
 
         def note(writer: str, number: int) -> None:
@@ -72,9 +76,8 @@ def test_a_copy_holds_what_was_acknowledged_before_it_and_is_a_prefix_of_the_fee
             for number in range(6):
                 with moved:
                     target = {writer: count + 5 for writer, count in acknowledged.items()}
-                    assert moved.wait_for(
-                        lambda target=target: all(acknowledged[writer] >= target[writer] for writer in target), timeout=30
-                    )
+                    while any(acknowledged[writer] < target[writer] for writer in target):
+                        assert moved.wait(timeout=30)
                     before = dict(acknowledged)
                 memory.backup_sync(tmp_path / f"copy {number}")
                 copies.append((tmp_path / f"copy {number}", before))
@@ -120,7 +123,11 @@ def test_what_a_copy_must_not_overwrite_is_refused(tmp_path: Path) -> None:
     with Memory.open(store, user="alice") as memory:
         memory.remember_sync("kept")
         names = sorted(path.name for path in store.iterdir())
-        for target, why in [(store, "in the store itself"), (store / "a" / "b", "in the store itself"), (full, "not empty")]:
+        for target, why in [
+            (store, "in the store itself"),
+            (store / "a" / "b", "in the store itself"),
+            (full, "not empty"),
+        ]:
             with pytest.raises(umi.InvalidInputError, match=why):
                 memory.backup_sync(target)
         with pytest.raises(umi.StoreIOError) as caught:
@@ -164,18 +171,17 @@ def test_a_copy_that_does_not_fit_leaves_nothing_and_can_be_made_again(tmp_path:
     assert (is_there, count) == ("False", "100 True")
 
 
-def test_a_copy_without_permission(public_path: Path) -> None:
+def test_a_copy_without_permission(public_path: Path, as_nobody: Callable[..., list[str]]) -> None:
     closed = public_path / "closed"
     closed.mkdir(mode=0o755)
     if os.geteuid() != 0:
         closed.chmod(0o555)
     code = """
-import umi
 with umi.Memory.in_memory() as memory:
     try:
         memory.backup_sync(sys.argv[1] + "/copy")
     except umi.StoreIOError as error:
         print(error.errno, error.filename, type(error.__cause__).__name__)
 """
-    assert unprivileged.run(code, closed) == [f"13 {closed}/copy PermissionError"]
+    assert as_nobody(code, closed) == [f"13 {closed}/copy PermissionError"]
     assert list(closed.iterdir()) == []

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import umi
-from tests import unprivileged
 from umi import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -117,7 +116,6 @@ def test_a_damaged_page_that_opening_reads(sound: Path, tmp_path: Path) -> None:
 
 
 OPEN = """
-import umi
 try:
     umi.Memory.open(sys.argv[1])
     print("opened")
@@ -128,11 +126,13 @@ except umi.UmiError as error:
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "closed folder", "closed parent", "unreadable file"])
-def test_what_a_user_may_not_touch(sound: Path, public_path: Path, what: str) -> None:
+def test_what_a_user_may_not_touch(
+    sound: Path, public_path: Path, as_nobody: Callable[..., list[str]], give: Callable[..., None], what: str
+) -> None:
     folder = public_path / "store"
     shutil.copytree(sound, folder)
     database = folder / "umi.db"
-    unprivileged.give(folder, database)
+    give(folder, database)
     refused = {"file": database, "unreadable file": database}.get(what, folder)
     if what == "closed parent":
         shutil.rmtree(folder)
@@ -140,7 +140,7 @@ def test_what_a_user_may_not_touch(sound: Path, public_path: Path, what: str) ->
     else:
         refused.chmod({"file": 0o444, "folder": 0o555, "closed folder": 0o000, "unreadable file": 0o000}[what])
     try:
-        first, message = unprivileged.run(OPEN, folder)
+        first, message = as_nobody(OPEN, folder)
     finally:
         public_path.chmod(0o755)
         if folder.exists():

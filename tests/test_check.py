@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def make(folder: Path) -> None:
     with Memory.open(folder, user="alice") as memory:
         for number in range(3):
-            memory.remember_sync(f"The kiln number {number} came from Utrecht.", key=f"k{number}", metadata={"n": number})
+            memory.remember_sync(
+                f"The kiln number {number} came from Utrecht.", key=f"k{number}", metadata={"n": number}
+            )
         memory.remember_sync("A long story. " + "It went on and on, about kilns. " * 200)
         memory.remember_sync("Of another user.", user="bob")
         for home in ("Rome", "Porto", "Lisbon"):
@@ -88,23 +90,35 @@ DAMAGE = [
     ("another reason", "UPDATE evolutions SET reason = 'none' WHERE evolution = 1", "says something else"),
     (
         "an evolution too many",
-        "INSERT INTO evolutions SELECT 99, 'x', 9999, user, 1, 3, type, reason, confidence, created_at FROM evolutions "
-        "LIMIT 1",
+        (
+            "INSERT INTO evolutions SELECT 99, 'x', 9999, user, 1, 3, type, reason, confidence, created_at "
+            "FROM evolutions LIMIT 1"
+        ),
         "that it does not follow",
     ),
     ("evolution between tenants", "UPDATE evolutions SET user = 'bob'", "leads to another tenant"),
-    ("a key twice", "DROP INDEX episodes_key; UPDATE episodes SET key = 'k0' WHERE key = 'k1'", "the key `k0` is there"),
+    (
+        "a key twice",
+        "DROP INDEX episodes_key; UPDATE episodes SET key = 'k0' WHERE key = 'k1'",
+        "the key `k0` is there",
+    ),
     ("no index", "DROP INDEX episodes_feed", "the index episodes_feed is missing"),
     ("a foreign table", "CREATE TABLE theirs (x)", "the table theirs is not the engine's"),
     ("no piece", "DELETE FROM vectors WHERE piece = 1; DELETE FROM pieces WHERE piece = 1", "has none"),
     (
         "a piece of a long text",
-        "CREATE TEMP TABLE gone AS SELECT piece FROM pieces WHERE ordinal = 1; "
-        "DELETE FROM vectors WHERE piece IN (SELECT piece FROM gone); "
-        "DELETE FROM pieces WHERE piece IN (SELECT piece FROM gone)",
+        (
+            "CREATE TEMP TABLE gone AS SELECT piece FROM pieces WHERE ordinal = 1; "
+            "DELETE FROM vectors WHERE piece IN (SELECT piece FROM gone); "
+            "DELETE FROM pieces WHERE piece IN (SELECT piece FROM gone)"
+        ),
         "lacks some",
     ),
-    ("a vector", "DELETE FROM vectors WHERE piece = (SELECT piece FROM pieces WHERE ordinal = 1)", "vectors: the episode"),
+    (
+        "a vector",
+        "DELETE FROM vectors WHERE piece = (SELECT piece FROM pieces WHERE ordinal = 1)",
+        "vectors: the episode",
+    ),
     ("no owner", "PRAGMA foreign_keys = OFF; DELETE FROM episodes WHERE episode = 1", "names a row that is not in"),
     ("terms", "UPDATE pieces SET lexical = x'00' WHERE piece = 1", "the stored terms of a text cannot be read"),
     ("a vector's bytes", "UPDATE vectors SET vector = x'0102' WHERE piece = 1", "a stored vector has"),
@@ -118,20 +132,26 @@ DAMAGE = [
     ("working usage", "UPDATE working_usage SET bytes = bytes + 1", "the usage of `alice`"),
     (
         "a job of another scope",
-        "INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, created_at) "
-        "VALUES ('0', 'embed', 'eve', '', '', 1, 0, 0)",
+        (
+            "INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, created_at) "
+            "VALUES ('0', 'embed', 'eve', '', '', 1, 0, 0)"
+        ),
         "is of another scope",
     ),
     (
         "a job of another kind",
-        "INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, created_at) "
-        "SELECT '0', 'dream', user, agent, session, 1, 0, 0 FROM episodes WHERE episode = 1",
+        (
+            "INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, created_at) "
+            "SELECT '0', 'dream', user, agent, session, 1, 0, 0 FROM episodes WHERE episode = 1"
+        ),
         "is of the unknown kind `dream`",
     ),
     (
         "a lease of nobody",
-        "INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, lease_until, created_at) "
-        "SELECT '0', 'embed', user, agent, session, 1, 0, 9223372036854775807, 0 FROM episodes WHERE episode = 1",
+        (
+            "INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, lease_until, created_at) "
+            "SELECT '0', 'embed', user, agent, session, 1, 0, 9223372036854775807, 0 FROM episodes WHERE episode = 1"
+        ),
         "has a lease without a holder",
     ),
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,19 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = 4096
-EPISODES = 5_000
+EPISODES = 300
 TABLE_LEAF, TABLE_INNER = 0x0D, 0x05
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 5,000 episodes whose pieces are small, and of a few rows of every other kind."""
-    folder = tmp_path_factory.mktemp("damage") / "store"
-    with Memory.open(folder, user="alice", embedder=umi.SimEmbeddingProvider(1)) as memory:
+def make(folder: Path, episodes: int) -> Path:
+    """A store of episodes whose pieces are small, and of a few rows of every other kind."""
+    with open_sim(folder) as memory:
         memory.remember_many_sync(
             {"text": f"turn {number}", "role": "assistant", "name": "Ana", "at": at(number), "metadata": {"n": number},
              "key": f"k{number}", "session": f"s{number % 7}", "agent": "guide", "source": f"urn:{number}"}
-            for number in range(EPISODES)
+            for number in range(episodes)
         )  # fmt: skip
         memory.remember_sync("A long one. " * 3_000, user="bob")
         for home in ("Rome", "Porto", "Lisbon"):
@@ -44,9 +43,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def at(number: int) -> Any:
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("damage") / "store", EPISODES)
 
+
+def at(number: int) -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
 
 
@@ -106,7 +108,10 @@ def test_a_sound_store_is_saved_whole(store: Path, tmp_path: Path) -> None:
         assert memory.get_sync(again[0]) is not None
 
 
-def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(store: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(300)  # 5,000 episodes, made and read three times
+def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(tmp_path: Path) -> None:
+    count = 5_000
+    store = make(tmp_path / "store", count)
     data = (store / "umi.db").read_bytes()
     leaves = [page for page in pages_of(data, TABLE_LEAF) if data[(page - 1) * PAGE : page * PAGE].count(b"urn:") > 5]
     assert len(leaves) > 50
@@ -118,7 +123,7 @@ def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(store: Path, 
     assert report["problems"] == [f"1 damaged pages: {page}"]
     assert report["lost_episodes"] == on_page
     expected, saved = contents(store), contents(tmp_path / "new")
-    assert len(saved["episodes"]) == EPISODES - on_page
+    assert len(saved["episodes"]) == count - on_page
     assert all(expected["episodes"][id] == episode for id, episode in saved["episodes"].items())
     assert {kind: saved[kind] for kind in saved if kind != "episodes"} == {
         kind: expected[kind] for kind in expected if kind != "episodes"
@@ -170,6 +175,7 @@ def read_everything(folder: Path, known: dict[str, Any]) -> str:
         return "refused"
 
 
+@pytest.mark.timeout(300)
 def test_noise_on_any_page_is_told(store: Path, tmp_path: Path) -> None:
     """Never a wrong row, never a panic: a page that is read is refused, one that is not is found by `check()`."""
     known = contents(store)
@@ -251,7 +257,7 @@ def test_of_a_foreign_file_nothing_is_saved_and_nothing_made(tmp_path: Path) -> 
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "umi.db").write_bytes(random.Random(3).randbytes(20 * PAGE))
-    with pytest.raises(umi.CorruptStoreError, match="nothing of `.*` can be read"):
+    with pytest.raises(umi.CorruptStoreError, match=r"nothing of `.*` can be read"):
         Memory.recover_sync(bad, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -266,7 +272,7 @@ def test_a_recovery_refuses_what_it_must_not_touch(store: Path, tmp_path: Path) 
     with pytest.raises(umi.StoreIOError) as caught:
         Memory.recover_sync(tmp_path / "nowhere", tmp_path / "new")
     assert caught.value.errno == 2
-    with open_sim(store), pytest.raises(umi.InvalidInputError, match="has the store .* open"):
+    with open_sim(store), pytest.raises(umi.InvalidInputError, match=r"has the store .* open"):
         Memory.recover_sync(store, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -278,13 +284,27 @@ def test_vectors_of_another_embedder_are_kept_and_those_lost_wait_for_it(store: 
         assert memory.stats_sync()["vectors"] == memory.stats_sync()["pieces"]
     with pytest.raises(umi.EmbeddingSpaceError):
         Memory.open(tmp_path / "new")
+    connection = sqlite3.connect(store / "umi.db")
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'vectors'").fetchone()
+    connection.close()
+    data = (store / "umi.db").read_bytes()
+    last = int.from_bytes(data[(root - 1) * PAGE + 8 : (root - 1) * PAGE + 12])  # the last child of an inner page
+    bad = with_noise(store, tmp_path / "bad", last, 5)
+    report = Memory.recover_sync(bad, tmp_path / "again")
+    assert (report["lost_episodes"], report["lost_facts"]) == (0, 0)
+    assert report["to_embed"] > 0
+    with open_sim(tmp_path / "again") as memory:
+        memory.flush_sync()  # opening has begun to embed them
+        figures = memory.stats_sync()
+        assert (figures["jobs"], figures["vectors"]) == (0, figures["pieces"])
 
 
 def umi_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "umi", *map(os.fspath, arguments)]  # type: ignore[call-overload]
+    command = [sys.executable, "-m", "umi", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.timeout(300)  # nine processes
 def test_the_commands(tmp_path: Path) -> None:
     store, copy, new = tmp_path / "store", tmp_path / "copy", tmp_path / "new"
     with Memory.open(store, user="alice") as memory:
@@ -300,7 +320,9 @@ def test_the_commands(tmp_path: Path) -> None:
     done = umi_command("backup", store, copy)
     assert (done.returncode, done.stderr) == (0, "")
     data = bytearray((store / "umi.db").read_bytes())
-    page = next(page for page in pages_of(bytes(data), TABLE_LEAF) if b"turn 7 " in data[(page - 1) * PAGE : page * PAGE])
+    page = next(
+        page for page in pages_of(bytes(data), TABLE_LEAF) if b"turn 7 " in data[(page - 1) * PAGE : page * PAGE]
+    )
     data[(page - 1) * PAGE : page * PAGE] = random.Random(2).randbytes(PAGE)
     (store / "umi.db").write_bytes(data)
     done = umi_command("check", store)

@@ -1,7 +1,7 @@
-"""Makes the store that is committed for a schema version: `python tests/stores/make_store.py tests/stores/version-1`.
+"""Makes the store that is committed for a schema version: `python tests/stores/make_store.py FOLDER`.
 
-Run it once, with the build that introduces a version, and commit the folder; a test then opens a copy of each with every
-later build. It writes every kind of row, at fixed times, with the bundled embedder.
+Run it once, with the build that introduces a version, and commit the folder; a test then opens a copy of each with
+every later build. It writes every kind of row, at fixed times, with the bundled embedder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from pathlib import Path
 from umi import Entity, ManualClock, Memory
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
-TURNS = ["The kiln came from Utrecht.", "Ünïcödé 🏺 and \x00 NUL", "A long story. " + "It went on and on, about kilns. " * 100]
+TURNS = [
+    "The kiln came from Utrecht.",
+    "Ünïcödé 🏺 and \x00 NUL",
+    "A long story. " + "It went on and on, about kilns. " * 100,
+]
 HOMES = ["Rome", "Porto", "Lisbon"]
 
 

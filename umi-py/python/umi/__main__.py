@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - what a command prints is its result
 """Commands for a store's folder: `python -m umi check STORE`, `backup STORE FOLDER`, `recover STORE FOLDER`."""
 
 from __future__ import annotations
@@ -31,12 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m umi", description="Looks after the folder of a store.", epilog=_EPILOG)
+    parser = argparse.ArgumentParser(
+        prog="python -m umi", description="Looks after the folder of a store.", epilog=_EPILOG
+    )
     parser.add_argument("--version", action="version", version=f"umi {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    check = commands.add_parser("check", help="verify a store", epilog=_EPILOG, description="Verifies every row of a store.")
+    check = commands.add_parser(
+        "check", help="verify a store", epilog=_EPILOG, description="Verifies every row of a store."
+    )
     backup = commands.add_parser(
-        "backup", help="copy a store", epilog=_EPILOG, description="Copies a store, which may be in use, into a new folder."
+        "backup",
+        help="copy a store",
+        epilog=_EPILOG,
+        description="Copies a store, which may be in use, into a new folder.",
     )
     recover = commands.add_parser(
         "recover",
@@ -76,7 +84,12 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _recover(options: argparse.Namespace) -> int:
     report = Memory.recover_sync(options.store, options.target)
-    saved = {"episodes": "episodes", "facts": "sayings of facts", "blocks": "versions of core blocks", "working_keys": "working keys"}
+    saved = {
+        "episodes": "episodes",
+        "facts": "sayings of facts",
+        "blocks": "versions of core blocks",
+        "working_keys": "working keys",
+    }
     print(f"saved into `{options.target}`:")
     for key, name in saved.items():
         print(f"  {report[key]} {name}")

@@ -130,7 +130,13 @@ class StorageError(UmiError):
 
 
 class CorruptStoreError(StorageError):
-    """The store's bytes are damaged."""
+    """The store's bytes are damaged. `python -m umi recover` saves what can be read of it.
+
+    Attributes:
+        filename: The database, or None where one of its rows alone is damaged.
+    """
+
+    filename: str | None = None
 
 
 class StoreVersionError(StorageError):

@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Feed, PAGE, RamIndex, Tenant, next_page, partition};
+use super::{Feed, PAGE, RamIndex, next_page, partition, tenants::Tenant};
 use crate::{
     blocking::blocking,
     error::{ErrorKind, Result},
@@ -71,14 +71,14 @@ impl Comparison {
 /// Why a search could not read a row.
 fn undecodable(row: &IndexRow, dimensions: Option<usize>) -> Option<String> {
     let whole = partition::parts(row).err();
-    let pieces = row.pieces.iter().map(|piece| {
+    let mut pieces = row.pieces.iter().map(|piece| {
         Lexical::decode(&piece.lexical)?;
         match (&piece.vector, dimensions) {
             (Some(encoded), Some(dimensions)) => vector::decode(encoded, dimensions).map(drop),
             _ => Ok(()),
         }
     });
-    let error = whole.or_else(|| pieces.filter_map(Result::err).next())?;
+    let error = whole.or_else(|| pieces.find_map(Result::err))?;
     Some(format!("the {} {}: {}", row.kind.as_str(), row.id, error.message()))
 }
 

@@ -106,10 +106,10 @@ pub(crate) struct Salvage {
     working: Vec<Place>,
     slots: HashMap<i64, Place>,
     versions: HashMap<i64, Place>,
-    pieces: HashMap<(Kind, i64), Vec<FoundPiece>>,
+    pieces: BTreeMap<(Kind, i64), Vec<FoundPiece>>,
     vectors: HashMap<i64, Place>,
-    /// Vectors of spaces, until it is known which is active.
-    spaces: HashMap<i64, (EmbeddingSpace, bool)>,
+    /// Every space, and whether it is the active one.
+    spaces: BTreeMap<i64, (EmbeddingSpace, bool)>,
     deleted: HashSet<Uuid>,
     damaged_pages: Vec<u32>,
     unreadable_rows: u64,
@@ -136,9 +136,9 @@ impl Salvage {
             working: Vec::new(),
             slots: HashMap::new(),
             versions: HashMap::new(),
-            pieces: HashMap::new(),
+            pieces: BTreeMap::new(),
             vectors: HashMap::new(),
-            spaces: HashMap::new(),
+            spaces: BTreeMap::new(),
             deleted: HashSet::new(),
             damaged_pages: Vec::new(),
             unreadable_rows: 0,
@@ -221,10 +221,10 @@ impl Salvage {
                 let piece = FoundPiece { piece: record.key, ordinal, embeds: *embeds != 0 };
                 self.pieces.entry(owner).or_default().push(piece);
             }
-            (true, [Integer(space), Integer(piece), Blob(_)]) => {
-                if self.spaces.get(space).is_some_and(|(_, is_active)| *is_active) {
-                    self.vectors.insert(*piece, place);
-                }
+            (true, [Integer(space), Integer(piece), Blob(_)])
+                if self.spaces.get(space).is_some_and(|(_, is_active)| *is_active) =>
+            {
+                self.vectors.insert(*piece, place);
             }
             (true, [Text(_), Text(_), Text(_), Text(_), Blob(_), _, _]) => self.working.push(place),
             (true, [Text(id), Text(_), Text(_), Text(_), Text(_), Integer(_)]) => {
