@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 //! The corpora and every input that once broke a target, run without libFuzzer.
 
 use std::{fs, path::Path};

@@ -138,6 +138,11 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     if formats != [1, 1] && formats != [2, 2] {
         return Err(errors::corrupt(&shown, &format!("its header names the file formats `{formats:?}`")));
     }
+    let (schema_format, encoding) = (number(44), number(56));
+    if !(1..=4).contains(&schema_format) || encoding != 1 {
+        let why = format!("its header names schema format `{schema_format}` and text encoding `{encoding}`");
+        return Err(errors::corrupt(&shown, &why));
+    }
     let page = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         size => u64::from(size),
