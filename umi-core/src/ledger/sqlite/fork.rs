@@ -21,7 +21,7 @@ use crate::error::Result;
 
 /// How long a fork waits: longer than any transaction takes, and not for ever where a thread that uses SQLite waits for
 /// something that the forking one has, such as the lock of Python's logging.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Connections that a forked child is to close.
 pub(super) trait Inherited: Send + Sync {
