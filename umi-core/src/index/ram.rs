@@ -51,6 +51,8 @@ const KEPT_SCRATCH: usize = 4;
 const KEPT_SCRATCH_PART: usize = 32;
 /// How many tenants are loaded at once: two that grow side by side would leave holes in the memory of one another.
 const LOADS: usize = 1;
+/// After so many freed bytes memory is given back to the system.
+const GIVE_BACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// The part of a [`Ledger`] that an index follows.
 #[async_trait]
@@ -91,6 +93,8 @@ pub(crate) struct RamIndex {
     scanning: Semaphore,
     scans: AtomicU64,
     evictions: AtomicU64,
+    /// Bytes that were freed since memory was given back.
+    freed: AtomicUsize,
 }
 
 impl RamIndex {
@@ -107,6 +111,7 @@ impl RamIndex {
             scanning: Semaphore::new(1),
             scans: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            freed: AtomicUsize::new(0),
         }
     }
 
@@ -170,8 +175,10 @@ impl RamIndex {
             let next = next_page(after, &changes)?;
             let taker = Arc::clone(tenant);
             let applied = self.worker.run(move || Ok(taker.apply(after, &changes, is_load))).await?;
-            if tenant.bytes() > self.bytes_limit {
+            let bytes = tenant.bytes();
+            if bytes > self.bytes_limit {
                 tenant.reset();
+                self.note_freed(bytes);
                 tenant.is_oversized.store(true, Ordering::Release);
                 self.weigh(tenant);
                 return Ok(None);
@@ -204,6 +211,16 @@ impl RamIndex {
         let dropped = self.tenants.lock().make_room(bound, newest);
         let evicted = dropped.iter().filter(|tenant| tenant.rows() > 0).count();
         self.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
+        self.note_freed(dropped.iter().map(|tenant| tenant.bytes()).sum());
+    }
+
+    /// Gives memory back to the system once enough of it was freed.
+    fn note_freed(&self, bytes: usize) {
+        let freed = self.freed.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if freed >= GIVE_BACK_BYTES {
+            self.freed.store(0, Ordering::Relaxed);
+            self.worker.leave(footprint::give_back);
+        }
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -251,8 +268,10 @@ impl RamIndex {
             let Some(next) = next else { break };
             after = next;
         }
-        let query = query.clone();
-        self.compute(move |scratch| scan.finish(&query, &analysed, scratch)).await
+        let (query, bytes) = (query.clone(), scan.heap_bytes());
+        let hits = self.compute(move |scratch| scan.finish(&query, &analysed, scratch)).await;
+        self.note_freed(bytes);
+        hits
     }
 
     /// Runs a search on a thread for work that computes, with memory of an earlier search.
@@ -336,6 +355,7 @@ impl Index for RamIndex {
     fn clear(&self) {
         *self.tenants.lock() = Tenants::default();
         self.scratch.lock().clear();
+        self.worker.leave(footprint::give_back);
         self.worker.rest();
     }
 }

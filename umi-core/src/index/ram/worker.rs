@@ -47,6 +47,15 @@ impl Worker {
         answer.await.map_err(|error| Error::internal("the index panicked").with_source(error))?
     }
 
+    /// Runs work on the thread, if that has started, and does not wait for it.
+    pub(super) fn leave(&self, work: impl FnOnce() + Send + 'static) {
+        if let Some(sender) = &*self.works.lock() {
+            let work: Work = Box::new(move || drop(catch_unwind(AssertUnwindSafe(work))));
+            // A thread that has ended has nothing left to do.
+            drop(sender.send(work));
+        }
+    }
+
     fn sender(&self) -> Result<Sender<Work>> {
         let mut works = self.works.lock();
         if let Some(sender) = &*works {
