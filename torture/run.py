@@ -28,6 +28,9 @@ SIMULATED_SEEDS = 2_000
 FUZZ_SECONDS = 600  # of each target
 FUZZ_AT_ONCE = (2, 3, 4)
 FUZZ_TARGETS = sorted((ROOT / "fuzz" / "src" / "bin").glob("*.rs"))
+# The engine is optimised, and its own assertions stay.
+SIMULATION = ["cargo", "test", "--locked", "--profile", "ci", "--config", "profile.ci.package.umi-core.opt-level=2"]
+SIMULATION += ["-p", "umi-core", "--test", "sim"]
 BUILD_SECONDS = 120  # of the simulation, of the targets
 LAST_LINES = 12
 
@@ -73,19 +76,7 @@ def steps(seed: int, *, long: bool) -> list[Step]:
             Step(
                 "simulation",
                 # Not by nextest, which ends a test after two minutes.
-                [
-                    "cargo",
-                    "test",
-                    "--locked",
-                    "--profile",
-                    "ci",
-                    "-p",
-                    "umi-core",
-                    "--test",
-                    "sim",
-                    "--",
-                    "--nocapture",
-                ],
+                [*SIMULATION, "--", "--nocapture"],
                 BUILD_SECONDS + count // 10,
                 {"UMI_SIM_SEEDS": str(count), "UMI_SIM_FROM": str(seed)},
             )
