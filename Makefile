@@ -36,8 +36,8 @@ RELEASE_VENV := .venv-release
 RUST_TESTED := --workspace --exclude umi-py # pytest tests the bindings; linking them here would need a libpython
 CHECK_PROFILE := ci
 # Of bench, what needs none of requirements-bench.txt.
-MYPY_PATHS := umi-py/python umi-py/examples tests torture $(addprefix bench/,conversation.py conversations.py \
-  evaluate_retrieval.py report.py)
+MYPY_PATHS := umi-py/python umi-py/examples tests torture fuzz/run.py $(addprefix bench/,conversation.py \
+  conversations.py evaluate_retrieval.py report.py)
 RUST_BENCHES := $(patsubst umi-core/benches/%.rs,--bench %,$(wildcard umi-core/benches/*.rs))
 PYTHON_BENCHES := $(wildcard bench/bench_*.py)
 
@@ -52,13 +52,26 @@ if command -v flock >/dev/null; then
 fi
 if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-checkout" 2>/dev/null)" != "$(CURDIR)" ]]; then
   for profile in dev $(CHECK_PROFILE) testrelease release; do
-    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile -p umi-core -p umi-faults -p umi-py
+    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile \
+      -p umi-core -p umi-faults -p umi-fuzz -p umi-py
   done
   echo "$(CURDIR)" > "$$CARGO_TARGET_DIR/.umi-checkout"
 fi
 printf '%s\n' implementation=CPython version=3.11 target_abi=CPython-abi3-3.11 shared=true build_flags= \
   suppress_build_script_link_lines=false > "$$PYO3_CONFIG_FILE.new"
 cmp --silent "$$PYO3_CONFIG_FILE.new" "$$PYO3_CONFIG_FILE" || mv "$$PYO3_CONFIG_FILE.new" "$$PYO3_CONFIG_FILE"
+endef
+
+define INSTALL_FOR_ROOT
+install_for_root() { # Debian packages, where the machine is ours to change
+  if [[ $$EUID -eq 0 ]] && command -v apt-get >/dev/null; then
+    DEBIAN_FRONTEND=noninteractive apt-get update --quiet=2 </dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "$$@" </dev/null
+  else
+    echo "Umi needs the Debian packages \`$$*\`: sudo apt-get install $$*" >&2
+    exit 1
+  fi
+}
 endef
 
 ## For users
@@ -164,7 +177,9 @@ bench: release-wheel ## print the figures of README.md and hold them to their bu
 # The driver's own seed comes from the clock; ARGS="--seed 7 --only kills" repeats a part of a run.
 .PHONY: torture
 torture: release-wheel ## kills, several processes, forgetting, load, simulation, fuzzing: an hour at most
-	@printf '\n== torture\n'
+	@$(INSTALL_FOR_ROOT)
+	command -v c++ >/dev/null || install_for_root g++ libc6-dev # libFuzzer is compiled
+	printf '\n== torture\n'
 	$(RELEASE_VENV)/bin/python -m torture.run --minutes $(or $(MINUTES),60) $(ARGS)
 
 define REQUIRE_FILE
@@ -203,21 +218,13 @@ release-wheel: $(VENV)/.maturin $(RELEASE_VENV)/.tools
 clean: ## remove what these commands made in this checkout; the shared cache stays
 	@rm -rf $(VENV) $(RELEASE_VENV) dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f umi-py/python/umi/_umi*.so
-	find umi-py tests bench torture -name __pycache__ -type d -prune -exec rm -rf {} +
+	find umi-py tests bench torture fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
 	echo "Compiled dependencies stay in $$CARGO_TARGET_DIR; delete that folder to compile them again."
 
 # Stamps of what is installed, newer than the files that say what should be.
 
 $(VENV)/.prerequisites:
-	@install_for_root() { # Debian packages, where the machine is ours to change
-	  if [[ $$EUID -eq 0 ]] && command -v apt-get >/dev/null; then
-	    DEBIAN_FRONTEND=noninteractive apt-get update --quiet=2 </dev/null
-	    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "$$@" </dev/null
-	  else
-	    echo "Umi needs the Debian packages \`$$*\`: sudo apt-get install $$*" >&2
-	    exit 1
-	  fi
-	}
+	@$(INSTALL_FOR_ROOT)
 	if ! command -v cargo >/dev/null; then
 	  echo 'Umi needs Rust $(RUST_MINIMUM) or newer, and there is no `cargo` on the PATH: https://rustup.rs' >&2
 	  exit 1

@@ -21,7 +21,7 @@ PAGE = 4096
 def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     """Damages a store page by page. Short: 300 episodes, 12 pages; long: 5,000 episodes, 150 pages."""
     episodes, rounds = (5_000, 150) if long else (300, 12)
-    chance = random.Random(seed)  # noqa: S311 - a seed that can be repeated is the point
+    chance = random.Random(seed)
     store = folder / "store"
     with _open(store) as memory:
         memory.remember_many_sync(

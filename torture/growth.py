@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torture._measure import MIB, ROOT, Figures, Latencies
@@ -174,7 +175,8 @@ def turn_over(folder: pathlib.Path, seed: int, operations: int, *, long: bool) -
         memory.working.cleanup_expired()
         live = {key: task.expected(key) for task in tasks for key in task.values}
         live = {key: value for key, value in live.items() if value is not None}
-        assert {key: memory.working.get(key) for key in memory.working.keys()} == live, f"seed {seed}: other keys"
+        names = memory.working.keys()
+        assert {key: memory.working.get(key) for key in names} == live, f"seed {seed}: other keys"
         assert memory.working.entry_count == len(live)
         assert memory.stats_sync()["working_keys"] == len(live), f"seed {seed}: rows of keys that are gone"
         grown = files.database() - early
@@ -228,7 +230,7 @@ def chained(folder: pathlib.Path, seed: int, updates: int, *, long: bool) -> Fig
         history = memory.history_sync(first.id)
         history_seconds = time.perf_counter() - began
         assert sorted(version.content for version in history) == sorted(said), f"seed {seed}: versions are missing"
-        for older, newer in zip(history, history[1:], strict=False):
+        for older, newer in pairwise(history):
             assert older.valid_to == newer.valid_from, f"seed {seed}: {older.id} does not end where {newer.id} begins"
         assert history[-1].valid_to is None
         assert history[-1].content == known[-1].content, f"seed {seed}: {history[-1].content} is current"
@@ -243,7 +245,7 @@ def chained(folder: pathlib.Path, seed: int, updates: int, *, long: bool) -> Fig
         forgotten = forget_some(memory, seed, [history[place].id for place in (-30, len(history) // 2, 30)], short.id)
         left = memory.history_sync(first.id)
         assert len(left) == len(history) - 3, f"seed {seed}: {len(left)} of {len(history)} versions are left"
-        assert all(older.valid_to == newer.valid_from for older, newer in zip(left, left[1:], strict=False))
+        assert all(older.valid_to == newer.valid_from for older, newer in pairwise(left)), f"seed {seed}: a gap is left"
         report = memory.check_sync()
         assert report["ok"], f"seed {seed}: {report}"
         files.look()
