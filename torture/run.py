@@ -71,6 +71,10 @@ def steps(seed: int, *, long: bool) -> list[Step]:
         needs = int(getattr(importlib.import_module(f"torture.{name}"), "LONG_RUN_SECONDS", 180))
         found.append(Step(name, command if long else [*command, "--short"], needs if long else 30))
     if (ROOT / "umi-core" / "tests" / "sim").is_dir():
+        if long:
+            found.append(
+                Step("power", [*SIMULATION, "--", "--ignored", "--nocapture", "every_change"], 2 * BUILD_SECONDS)
+            )
         count = SIMULATED_SEEDS if long else 50
         found.append(
             Step(
