@@ -24,7 +24,7 @@ from pathlib import Path
 FUZZ = Path(__file__).resolve().parent
 ROOT = FUZZ.parent
 TARGETS = sorted(path.stem for path in (FUZZ / "src" / "bin").glob("*.rs"))
-# What cargo-fuzz passes for coverage alone. Addresses are not checked: the engine has no unsafe code of its own.
+# What cargo-fuzz passes for coverage alone. Addresses are not checked: nothing unsafe of the engine's own sees input.
 COVERAGE = (
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",

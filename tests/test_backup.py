@@ -140,6 +140,25 @@ def test_what_a_copy_must_not_overwrite_is_refused(tmp_path: Path) -> None:
     assert (full / "file").read_text() == "kept"
 
 
+def test_a_copy_that_was_never_finished_is_no_store(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    with Memory.open(tmp_path / "store", user="alice") as memory:
+        memory.remember_sync("kept")
+        memory.backup_sync(copy)
+        # as a process leaves it that is killed meanwhile
+        (copy / "unfinished").mkdir()
+        (copy / "umi.db").rename(copy / "unfinished" / "umi.db")
+        with pytest.raises(umi.CorruptStoreError, match="holds a copy that is not whole") as caught:
+            Memory.open(copy)
+        assert caught.value.hint is not None
+        assert "make the copy again" in caught.value.hint
+        assert [path.name for path in copy.iterdir()] == ["unfinished"]
+        # one that became whole before its process ended is a store
+        (copy / "unfinished" / "umi.db").rename(copy / "umi.db")
+        with Memory.open(copy, user="alice") as whole:
+            assert whole.count_sync() == 1
+
+
 LIMITED = """
 import os, resource, signal, sys
 import umi

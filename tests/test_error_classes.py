@@ -140,6 +140,14 @@ def nested(depth: int) -> dict[str, Any]:
     return value
 
 
+def shared(levels: int) -> dict[str, Any]:
+    """More values than fit into any memory, of few lists."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value, value]
+    return {"k": value}
+
+
 def fails(_: object) -> Any:
     raise LookupError("the caller's own words")
 
@@ -254,7 +262,9 @@ CASES: list[Case] = [
     Case("deep metadata", InvalidInputError, lambda env: env.memory.remember_sync("x", metadata=nested(33)),
          "metadata nests 34 levels deep, at most 32 are allowed"),
     Case("deepest metadata", InvalidInputError, lambda env: env.memory.remember_sync("x", metadata=nested(100_000)),
-         "metadata nests too deep", cause=RecursionError),
+         "metadata nests over 64 levels deep or holds itself, at most 32 levels are allowed"),
+    Case("endless metadata", InvalidInputError, lambda env: env.memory.remember_sync("x", metadata=shared(40)),
+         "metadata has over 131072 bytes of JSON, at most 65536 are allowed", sizes=(65_536, 131_073)),
     Case("empty user", InvalidInputError, lambda env: env.memory.remember_sync("x", user=""),
          "user is empty", hint="leave it out to mean none"),
     Case("long agent", InvalidInputError, lambda env: env.memory.remember_sync("x", agent="a" * 257),
@@ -376,8 +386,9 @@ CASES: list[Case] = [
     Case("forgetting everything", InvalidInputError, lambda env: env.memory.forget_scope_sync(),
          "forget_scope names no user",
          hint="name the user to forget, or say `confirm=True` for the scope of this handle"),
-    Case("a copy onto something", InvalidInputError, lambda env: env.memory.backup_sync(env.folder),
-         "the folder `{folder}` is not empty", hint="name a folder that does not exist yet"),
+    Case("a copy into the store", InvalidInputError, lambda env: env.memory.backup_sync(env.folder),
+         "the folder `{folder}` is in the store itself",
+         hint="name a folder that does not exist yet, outside of the store"),
     Case("a path without a name", InvalidInputError, lambda _: Memory.open(""),
          "the path is empty", hint='"." is the working folder'),
     Case("a path with a NUL", InvalidInputError, lambda _: Memory.open("a\0b"),

@@ -277,6 +277,35 @@ def test_a_recovery_refuses_what_it_must_not_touch(store: Path, tmp_path: Path) 
     assert not (tmp_path / "new").exists()
 
 
+LOCK = """
+import fcntl, sys
+with open(sys.argv[1], "r+") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        print("free")
+    except OSError:
+        print("held")
+"""
+
+
+def test_nobody_writes_to_a_store_while_it_is_saved(tmp_path: Path) -> None:
+    store, found = tmp_path / "store", []
+
+    def failing(_texts: list[str]) -> list[list[float]]:
+        raise RuntimeError("no vectors today")
+
+    def looking(texts: list[str]) -> list[list[float]]:
+        command = [sys.executable, "-c", LOCK, str(store / "umi.lock")]
+        found.append(subprocess.run(command, capture_output=True, text=True, timeout=50, check=True).stdout)
+        return [[1.0, 0.0] for _ in texts]
+
+    with Memory.open(store, embedder=umi.CallableEmbeddingProvider(failing, dimensions=2, name="slow")) as memory:
+        memory.remember_sync("kept")
+    embedder = umi.CallableEmbeddingProvider(looking, dimensions=2, name="slow")
+    report = Memory.recover_sync(store, tmp_path / "new", embedder=embedder)
+    assert (report["episodes"], report["to_embed"], found) == (1, 0, ["held\n"])
+
+
 def test_vectors_of_another_embedder_are_kept_and_those_lost_wait_for_it(store: Path, tmp_path: Path) -> None:
     report = Memory.recover_sync(store, tmp_path / "new")  # the bundled embedder is not the store's
     assert report["to_embed"] == 0

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torture._child import PATIENCE_SECONDS, Child, letters, listen, say
-from umi import Entity, Memory
+from umi import CorruptStoreError, Entity, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -378,11 +378,20 @@ class Torture:
         """A copy that was cut short has no name of a store: what opens as one is whole."""
         if not (copy / "umi.db").exists():
             self.figures["copies_cut_short"] += 1
+            if (copy / "unfinished").exists():
+                self.refuse(copy)
             return
         with Memory.open(copy, user=USER) as memory:
             assert dict(episodes(memory)) == self.model.texts, "an unfinished copy opens as a store with less in it"
         self.figures["copies"] += 1
         shutil.rmtree(copy)
+
+    def refuse(self, copy: Path) -> None:
+        try:
+            Memory.open(copy).close_sync()
+        except CorruptStoreError:
+            return
+        raise AssertionError("an unfinished copy opens as a new store")
 
 
 def run_holders(*, seed: int, long: bool, folder: Path) -> tuple[int, float]:

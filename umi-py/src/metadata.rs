@@ -13,6 +13,10 @@ use crate::{
     error::{IntoPyResult, PythonError},
 };
 
+/// What is over a limit is measured up to here, so that its size can be told, and no further.
+const MEASURED_BYTES: usize = 2 * METADATA_BYTES;
+const MEASURED_DEPTH: usize = 2 * METADATA_DEPTH;
+
 /// A JSON object, made of a `dict`.
 #[derive(Clone, Default)]
 pub(crate) struct Meta(pub(crate) Metadata);
@@ -24,7 +28,7 @@ impl<'py> FromPyObject<'_, 'py> for Meta {
         if !value.is_instance_of::<PyDict>() {
             return Err(wrong_type("dict", &value));
         }
-        let mut left = METADATA_BYTES;
+        let mut left = MEASURED_BYTES;
         check(&value, 0, &mut left)?;
         let py = value.py();
         let options = PyDict::new(py);
@@ -61,9 +65,9 @@ pub(crate) fn from_json<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py,
     json(py)?.call_method1(intern!(py, "loads"), (text,))
 }
 
-/// Refuses what would not be the same JSON object again, or could be none of the allowed size, before it is written out:
-/// a few lists that hold one another name more values than fit into any memory. `left` is how many bytes of JSON may
-/// still come; every value and every character takes at least one.
+/// Refuses what would not be the same JSON object again, or is far over the limits, before it is written out: a few
+/// lists that hold one another name more values than fit into any memory. `left` is how many bytes of JSON may still
+/// come; every value and every character takes at least one.
 fn check(value: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> PyResult<()> {
     let text = value.cast::<PyString>().map_or(0, |text| text.len().unwrap_or_default());
     *left = left.checked_sub(text + 1).ok_or_else(|| too_long(value.py()))?;
@@ -87,14 +91,16 @@ fn check(value: &Bound<'_, PyAny>, depth: usize, left: &mut usize) -> PyResult<(
 }
 
 fn check_depth(py: Python<'_>, depth: usize) -> PyResult<()> {
-    if depth < METADATA_DEPTH {
+    if depth < MEASURED_DEPTH {
         return Ok(());
     }
-    let message = format!("metadata nests over {METADATA_DEPTH} levels deep, or a part of it holds itself");
+    let message = format!(
+        "metadata nests over {MEASURED_DEPTH} levels deep or holds itself, at most {METADATA_DEPTH} levels are allowed"
+    );
     Err(crate::error::to_py(py, &Error::invalid_input(message)))
 }
 
 fn too_long(py: Python<'_>) -> PyErr {
-    let message = format!("metadata has over {METADATA_BYTES} bytes of JSON, at most {METADATA_BYTES} are allowed");
-    crate::error::to_py(py, &Error::invalid_input(message).with_sizes(METADATA_BYTES, METADATA_BYTES + 1))
+    let message = format!("metadata has over {MEASURED_BYTES} bytes of JSON, at most {METADATA_BYTES} are allowed");
+    crate::error::to_py(py, &Error::invalid_input(message).with_sizes(METADATA_BYTES, MEASURED_BYTES + 1))
 }

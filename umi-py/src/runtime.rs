@@ -130,7 +130,7 @@ pub(crate) fn block_on<T: Send>(
     let handle = handle(py)?;
     let mut left = timeout;
     let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
-    loop {
+    let outcome = loop {
         let future = &mut future;
         let step = py.detach(|| {
             catch_unwind(AssertUnwindSafe(|| {
@@ -139,19 +139,24 @@ pub(crate) fn block_on<T: Send>(
             }))
         });
         match step {
-            Ok(Ok(outcome)) => return settled(outcome).py(),
+            Ok(Ok(outcome)) => break settled(outcome).py(),
             Ok(Err(_elapsed)) => {
-                py.check_signals()?;
+                if let Err(interrupt) = py.check_signals() {
+                    break Err(interrupt);
+                }
                 if let Some(time) = &mut left {
                     *time = time.saturating_sub(SIGNAL_CHECK);
                     if time.is_zero() {
-                        return Err(PyTimeoutError::new_err("the operation did not end in time"));
+                        break Err(PyTimeoutError::new_err("the operation did not end in time"));
                     }
                 }
             }
-            Err(panic) => return Err(from_panic(panic.as_ref())).py(),
+            Err(panic) => break Err(from_panic(panic.as_ref())).py(),
         }
-    }
+    };
+    // What was given up may close a store, which waits for threads that may wait for the interpreter.
+    py.detach(move || drop(future));
+    outcome
 }
 
 fn settled<T>(outcome: Result<umi_core::Result<T>, Box<dyn Any + Send>>) -> umi_core::Result<T> {

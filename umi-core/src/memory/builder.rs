@@ -27,10 +27,12 @@ pub fn new_id(now: Timestamp) -> uuid::Uuid {
     IDS.next(now)
 }
 
-/// Waits until no thread of this process uses a store, for a minute at most. Whoever forks calls it before, and afterwards on the same thread
-/// [`after_fork_in_parent`] or [`after_fork_in_child`]; until then every call of a memory waits.
+/// Waits until no thread of this process uses a store, for a minute at most. Whoever forks calls it before, and
+/// afterwards on the same thread [`after_fork_in_parent`] or [`after_fork_in_child`]; until then every call of a memory
+/// waits.
 ///
-/// A child that was forked without it, or while a use outlasted that minute, can open no store if its parent had one open.
+/// A child that was forked without it, or while a use outlasted that minute, can open no store if its parent had one
+/// open.
 pub fn before_fork() {
     fork::before();
 }

@@ -2,6 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{
     Memory,
     builder::new_id,
@@ -48,6 +50,12 @@ pub struct RecoverReport {
     pub problems: Vec<String>,
 }
 
+/// The damaged store, which nobody of this process opens before its files are closed.
+struct Damaged {
+    salvage: Salvage,
+    _turn: OwnedSemaphorePermit,
+}
+
 /// What turns texts into rows again.
 struct Rebuild {
     ledger: SqliteLedger,
@@ -83,18 +91,17 @@ impl Memory {
         .await?;
         let turn = turn_of_closed(&source)?;
         let folder = source.clone();
-        let salvage = blocking(move || Salvage::open(&folder)).await?;
+        let damaged = blocking(move || Salvage::open(&folder).map(|salvage| Damaged { salvage, _turn: turn })).await?;
         let embedder = embedder.unwrap_or_else(|| Arc::new(StaticEmbedder::new()));
-        let space = salvage.space().cloned().unwrap_or_else(|| embedder.space().clone());
+        let space = damaged.salvage.space().cloned().unwrap_or_else(|| embedder.space().clone());
         let unfinished = target.unfinished();
         let ledger = blocking(move || SqliteLedger::open(&unfinished)).await?;
         let embedder = Some(embedder).filter(|embedder| *embedder.space() == space);
         let mut rebuild = Rebuild { ledger, space, embedder, report: RecoverReport::default() };
         rebuild.ledger.claim_space(&rebuild.space).await?;
-        rebuild.run(salvage).await?;
+        rebuild.run(damaged).await?;
         let Rebuild { ledger, report, .. } = rebuild;
         ledger.close().await?;
-        drop(turn);
         if report.episodes + report.facts + report.blocks + report.working_keys == 0 && !report.problems.is_empty() {
             return Err(Error::new(
                 ErrorKind::CorruptStore,
@@ -108,12 +115,12 @@ impl Memory {
 }
 
 impl Rebuild {
-    async fn run(&mut self, mut salvage: Salvage) -> Result<()> {
+    async fn run(&mut self, mut damaged: Damaged) -> Result<()> {
         let now = SystemClock.now();
         let mut next = 0;
         loop {
-            let (back, (episodes, after)) = off(salvage, move |salvage| salvage.episodes(next)).await?;
-            salvage = back;
+            let (back, (episodes, after)) = off(damaged, move |salvage| salvage.episodes(next)).await?;
+            damaged = back;
             let ended = after == next;
             next = after;
             let mut rows = Vec::with_capacity(episodes.len());
@@ -132,15 +139,15 @@ impl Rebuild {
                 break;
             }
         }
-        salvage = self.facts(salvage).await?;
-        let (back, blocks) = off(salvage, Salvage::blocks).await?;
-        salvage = back;
+        damaged = self.facts(damaged).await?;
+        let (back, blocks) = off(damaged, Salvage::blocks).await?;
+        damaged = back;
         self.report.blocks = blocks.len() as u64;
         self.ledger.restore_blocks(blocks).await?;
         let mut next = 0;
         loop {
-            let (back, (keys, after)) = off(salvage, move |salvage| salvage.working(next)).await?;
-            salvage = back;
+            let (back, (keys, after)) = off(damaged, move |salvage| salvage.working(next)).await?;
+            damaged = back;
             if after == next {
                 break;
             }
@@ -149,17 +156,17 @@ impl Rebuild {
             self.ledger.restore_working(keys).await?;
         }
         self.ledger.sum_usage(now).await?;
-        self.report.lost_episodes = salvage.lost(Kind::Episode);
-        self.report.lost_facts = salvage.lost(Kind::Fact);
-        self.report.problems = salvage.problems();
+        self.report.lost_episodes = damaged.salvage.lost(Kind::Episode);
+        self.report.lost_facts = damaged.salvage.lost(Kind::Fact);
+        self.report.problems = damaged.salvage.problems();
         Ok(())
     }
 
-    async fn facts(&mut self, mut salvage: Salvage) -> Result<Salvage> {
+    async fn facts(&mut self, mut damaged: Damaged) -> Result<Damaged> {
         let (mut next, mut slots) = (0, Slots::new());
         loop {
-            let (back, (facts, after)) = off(salvage, move |salvage| salvage.facts(next)).await?;
-            salvage = back;
+            let (back, (facts, after)) = off(damaged, move |salvage| salvage.facts(next)).await?;
+            damaged = back;
             let ended = after == next;
             next = after;
             let mut rows = Vec::with_capacity(facts.len());
@@ -182,7 +189,7 @@ impl Rebuild {
         for some in new.chunks(CHAINS) {
             self.ledger.compute_chains(some.to_vec(), SystemClock.now()).await?;
         }
-        Ok(salvage)
+        Ok(damaged)
     }
 
     /// The pieces of a text with the vectors that could be read, or be made; else a job to make them.
@@ -220,12 +227,12 @@ impl Rebuild {
 
 /// Reads off the I/O workers.
 async fn off<T: Send + 'static>(
-    mut salvage: Salvage,
+    mut damaged: Damaged,
     read: impl FnOnce(&mut Salvage) -> T + Send + 'static,
-) -> Result<(Salvage, T)> {
+) -> Result<(Damaged, T)> {
     blocking(move || {
-        let found = read(&mut salvage);
-        Ok((salvage, found))
+        let found = read(&mut damaged.salvage);
+        Ok((damaged, found))
     })
     .await
 }

@@ -133,7 +133,7 @@ class CorruptStoreError(StorageError):
     """The store's bytes are damaged. `python -m umi recover` saves what can be read of it.
 
     Attributes:
-        filename: The database, or None where one of its rows alone is damaged.
+        filename: The database, or the folder where there is none yet, or None where a row alone is damaged.
     """
 
     filename: str | None = None

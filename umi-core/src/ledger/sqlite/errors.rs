@@ -130,7 +130,8 @@ fn open_errno(database: &Path) -> i32 {
 
 /// The store's bytes are not what a store's bytes are.
 pub(super) fn corrupt(shown: &str, why: &str) -> Error {
-    let folder = Path::new(shown).parent().map_or_else(|| "STORE".to_owned(), |folder| folder.display().to_string());
+    let folder = Path::new(shown).parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| "STORE".to_owned(), |folder| folder.display().to_string());
     Error::new(ErrorKind::CorruptStore, format!("`{shown}` is not a sound store: {why}"))
         .with_file(None, shown)
         .with_hint(format!(
@@ -192,5 +193,6 @@ mod tests {
         assert_eq!(kind(ffi::SQLITE_CONSTRAINT), (ErrorKind::Storage, false, None));
         let missing = Fault::from(rusqlite::Error::QueryReturnedNoRows).into_error(None);
         assert_eq!(missing.kind(), ErrorKind::CorruptStore);
+        assert!(missing.hint().unwrap().contains("recover STORE NEW_FOLDER"), "{missing:?}");
     }
 }

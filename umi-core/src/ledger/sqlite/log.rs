@@ -16,7 +16,7 @@ const HEADER_BYTES: usize = 32;
 const FRAME_BYTES: usize = 24;
 /// The magic number, whose last bit tells the order of bytes in checksums.
 const MAGIC: u32 = 0x377f_0682;
-/// How often a log is read again that another process began anew meanwhile.
+/// How often a log is read that another process writes meanwhile. Damage is still there when it is read again.
 const TRIES: usize = 4;
 const DEFAULT_PAGE_BYTES: usize = 4_096;
 
@@ -60,13 +60,17 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Log>> {
         Err(error) => return Err(error),
     };
     let mut log = None;
+    let mut was_damaged = false;
     for _ in 0..TRIES {
         let Some(header) = read_header(&mut file)? else { return Ok(None) };
-        log = Some(scan(&mut file, &header)?);
-        if read_header(&mut file)? == Some(header) {
-            return Ok(log);
+        let found = scan(&mut file, &header)?;
+        let is_settled = read_header(&mut file)? == Some(header);
+        if is_settled && (was_damaged || !found.is_damaged) {
+            return Ok(Some(found));
         }
-        // A live writer began the log anew: what looks broken is its work.
+        // A live writer began the log anew, or wrote over what a crash left: what looks broken is its work.
+        was_damaged = is_settled;
+        log = Some(found);
     }
     Ok(log.map(|log| Log { is_damaged: false, ..log }))
 }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::{
     errors::{self, Stored},
     lock::{self, WriterLock},
-    log, migrations,
+    log, migrations, target,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -86,15 +86,15 @@ pub(super) enum Found {
     ToMake,
 }
 
-/// Looks at the bytes of a database before anything is opened for writing: a newer version, a foreign file and a
-/// damaged one are refused with nothing touched.
+/// Looks at the bytes of a database before anything is opened for writing: a newer version, a foreign file, a damaged
+/// one and a copy that is not whole are refused with nothing touched.
 ///
 /// A process must not call it while it has the store open, because closing the file drops SQLite's locks on it.
 pub(super) fn inspect(database: &Path) -> Result<Found> {
     // For writing too, so that a file that cannot be written is refused before anything is put beside it.
     let mut file = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::ToMake),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_copy(database).map(|()| Found::ToMake),
         Err(error) => return Err(errors::from_io(error, "open", database)),
     };
     check_folder(database)?;
@@ -162,6 +162,17 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     // Making a store ends with its write-ahead log.
     let has_log = formats == [2, 2];
     Ok(if version == migrations::VERSION && has_log { Found::Ready } else { Found::ToMake })
+}
+
+/// A new store must not take the place of a copy that is being made, or hide that one was never finished.
+fn check_copy(database: &Path) -> Result<()> {
+    let Some(folder) = database.parent().filter(|folder| folder.join(target::UNFINISHED).exists()) else {
+        return Ok(());
+    };
+    let shown = folder.display().to_string();
+    Err(Error::new(ErrorKind::CorruptStore, format!("`{shown}` holds a copy that is not whole"))
+        .with_file(None, shown)
+        .with_hint("wait where it is still being made, else delete the folder and make the copy again"))
 }
 
 /// SQLite puts its log beside the database, also to read.

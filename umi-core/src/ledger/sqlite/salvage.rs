@@ -9,6 +9,7 @@ mod values;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::Path,
+    sync::atomic::AtomicBool,
 };
 
 use uuid::Uuid;
@@ -113,6 +114,8 @@ pub(crate) struct Salvage {
     deleted: HashSet<Uuid>,
     damaged_pages: Vec<u32>,
     unreadable_rows: u64,
+    /// Held until its files are closed: a process that writes would change the pages that are being read.
+    _lock: Option<WriterLock>,
 }
 
 impl Salvage {
@@ -124,9 +127,11 @@ impl Salvage {
         let database = folder.join(DATABASE);
         let unreadable = |error| errors::from_io(error, "read", &database);
         std::fs::metadata(&database).map_err(unreadable)?;
-        // A process that writes would change the pages that are being read. Without the lock's files there is none.
+        // Without the lock's files nobody writes.
         let lock = WriterLock::existing(folder, super::LOCK_DEADLINE)?;
-        let held = lock.as_ref().map(|lock| lock.acquire(&std::sync::atomic::AtomicBool::new(false))).transpose()?;
+        if let Some(lock) = &lock {
+            std::mem::forget(lock.acquire(&AtomicBool::new(false))?);
+        }
         let pages = Pages::open(&database, &database.with_extension("db-wal")).map_err(unreadable)?;
         let mut salvage = Self {
             pages,
@@ -142,9 +147,9 @@ impl Salvage {
             deleted: HashSet::new(),
             damaged_pages: Vec::new(),
             unreadable_rows: 0,
+            _lock: lock,
         };
         salvage.scan();
-        drop(held);
         Ok(salvage)
     }
 
@@ -269,6 +274,10 @@ impl Salvage {
         {
             next += 1;
             let Some(row) = self.pages.record(found.place).as_ref().and_then(values::sighting) else { continue };
+            // What a forgotten episode said went with it; an older copy of its page may still be there.
+            if row.entity.episode_id.is_some_and(|episode| self.deleted.contains(&episode)) {
+                continue;
+            }
             let Some(entity_type) = self.type_of(row.slot, row.version) else { continue };
             bytes += row.entity.content.len();
             let entity = Entity { entity_type, ..row.entity };

@@ -13,7 +13,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// What a copy is called until it is whole.
-const UNFINISHED: &str = "unfinished";
+pub(super) const UNFINISHED: &str = "unfinished";
 
 /// A folder that a copy is written into. What was written goes when it is dropped before the copy is whole.
 #[derive(Debug)]
