@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,7 @@ import umi
 from umi import CallableEmbeddingProvider, Memory, RecallOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 DEADLINE = 60
@@ -317,16 +320,88 @@ async def test_a_handle_that_is_dropped_or_cancelled_while_it_opens(tmp_path: Pa
         assert await memory.count() == 0
 
 
-async def test_what_is_wrong_with_a_store_is_raised_on_a_loop_too(tmp_path: Path) -> None:
-    """By `open` itself or by the first use, whichever comes to know of it; `async with` is both."""
-    (tmp_path / "umi.db").write_bytes(b"no database at all, and not a short one either: " * 10)
-    with pytest.raises(umi.CorruptStoreError):
-        async with Memory.open(tmp_path):
-            pass
-    with pytest.raises(umi.CorruptStoreError):
-        await Memory.open(tmp_path).count()
-    with pytest.raises(umi.CorruptStoreError):
-        Memory.open(tmp_path).count_sync()
+def bad_stores(folder: Path) -> dict[str, tuple[Path, type[umi.StorageError]]]:
+    """What a look at a folder and at the header of its database tells."""
+
+    def store(name: str, content: bytes) -> Path:
+        (folder / name).mkdir()
+        (folder / name / "umi.db").write_bytes(content)
+        return folder / name
+
+    with Memory.open(folder / "sound") as memory:
+        memory.remember_sync("The kiln came from Utrecht.")
+    sound = (folder / "sound" / "umi.db").read_bytes()
+    sql = sqlite3.connect(store("foreign", b"") / "umi.db")
+    sql.execute("CREATE TABLE recipes (id INTEGER)")
+    sql.close()
+    (folder / "file").write_bytes(b"")
+    (folder / "directory" / "umi.db").mkdir(parents=True)
+    return {
+        "no database": (store("text", b"no database at all: " * 100), umi.CorruptStoreError),
+        "short": (store("short", sound[:50]), umi.CorruptStoreError),
+        "cut": (store("cut", sound[:-4096]), umi.CorruptStoreError),
+        "foreign": (folder / "foreign", umi.StoreVersionError),
+        "newer": (store("newer", sound[:60] + (99).to_bytes(4, "big") + sound[64:]), umi.StoreVersionError),
+        "a file in its place": (folder / "file", umi.StoreIOError),
+        "a file above it": (folder / "file" / "store", umi.StoreIOError),
+        "a folder in its database's place": (folder / "directory", umi.StoreIOError),
+    }
+
+
+async def test_a_bad_store_is_refused_where_it_is_opened_however_busy_the_workers_are(tmp_path: Path) -> None:
+    """All threads that opening could use wait until `open` has raised, so it did not wait for them."""
+    bad = await asyncio.to_thread(bad_stores, tmp_path)
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def progress(*_: int) -> None:
+        entered.release()
+        release.wait(DEADLINE)
+
+    for name in ("one", "two"):
+        async with Memory.open(tmp_path / name) as memory:
+            await memory.remember("The kiln came from Utrecht.")
+    embedder = umi.SimEmbeddingProvider(1)
+    async with (
+        Memory.open(tmp_path / "one", embedder=embedder, reembed=True) as one,
+        Memory.open(tmp_path / "two", embedder=embedder, reembed=True) as two,
+    ):
+        busy = [asyncio.ensure_future(memory.reembed(progress=progress)) for memory in (one, two)]
+        for _ in busy:
+            while not entered.acquire(blocking=False):  # noqa: ASYNC110 - released by another thread
+                await asyncio.sleep(0)
+        told = {}
+        try:
+            for name, (store, kind) in bad.items():
+                with pytest.raises(kind) as on_a_loop:
+                    Memory.open(store)
+                told[name] = (str(on_a_loop.value), repr(on_a_loop.value.__cause__))
+        finally:
+            release.set()
+        await asyncio.gather(*busy)
+    for name, (store, kind) in bad.items():
+        with pytest.raises(kind) as in_a_thread:
+            await asyncio.to_thread(Memory.open, store)
+        assert told[name] == (str(in_a_thread.value), repr(in_a_thread.value.__cause__)), name
+        assert [path.name for path in store.glob("umi.*")] in ([], ["umi.db"]), name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the locks are those of POSIX")
+async def test_a_look_leaves_the_locks_of_an_open_store_alone(tmp_path: Path) -> None:
+    """Closing a file drops what the process has locked in it: another handle is not looked at, it joins."""
+    async with Memory.open(tmp_path) as memory:
+        await memory.remember("The kiln came from Utrecht.")
+        async with Memory.open(tmp_path) as other:
+            assert await other.count() == 1
+        code = """
+import fcntl, os, struct, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+# SQLite's shared lock, which every open store holds: 510 bytes from this place on
+request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0x40000002, 510, 0)
+print(struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, request))[0] != fcntl.F_UNLCK)
+"""
+        command = [sys.executable, "-c", code, str(tmp_path / "umi.db")]
+        held = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True)
+        assert held.stdout == "True\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the locks are those of POSIX")
@@ -356,6 +431,90 @@ async def test_opening_from_a_thread_waits(tmp_path: Path) -> None:
     memory = await asyncio.to_thread(Memory.open, tmp_path)
     assert str(tmp_path) in repr(memory)
     await memory.close()
+
+
+# ---- the loop turns meanwhile ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [256, 1_000], ids=["batches", "one batch"])
+async def test_a_loop_turns_while_many_are_read_and_given(batch_size: int) -> None:
+    """No more than some items are read, and no more than some results made, between two turns."""
+    turns, read_at, over = 0, [], asyncio.Event()
+
+    async def turn() -> None:
+        nonlocal turns
+        while not over.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    def items() -> Iterator[str]:
+        for number in range(1_000):
+            read_at.append(turns)
+            yield f"item {number}"
+
+    async with Memory.in_memory(user="alice") as memory:
+        turning = asyncio.ensure_future(turn())
+        results = await memory.remember_many(items(), batch_size=batch_size)
+        over.set()
+        await turning
+        assert [result.entities[0].content for result in results] == [f"item {number}" for number in range(1_000)]
+    assert max(collections.Counter(read_at).values()) <= 16
+
+
+async def test_a_generator_that_raises_takes_its_batch_along() -> None:
+    def items() -> Iterator[str]:
+        for number in range(150):
+            yield f"item {number}"
+        raise LookupError("the file ends here")
+
+    async with Memory.in_memory(user="alice") as memory:
+        with pytest.raises(LookupError, match="ends here"):
+            await memory.remember_many(items(), batch_size=100)
+        assert await memory.count() == 100
+        many = asyncio.ensure_future(memory.remember_many(f"later {number}" for number in range(100)))
+        await asyncio.sleep(0)  # it has read some of them
+        many.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await many
+        assert await memory.count() == 100
+
+
+def test_other_threads_have_the_interpreter_while_a_long_list_is_made() -> None:
+    """Nobody can ask native code to let go of the interpreter, so it must do so by itself, every some values.
+
+    The garbage collector, which runs while lists are made, tells how far another thread has come each time.
+    """
+    turns, is_over, seen = 0, threading.Event(), set()
+    own = threading.get_ident()
+
+    def turn() -> None:
+        nonlocal turns
+        while not is_over.is_set():
+            turns += 1
+            time.sleep(1e-4)
+
+    def collecting(phase: str, _: dict[str, int]) -> None:
+        if phase == "start" and threading.get_ident() == own:
+            seen.add(turns)
+
+    items = [f"item {number}" for number in range(4_000)]
+    other = threading.Thread(target=turn)
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    with Memory.in_memory(user="alice") as memory:
+        other.start()
+        sys.setswitchinterval(3_600)  # nobody asks
+        gc.set_threshold(100)
+        gc.callbacks.append(collecting)
+        try:
+            results = memory.remember_many_sync(items, batch_size=len(items))
+        finally:
+            gc.callbacks.remove(collecting)
+            gc.set_threshold(*thresholds)
+            sys.setswitchinterval(interval)
+            is_over.set()
+            other.join()
+    assert len(results) == len(items)
+    assert len(seen) > 2, "it has let go while it wrote, and not while it made the results"
 
 
 # ---- functions of the caller that call back --------------------------------------------------------------------------

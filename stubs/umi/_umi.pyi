@@ -831,6 +831,15 @@ class InMemoryStorageBackend:
     def __new__(cls) -> Self: ...
 
 @final
+class Batch:
+    """The items of one transaction of `remember_many`, read a few at a time so that an event loop can turn between."""
+
+    def __new__(cls, options: RememberOptions | None, scope: _ScopeArgs) -> Self: ...
+    def __len__(self) -> int: ...
+    def extend(self, items: list[str | Mapping[str, Any]]) -> None:
+        """Reads more items. Where one of them is malformed, none of these is added."""
+
+@final
 class Engine:
     """A memory of the core, as one process holds it."""
 
@@ -845,7 +854,8 @@ class Engine:
         seed: int | None,
         waits: bool,
     ) -> Engine:
-        """Opens a store. Where `waits` is false, it may still be under way when this returns, after some milliseconds.
+        """Opens a store. Where `waits` is false, it may still be under way when this returns, after some milliseconds;
+        what a look at its folder and header tells is raised all the same.
 
         Every call waits until it is open, and raises why it could not be.
         """
@@ -883,10 +893,8 @@ class Engine:
         scope: _ScopeArgs,
     ) -> Operation[_RememberedParts]:
         """Remembers a text or a conversation."""
-    def remember_batch(
-        self, items: list[str | Mapping[str, Any]], options: RememberOptions | None, scope: _ScopeArgs
-    ) -> Operation[list[_RememberedParts]]:
-        """Remembers items in one transaction."""
+    def remember_batch(self, batch: Batch) -> Operation[list[_RememberedParts]]:
+        """Remembers the items of a batch in one transaction."""
     def add_entity(self, entity: Entity, scope: _ScopeArgs) -> Operation[_RememberedParts]:
         """Stores a fact."""
     def recall(self, query: str, options: RecallOptions | None, scope: _ScopeArgs) -> Operation[_RecalledParts]:

@@ -49,6 +49,7 @@ mod _umi {
         recall_options::RecallOptions,
         recalled::Recalled,
         remember_options::RememberOptions,
+        request::Batch,
         runtime::{_shutdown, Operation},
         scope::Scope,
         working_memory::WorkingMemory,

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use futures::future::{Either, join_all};
 use parking_lot::Mutex;
-use pyo3::{IntoPyObjectExt, prelude::*, types::PyList};
+use pyo3::{IntoPyObjectExt, prelude::*};
 use umi_core::{self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder};
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     providers::{EmbeddingProvider, Folder, Storage},
     recall_options::{RecallOptions, limit},
     remember_options::RememberOptions,
-    request::{self, Common},
+    request::{self, Batch, Common},
     results,
     runtime::{self, Operation, block_on},
     scope::{Scope, ScopeArgs},
@@ -235,26 +235,12 @@ impl Engine {
         )
     }
 
-    /// Remembers items in one transaction.
-    fn remember_batch(
-        &self,
-        items: &Bound<'_, PyList>,
-        options: Option<PyRef<'_, RememberOptions>>,
-        scope: ScopeArgs,
-    ) -> PyResult<Operation> {
-        let requests = items
-            .iter()
-            .map(|item| request::item(&item, options.as_deref(), &scope.0))
-            .collect::<PyResult<Vec<_>>>()?;
+    /// Remembers the items of a batch in one transaction.
+    fn remember_batch(&self, batch: &Bound<'_, Batch>) -> PyResult<Operation> {
+        let requests = batch.get().take();
         self.call(
             move |memory| async move { memory.remember_batch(requests).await },
-            |py, found| {
-                let list = PyList::empty(py);
-                for result in found {
-                    list.append(results::remembered(py, result)?)?;
-                }
-                Ok(list.into_any().unbind())
-            },
+            |py, found| Ok(results::all_remembered(py, found)?.into_any().unbind()),
         )
     }
 

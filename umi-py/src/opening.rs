@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{RecvTimeoutError, channel},
     time::Duration,
 };
@@ -13,10 +14,13 @@ use futures::{
 use pyo3::prelude::*;
 use umi_core::{Error, Memory, MemoryBuilder, Result, Scope};
 
-use crate::runtime::{self, block_on};
+use crate::{
+    error::{IntoPyResult, from_panic},
+    runtime::{self, block_on},
+};
 
-/// How long an event loop waits for an opening. A store that is there opens in less, and what is wrong with it is then
-/// raised where it was opened; making a new one, or going through the log of one that was killed, takes longer.
+/// How long an event loop waits for what a look at the store does not tell. A store that is there opens in less; making
+/// a new one, or going through the log of one that was killed, takes longer.
 const PATIENCE: Duration = Duration::from_millis(3);
 
 /// A memory that is open, or that is being opened on the worker threads.
@@ -41,8 +45,11 @@ impl Opening {
 
     /// Opens a memory, and waits for it no longer than an event loop may stand still.
     ///
-    /// What fails later is logged, and told to whoever uses the memory.
+    /// What a look at the folder and at the header of the database tells fails here, however busy the machine is. What
+    /// fails later is logged, and told to whoever uses the memory.
     pub(crate) fn begin(py: Python<'_>, builder: MemoryBuilder, scope: Scope) -> PyResult<Self> {
+        let looked = py.detach(|| catch_unwind(AssertUnwindSafe(|| builder.look())));
+        looked.unwrap_or_else(|panic| Err(from_panic(panic.as_ref()))).py()?;
         let (sender, receiver) = channel();
         let task = runtime::handle(py)?.spawn(async move {
             let outcome = builder.build().await;

@@ -1,18 +1,19 @@
 //! What is remembered: a text or a conversation, with who said it and when.
 
+use parking_lot::Mutex;
 use pyo3::{
     exceptions::PyTypeError,
     prelude::*,
-    types::{PyDict, PyString},
+    types::{PyDict, PyList, PyString},
 };
-use umi_core::{RememberRequest, Turn};
+use umi_core::{self as core, RememberRequest, Turn};
 
 use crate::{
     convert::{Fields, Text, Time},
     metadata::Meta,
     remember_options::RememberOptions,
     results::metadata_or_empty,
-    scope::scope,
+    scope::{ScopeArgs, scope},
 };
 
 /// The keywords of `remember`, which are the keys of an item of `remember_many`.
@@ -73,13 +74,48 @@ pub(crate) fn turns(text: &Bound<'_, PyAny>, common: &Common) -> PyResult<Vec<Tu
         .collect()
 }
 
+/// The items of one transaction of `remember_many`, read a few at a time so that an event loop can turn between them.
+#[pyclass(frozen, module = "umi._umi")]
+pub(crate) struct Batch {
+    options: Option<core::RememberOptions>,
+    scope: core::Scope,
+    requests: Mutex<Vec<RememberRequest>>,
+}
+
+impl Batch {
+    /// What was read.
+    pub(crate) fn take(&self) -> Vec<RememberRequest> {
+        std::mem::take(&mut self.requests.lock())
+    }
+}
+
+#[pymethods]
+impl Batch {
+    #[new]
+    fn new(options: Option<PyRef<'_, RememberOptions>>, scope: ScopeArgs) -> Self {
+        Self { options: options.map(|options| options.inner.clone()), scope: scope.0, requests: Mutex::default() }
+    }
+
+    fn __len__(&self) -> usize {
+        self.requests.lock().len()
+    }
+
+    /// Reads more items. Where one of them is malformed, none of these is added.
+    fn extend(&self, items: &Bound<'_, PyList>) -> PyResult<()> {
+        let read: Vec<RememberRequest> =
+            items.iter().map(|item| request(&item, self.options.as_ref(), &self.scope)).collect::<PyResult<_>>()?;
+        self.requests.lock().extend(read);
+        Ok(())
+    }
+}
+
 /// A request of one item of `remember_many`: a text, or a dictionary of the keywords of `remember`.
-pub(crate) fn item(
+fn request(
     item: &Bound<'_, PyAny>,
-    options: Option<&RememberOptions>,
-    call: &umi_core::Scope,
+    options: Option<&core::RememberOptions>,
+    call: &core::Scope,
 ) -> PyResult<RememberRequest> {
-    let mut own = options.map(|options| options.inner.clone());
+    let mut own = options.cloned();
     let (mut common, mut key, mut content) = (Common::default(), None, item.clone());
     let (mut user, mut agent, mut session) = (None, None, None);
     if let Ok(fields) = item.cast::<PyDict>() {

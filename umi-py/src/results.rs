@@ -1,5 +1,7 @@
 //! What the calls of a memory give, as the Python layer takes it.
 
+use std::{thread, time::Duration};
+
 use pyo3::{
     prelude::*,
     types::{PyDict, PyList, PyTuple},
@@ -16,13 +18,33 @@ use crate::{
     recalled::Recalled,
 };
 
-fn failures(py: Python<'_>, failures: Vec<core::StepFailure>) -> PyResult<Bound<'_, PyList>> {
+/// So many values are made at once, in a fraction of a millisecond; then another thread may have the interpreter.
+const AT_ONCE: usize = 128;
+/// Long enough for a thread that waits for the interpreter to wake up and have it. Without it, the one that lets go would
+/// nearly always be back before.
+const GAP: Duration = Duration::from_micros(50);
+
+/// Makes a list. However long it is, an event loop that waits for the interpreter does not wait for all of it: native code
+/// is never asked to let go, as Python code is.
+fn list<'py, T, V: IntoPyObject<'py>>(
+    py: Python<'py>,
+    values: impl IntoIterator<Item = T>,
+    make: impl Fn(T) -> PyResult<V>,
+) -> PyResult<Bound<'py, PyList>> {
     let list = PyList::empty(py);
-    for failure in failures {
-        let job = failure.job_id.map(|id| id.to_string());
-        list.append((failure.step, to_value(py, &failure.error)?, job))?;
+    for (place, value) in values.into_iter().enumerate() {
+        if place > 0 && place % AT_ONCE == 0 {
+            py.detach(|| thread::sleep(GAP));
+        }
+        list.append(make(value)?)?;
     }
     Ok(list)
+}
+
+fn failures(py: Python<'_>, failures: Vec<core::StepFailure>) -> PyResult<Bound<'_, PyList>> {
+    list(py, failures, |failure| {
+        Ok((failure.step, to_value(py, &failure.error)?, failure.job_id.map(|id| id.to_string())))
+    })
 }
 
 fn usage(usage: core::Usage) -> (u64, u64, u64) {
@@ -30,33 +52,34 @@ fn usage(usage: core::Usage) -> (u64, u64, u64) {
 }
 
 pub(crate) fn entities(py: Python<'_>, entities: Vec<core::Entity>) -> PyResult<Bound<'_, PyList>> {
-    let entities: Vec<Py<Entity>> =
-        entities.into_iter().map(|entity| Py::new(py, Entity::from_core(entity))).collect::<PyResult<_>>()?;
-    PyList::new(py, entities)
+    list(py, entities, |entity| Ok(Entity::from_core(entity)))
 }
 
 pub(crate) fn relations(py: Python<'_>, found: Vec<core::EvolutionRelation>) -> PyResult<Bound<'_, PyList>> {
-    let found: Vec<Py<EvolutionRelation>> =
-        found.into_iter().map(|inner| Py::new(py, EvolutionRelation { inner })).collect::<PyResult<_>>()?;
-    PyList::new(py, found)
+    list(py, found, |inner| Ok(EvolutionRelation { inner }))
 }
 
 pub(crate) fn episodes(py: Python<'_>, found: Vec<core::Episode>) -> PyResult<Bound<'_, PyList>> {
-    let found: Vec<Py<Episode>> =
-        found.into_iter().map(|inner| Py::new(py, Episode { inner })).collect::<PyResult<_>>()?;
-    PyList::new(py, found)
+    list(py, found, |inner| Ok(Episode { inner }))
 }
 
 pub(crate) fn jobs(py: Python<'_>, found: Vec<core::Job>) -> PyResult<Bound<'_, PyList>> {
-    let found: Vec<Py<Job>> = found.into_iter().map(|inner| Py::new(py, Job::from(inner))).collect::<PyResult<_>>()?;
-    PyList::new(py, found)
+    list(py, found, |job| Ok(Job::from(job)))
+}
+
+fn texts(py: Python<'_>, texts: Vec<String>) -> PyResult<Bound<'_, PyList>> {
+    list(py, texts, Ok)
+}
+
+/// The results of many calls.
+pub(crate) fn all_remembered(py: Python<'_>, results: Vec<core::RememberResult>) -> PyResult<Bound<'_, PyList>> {
+    list(py, results, |result| remembered(py, result))
 }
 
 /// (`episode_ids`, entities, evolutions, warnings, usage)
 pub(crate) fn remembered(py: Python<'_>, result: core::RememberResult) -> PyResult<Bound<'_, PyTuple>> {
-    let ids: Vec<String> = result.episode_ids.iter().map(core::Uuid::to_string).collect();
     (
-        ids,
+        list(py, result.episode_ids, |id| Ok(id.to_string()))?,
         entities(py, result.entities)?,
         relations(py, result.evolutions)?,
         failures(py, result.warnings)?,
@@ -67,9 +90,8 @@ pub(crate) fn remembered(py: Python<'_>, result: core::RememberResult) -> PyResu
 
 /// (items, warnings, usage)
 pub(crate) fn recalled(py: Python<'_>, results: core::RecallResults) -> PyResult<Bound<'_, PyTuple>> {
-    let items: Vec<Py<Recalled>> =
-        results.items.into_iter().map(|item| Py::new(py, Recalled::make(item))).collect::<PyResult<_>>()?;
-    (PyList::new(py, items)?, failures(py, results.warnings)?, usage(results.usage)).into_pyobject(py)
+    let items = list(py, results.items, |item| Py::new(py, Recalled::make(item)))?;
+    (items, failures(py, results.warnings)?, usage(results.usage)).into_pyobject(py)
 }
 
 /// Rows, bytes and the state of the index, as a dictionary.
@@ -116,7 +138,9 @@ pub(crate) fn report(py: Python<'_>, report: core::CheckReport) -> PyResult<Boun
     for (table, rows) in &report.checked {
         checked.set_item(table, rows)?;
     }
-    Ok(dict_of!(py, "ok" => report.problems.is_empty(), "problems" => report.problems, "checked" => checked))
+    Ok(
+        dict_of!(py, "ok" => report.problems.is_empty(), "problems" => texts(py, report.problems)?, "checked" => checked),
+    )
 }
 
 /// What a recovery saved and what not, as a dictionary.
@@ -129,7 +153,7 @@ pub(crate) fn recovered(py: Python<'_>, report: core::RecoverReport) -> PyResult
         "to_embed" => report.to_embed,
         "lost_episodes" => report.lost_episodes,
         "lost_facts" => report.lost_facts,
-        "problems" => report.problems,
+        "problems" => texts(py, report.problems)?,
     ))
 }
 

@@ -96,6 +96,26 @@ pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf> {
     folder.canonicalize().map_err(|error| errors::from_io(error, "open the folder", folder))
 }
 
+/// Gives the canonical path of a store's folder, or none where it is still to be made. Waits for nobody.
+///
+/// # Errors
+/// `StoreIo` where it cannot be made, as [`make_folder`].
+pub(crate) fn look_for_folder(folder: &Path) -> Result<Option<PathBuf>> {
+    open::look_for_folder(folder)
+}
+
+/// Looks at the header of the database in a folder, if there is one, as [`SqliteLedger::open`] does at first. Waits for
+/// nobody, and leaves the log, SQLite and locks aside.
+///
+/// A process must not call it while it has the store open, because closing the file drops SQLite's locks on it.
+///
+/// # Errors
+/// `StoreVersion`, `CorruptStore` and `StoreIo` as [`SqliteLedger::open`].
+pub(crate) fn look(folder: &Path) -> Result<()> {
+    fork::check()?;
+    fork::using(|| open::look(&folder.join(open::DATABASE))).map(drop)
+}
+
 /// A ledger in a SQLite file, or in memory.
 ///
 /// One process opens a folder once at a time and shares the handle: a second handle would drop the first one's record

@@ -173,6 +173,18 @@ impl MemoryBuilder {
         Self { reembed, ..self }
     }
 
+    /// Looks at the store's folder and at the header of its database, and opens neither: what is wrong with them is
+    /// known before [`MemoryBuilder::build`], which may have to wait. It takes some system calls, and no lock.
+    ///
+    /// A store that this process has open, or is opening or closing, is not looked at.
+    ///
+    /// # Errors
+    /// `StoreIo` for a folder that cannot be made or written, or a database that cannot be; `CorruptStore` for one that
+    /// is cut or is no database; `StoreVersion` for one of a newer version or of another program.
+    pub fn look(&self) -> Result<()> {
+        self.storage.folder().map_or(Ok(()), super::store::look)
+    }
+
     /// Opens the store.
     ///
     /// # Errors

@@ -69,6 +69,8 @@ pub(super) struct Lease {
 struct Slot {
     store: tokio::sync::Mutex<Weak<Store>>,
     turn: Arc<Semaphore>,
+    /// Held during a look, so that two of them do not take each other for an opening.
+    looking: Mutex<()>,
 }
 
 /// Open folders of one process by their canonical path.
@@ -134,9 +136,26 @@ pub(super) fn turn_of_closed(path: &Path) -> Result<OwnedSemaphorePermit> {
     })
 }
 
+/// Looks at a folder and at the header of its database as an opening does at first, without waiting for a lock, another
+/// process or the disk's writes.
+///
+/// A store that this process has open, or is opening or closing, is not looked at: that would drop SQLite's locks.
+///
+/// # Errors
+/// `StoreIo`, `CorruptStore` or `StoreVersion`, as the opening would raise it.
+pub(super) fn look(path: &Path) -> Result<()> {
+    let Some(canonical) = sqlite::look_for_folder(path)? else { return Ok(()) };
+    let slot = slot(&canonical);
+    let _looking = slot.looking.lock();
+    match slot.turn.try_acquire() {
+        Ok(_turn) => sqlite::look(&canonical),
+        Err(_) => Ok(()),
+    }
+}
+
 impl Default for Slot {
     fn default() -> Self {
-        Self { store: tokio::sync::Mutex::default(), turn: Arc::new(Semaphore::new(1)) }
+        Self { store: tokio::sync::Mutex::default(), turn: Arc::new(Semaphore::new(1)), looking: Mutex::default() }
     }
 }
 
@@ -291,6 +310,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::ErrorKind;
 
     const INDEX_BYTES: usize = 1 << 20;
 
@@ -326,6 +346,23 @@ mod tests {
             let links = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
             assert!(!links.into_iter().any(|link| link == database));
         }
+    }
+
+    #[tokio::test]
+    async fn a_look_refuses_what_an_opening_would_and_keeps_off_what_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        look(&store).unwrap();
+        assert!(!store.exists(), "a look makes nothing");
+        drop(Lease::open(&store, INDEX_BYTES).await.unwrap());
+        let database = store.join("umi.db");
+        let turn = Arc::clone(&slot(&store.canonicalize().unwrap()).turn).acquire_owned().await.unwrap();
+        std::fs::write(&database, "not a database, ".repeat(100)).unwrap();
+        look(&store).unwrap(); // whoever has its turn may have it open
+        drop(turn);
+        assert_eq!(look(&store).unwrap_err().kind(), ErrorKind::CorruptStore);
+        assert_eq!(look(&database).unwrap_err().kind(), ErrorKind::StoreIo);
+        assert_eq!(look(&database.join("store")).unwrap_err().kind(), ErrorKind::StoreIo);
     }
 
     #[cfg(unix)]

@@ -10,7 +10,7 @@ from sys import maxsize
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
-from umi._umi import REMEMBER_BATCH, Engine, InMemoryStorageBackend, SqliteStorageBackend
+from umi._umi import REMEMBER_BATCH, Batch, Engine, InMemoryStorageBackend, SqliteStorageBackend
 from umi.exceptions import ClosedError, FeatureNotBuiltError, ForkedError, InvalidInputError, UmiError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory"]
 
-_RESULTS_AT_ONCE = 64  # so many are made between two turns of the event loop, in a fraction of a millisecond
+# Between two turns of the event loop, in a fraction of a millisecond. The caller's own generator makes the items.
+_ITEMS_AT_ONCE = 16
+_RESULTS_AT_ONCE = 64
 
 
 class Memory:
@@ -105,8 +107,9 @@ class Memory:
         """Opens the store in a folder, which is made if it is missing.
 
         Where no event loop runs, it blocks until the store is open: some milliseconds, some ten for a new store. On an
-        event loop it waits for three at most. What takes longer ends on the worker threads: `async with` and every
-        awaited call wait for it, and raise what this would have raised; so do a call that blocks, and `path`.
+        event loop it raises what a look at the folder and at the file's header tells, and waits for the rest for three
+        at most. What takes longer ends on the worker threads: `async with` and every awaited call wait for it, and raise
+        what this would have raised; so do a call that blocks, and `path`.
 
         Args:
             path: The folder. Opening it again in one process gives another handle on the same store.
@@ -299,14 +302,20 @@ class Memory:
             session: The session, if not the handle's.
         """
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size, progress):
-            parts = iter(await self._engine.remember_batch(batch, options, (user, agent, session)))
+        iterator, total = _begin(items, batch_size, progress)
+        while True:
+            batch = Batch(options, (user, agent, session))
+            for slice_ in _slices(iterator, batch_size):
+                batch.extend(slice_)
+                await _Pause()  # the event loop has other work, too
+            if not batch:
+                return results
+            parts = iter(await self._engine.remember_batch(batch))
             while some := list(map(remembered, islice(parts, _RESULTS_AT_ONCE))):
                 results.extend(some)
-                await _Pause()  # the event loop has other work, too
+                await _Pause()
             if progress is not None:
                 progress(len(results), total)
-        return results
 
     def remember_many_sync(
         self,
@@ -321,12 +330,16 @@ class Memory:
     ) -> builtins.list[RememberResult]:
         """As `remember_many()`, blocking."""
         results: builtins.list[RememberResult] = []
-        for batch, total in _batches(items, batch_size, progress):
-            parts = self._engine.remember_batch(batch, options, (user, agent, session)).wait()
-            results.extend(map(remembered, parts))
+        iterator, total = _begin(items, batch_size, progress)
+        while True:
+            batch = Batch(options, (user, agent, session))
+            for slice_ in _slices(iterator, batch_size):
+                batch.extend(slice_)
+            if not batch:
+                return results
+            results.extend(map(remembered, self._engine.remember_batch(batch).wait()))
             if progress is not None:
                 progress(len(results), total)
-        return results
 
     async def add_entity(
         self, entity: Entity, *, user: str | None = None, agent: str | None = None, session: str | None = None
@@ -800,9 +813,10 @@ def refuse_language_model(llm: object) -> None:
         )
 
 
-def _batches(
+def _begin(
     items: Iterable[str | Mapping[str, Any]], batch_size: int, progress: object
-) -> Iterator[tuple[list[str | Mapping[str, Any]], int | None]]:
+) -> tuple[Iterator[str | Mapping[str, Any]], int | None]:
+    """Gives the items one by one, and how many they are where that is known."""
     if isinstance(items, (str, bytes, dict)):
         raise TypeError(f"expected an iterable of items, got {type(items).__name__}")
     if type(batch_size) is not int:
@@ -813,6 +827,11 @@ def _batches(
         raise TypeError(f"progress must be callable, got {type(progress).__name__}")
     hint = length_hint(items, -1)
     total = hint if hint >= 0 else None
-    iterator = iter(items)
-    while batch := list(islice(iterator, min(batch_size, maxsize))):
-        yield batch, total
+    return iter(items), total
+
+
+def _slices(iterator: Iterator[str | Mapping[str, Any]], size: int) -> Iterator[list[str | Mapping[str, Any]]]:
+    """Gives the next `size` items, some at a time."""
+    while some := list(islice(iterator, min(size, _ITEMS_AT_ONCE))):
+        yield some
+        size -= len(some)

@@ -3,7 +3,7 @@
 use std::{
     fs::OpenOptions,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     time::Duration,
 };
@@ -37,6 +37,32 @@ pub(super) fn make_folder(folder: &Path) -> Result<()> {
         folder.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).collect();
     make(folder, true)?;
     missing.into_iter().rev().try_for_each(sync_name)
+}
+
+/// Gives the canonical path of a store's folder, or none where it is still to be made and nothing is in its way.
+pub(super) fn look_for_folder(folder: &Path) -> Result<Option<PathBuf>> {
+    let refused = |error: io::Error| errors::from_io(error, "make the folder", folder);
+    match folder.canonicalize() {
+        Ok(found) if found.is_dir() => return Ok(Some(found)),
+        Ok(_) => return Err(refused(in_the_way())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(refused(error)),
+    }
+    let named = |ancestor: &&Path| !ancestor.as_os_str().is_empty() && ancestor.symlink_metadata().is_ok();
+    let above = folder.ancestors().find(named).unwrap_or(Path::new("."));
+    if !above.is_dir() {
+        return Err(refused(in_the_way()));
+    }
+    check_access(above).map_err(refused)?;
+    Ok(None)
+}
+
+/// The error of making a folder where something else is.
+fn in_the_way() -> io::Error {
+    #[cfg(unix)]
+    return rustix::io::Errno::EXIST.into();
+    #[cfg(not(unix))]
+    return io::ErrorKind::AlreadyExists.into();
 }
 
 /// Makes it durable that a file or folder is where it is. SQLite does that for its own files only.
@@ -91,16 +117,46 @@ pub(super) enum Found {
 ///
 /// A process must not call it while it has the store open, because closing the file drops SQLite's locks on it.
 pub(super) fn inspect(database: &Path) -> Result<Found> {
+    let found = look(database)?;
+    if found == Header::Unfinished {
+        return Ok(Found::ToMake);
+    }
+    let wal = database.with_extension("db-wal");
+    let log = log::read(&wal).map_err(|error| errors::from_io(error, "read", &wal))?;
+    if log.is_some_and(|log| log.is_damaged) {
+        let shown = database.display().to_string();
+        return Err(errors::corrupt(&shown, "its log has damage before its end, and would lose what is behind it"));
+    }
+    Ok(if found == Header::Ready { Found::Ready } else { Found::ToMake })
+}
+
+/// What the header of a database says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// A whole store of this version.
+    Ready,
+    /// A whole store of an older version, or one without its write-ahead log.
+    Older,
+    /// Nothing yet, or what a process left that ended while it made a store.
+    Unfinished,
+}
+
+/// The part of [`inspect`] that takes no time: a look at the header, and not at the log.
+pub(super) fn look(database: &Path) -> Result<Header> {
     // For writing too, so that a file that cannot be written is refused before anything is put beside it.
     let mut file = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_copy(database).map(|()| Found::ToMake),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_copy(database)?;
+            check_folder(database)?;
+            return Ok(Header::Unfinished);
+        }
         Err(error) => return Err(errors::from_io(error, "open", database)),
     };
     check_folder(database)?;
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     if length == 0 {
-        return Ok(Found::ToMake);
+        return Ok(Header::Unfinished);
     }
     // A rollback journal means that a process ended while it made the store: SQLite undoes that on opening, and until
     // then the file may hold any part of it.
@@ -109,14 +165,14 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     let mut header = [0; HEADER_BYTES];
     match file.read_exact(&mut header) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && has_journal => return Ok(Found::ToMake),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && has_journal => return Ok(Header::Unfinished),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(errors::corrupt(&shown, &format!("it has only {length} bytes")));
         }
         Err(error) => return Err(errors::from_io(error, "read", database)),
     }
     if has_journal && header.iter().all(|&byte| byte == 0) {
-        return Ok(Found::ToMake);
+        return Ok(Header::Unfinished);
     }
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(errors::corrupt(&shown, "it is not a SQLite file"));
@@ -124,11 +180,11 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (application, version) = (number(68).cast_signed(), number(60).cast_signed());
     if has_journal && (application, version) == (0, 0) {
-        return Ok(Found::ToMake);
+        return Ok(Header::Unfinished);
     }
     check_version(application, version, database)?;
     if has_journal {
-        return Ok(Found::ToMake);
+        return Ok(Header::Unfinished);
     }
     if version < 1 {
         return Err(errors::corrupt(&shown, &format!("its header names schema version `{version}`")));
@@ -154,14 +210,9 @@ pub(super) fn inspect(database: &Path) -> Result<Found> {
     if length < expected && !has_bytes(&database.with_extension("db-wal")) {
         return Err(errors::corrupt(&shown, &format!("it has {length} of {expected} bytes")));
     }
-    let wal = database.with_extension("db-wal");
-    let log = log::read(&wal).map_err(|error| errors::from_io(error, "read", &wal))?;
-    if log.is_some_and(|log| log.is_damaged) {
-        return Err(errors::corrupt(&shown, "its log has damage before its end, and would lose what is behind it"));
-    }
     // Making a store ends with its write-ahead log.
     let has_log = formats == [2, 2];
-    Ok(if version == migrations::VERSION && has_log { Found::Ready } else { Found::ToMake })
+    Ok(if version == migrations::VERSION && has_log { Header::Ready } else { Header::Older })
 }
 
 /// A new store must not take the place of a copy that is being made, or hide that one was never finished.
@@ -177,12 +228,19 @@ fn check_copy(database: &Path) -> Result<()> {
 
 /// SQLite puts its log beside the database, also to read.
 fn check_folder(database: &Path) -> Result<()> {
+    let Some(folder) = database.parent() else { return Ok(()) };
+    check_access(folder).map_err(|error| errors::from_io(error, "write into the folder", folder))
+}
+
+/// Whether files can be made in a folder.
+fn check_access(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    if let Some(folder) = database.parent() {
+    {
         use rustix::fs::Access;
-        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
-            .map_err(|error| errors::from_io(error.into(), "write into the folder", folder))?;
+        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?;
     }
+    #[cfg(not(unix))]
+    let _ = folder;
     Ok(())
 }
 
