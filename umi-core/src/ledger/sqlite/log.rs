@@ -28,6 +28,8 @@ pub(super) type Places = HashMap<u32, u64>;
 pub(super) struct Log {
     /// Whether transactions that were acknowledged lie behind a broken frame.
     pub(super) is_damaged: bool,
+    /// The first frame that is broken or of an earlier log.
+    broken_at: Option<u64>,
     /// The bytes of a page.
     pub(super) page_bytes: usize,
     /// The newest copies of pages, from what SQLite would read and, in a damaged log, from behind the damage.
@@ -60,16 +62,17 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Log>> {
         Err(error) => return Err(error),
     };
     let mut log = None;
-    let mut was_damaged = false;
+    let mut damaged_at = None;
     for _ in 0..TRIES {
         let Some(header) = read_header(&mut file)? else { return Ok(None) };
         let found = scan(&mut file, &header)?;
         let is_settled = read_header(&mut file)? == Some(header);
-        if is_settled && (was_damaged || !found.is_damaged) {
+        if is_settled && (!found.is_damaged || found.broken_at == damaged_at) {
             return Ok(Some(found));
         }
-        // A live writer began the log anew, or wrote over what a crash left: what looks broken is its work.
-        was_damaged = is_settled;
+        // What looks broken may be the work of a live writer, that began the log anew or wrote a frame after it was read
+        // here and others behind it before those were. It is whole when it is read again; damage is still there.
+        damaged_at = found.broken_at.filter(|_| is_settled);
         log = Some(found);
     }
     Ok(log.map(|log| Log { is_damaged: false, ..log }))
@@ -99,7 +102,7 @@ fn scan(file: &mut File, header: &[u8; HEADER_BYTES]) -> io::Result<Log> {
     let mut is_broken = !is_sound;
     // Transactions in the run of frames that follow one another, and their pages: of the run behind the break.
     let mut commits = 0;
-    let mut log = Log { page_bytes, ..Log::default() };
+    let mut log = Log { page_bytes, broken_at: (!is_sound).then_some(0), ..Log::default() };
     let mut behind = Places::new();
     let mut pending: Vec<(u32, u64)> = Vec::new();
     let mut pages_behind = 0;
@@ -125,6 +128,7 @@ fn scan(file: &mut File, header: &[u8; HEADER_BYTES]) -> io::Result<Log> {
             pending.push((page, at + FRAME_BYTES as u64));
         } else {
             is_broken = true;
+            log.broken_at.get_or_insert(at);
             pending.clear();
             commits = 0;
         }

@@ -429,3 +429,28 @@ async fn the_log_stays_short_though_others_read_without_a_pause() {
     assert!(longest < 40 * 1024 * 1024, "the log had {longest} bytes");
     assert!(ledger.check().await.unwrap().problems.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_being_written_never_looks_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = SqliteLedger::open(folder.path()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (path, seen) = (folder.path().join("umi.db-wal"), Arc::clone(&stop));
+    let reader = std::thread::spawn(move || {
+        let mut looks = 0;
+        while looks == 0 || !seen.load(Ordering::Acquire) {
+            let log = super::log::read(&path).unwrap();
+            assert!(!log.is_some_and(|log| log.is_damaged), "look {looks} found damage");
+            looks += 1;
+        }
+    });
+    // Long enough that the log begins again from its start a few times, over the frames of an earlier turn.
+    for number in 0..1_500 {
+        ledger.append(&space(), vec![episode(number, "said")]).await.unwrap();
+        if reader.is_finished() {
+            break;
+        }
+    }
+    stop.store(true, Ordering::Release);
+    reader.join().unwrap();
+}
