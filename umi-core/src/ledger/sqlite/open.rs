@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The database's name in a store's folder.
 pub(super) const DATABASE: &str = "umi.db";
 /// How long SQLite itself waits for a lock: the second line behind the lock of writers.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The WAL is cut to this when a checkpoint has emptied it.
 const WAL_BYTES: i64 = 16 * 1024 * 1024;
 /// The pages that a connection which reads keeps, in KiB. There are several of them, and the operating system has the

@@ -27,6 +27,12 @@ impl Place {
         Self { files: [known(database.to_owned()), known(database.with_extension("db-wal"))] }
     }
 
+    /// The length of the log, which stays what it was when the log begins again from the start.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let [_, (log, _)] = &self.files;
+        std::fs::metadata(log).map_or(0, |metadata| metadata.len())
+    }
+
     /// Looks whether both are where they were. A log that was not there yet is remembered once it is.
     pub(super) fn check(&mut self) -> Stored<()> {
         for (path, known) in &mut self.files {

@@ -394,3 +394,38 @@ fn sqlite_is_built_without_the_lock_that_a_forked_child_could_inherit() {
     let options: Vec<String> = statement.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
 }
+
+/// Two that take turns: at every moment one of them reads a state that is not older than the turn before.
+fn read_without_a_pause(database: &Path, stop: &AtomicBool) {
+    let open = || open::reader(database).unwrap();
+    let begin = |connection: &Connection| {
+        connection.execute_batch("BEGIN").unwrap();
+        connection.query_row("SELECT seq FROM counter", (), |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let [mut one, mut other] = [open(), open()];
+    begin(&one);
+    while !stop.load(Ordering::Acquire) {
+        begin(&other);
+        one.execute_batch("COMMIT").unwrap();
+        std::mem::swap(&mut one, &mut other);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_stays_short_though_others_read_without_a_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = SqliteLedger::open(folder.path()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (database, seen) = (folder.path().join(open::DATABASE), Arc::clone(&stop));
+    let reader = std::thread::spawn(move || read_without_a_pause(&database, &seen));
+    let text = "a long story ".repeat(20_000);
+    let mut longest = 0;
+    for number in 0..160 {
+        ledger.append(&space(), vec![episode(number, &text)]).await.unwrap();
+        longest = longest.max(fs::metadata(folder.path().join("umi.db-wal")).map_or(0, |log| log.len()));
+    }
+    stop.store(true, Ordering::Release);
+    reader.join().unwrap();
+    assert!(longest < 40 * 1024 * 1024, "the log had {longest} bytes");
+    assert!(ledger.check().await.unwrap().problems.is_empty());
+}

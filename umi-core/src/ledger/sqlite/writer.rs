@@ -9,6 +9,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -19,6 +20,7 @@ use super::{
     errors::{self, Fault, Stored},
     fork::{self, Inherited},
     lock::WriterLock,
+    open::BUSY_TIMEOUT,
     place::Place,
 };
 use crate::error::{Error, Result};
@@ -27,6 +29,13 @@ use crate::error::{Error, Result};
 const GROUP_REQUESTS: usize = 256;
 /// About the most bytes of one transaction.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// A log that is longer is emptied, where it can be.
+const LONG_LOG_BYTES: u64 = 20 * 1024 * 1024;
+/// After a vain try it may grow by this until the next one.
+const LOG_STEP_BYTES: u64 = 4 * 1024 * 1024;
+/// How long a try waits for the reads of an old state.
+const LOG_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A transaction in progress: its connection and the counter of the feed.
 #[derive(Debug)]
@@ -215,6 +224,7 @@ impl Writer {
 
 fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool) {
     let mut place = store.database.as_deref().map(Place::of);
+    let mut longest_log = LONG_LOG_BYTES;
     while let Ok(first) = requests.recv() {
         let held = store.lock.as_ref().map(|lock| lock.acquire(stop)).transpose();
         let held = held.and_then(|held| {
@@ -242,8 +252,28 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
                 next = fork::using(|| run_group(store, requests, request));
             }
         }
+        let log = place.as_ref().map_or(0, Place::log_bytes);
+        if log > longest_log {
+            longest_log = if fork::using(|| empty_log(store)) { LONG_LOG_BYTES } else { log + LOG_STEP_BYTES };
+        }
         drop(held);
     }
+}
+
+/// Empties a log that has grown long: SQLite begins it again only at a moment when nobody reads from it, which may never
+/// come where several processes read without a pause. Says whether it did.
+fn empty_log(store: &Store) -> bool {
+    let connection = store.connection.lock();
+    let emptied = connection.busy_timeout(LOG_PATIENCE).and_then(|()| {
+        let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
+        Ok(!busy)
+    });
+    let restored = connection.busy_timeout(BUSY_TIMEOUT);
+    emptied.and_then(|emptied| restored.map(|()| emptied)).unwrap_or_else(|error| {
+        // What was acknowledged lies in the log, and the next write tries again.
+        tracing::warn!(target: "umi::ledger", %error, "cannot empty the log of the store");
+        false
+    })
 }
 
 fn run_alone(store: &Store, mut request: Box<dyn Request>) {
