@@ -133,7 +133,7 @@ def test_a_repr_shows_no_whole_text() -> None:
             memory.config,
         ]
         values += [job(LONG), relation(0.5, "r" * 1_000), RecallOptions(), RememberOptions()]
-        values += [MemoryConfig(token_counter=Counter()), SqliteStorageBackend.connect(LONG)]
+        values += [MemoryConfig(token_counter=Counter()), SqliteStorageBackend.connect(LONG[:4_000])]
         values += [RememberResult(episode_ids=[uuid7() for _ in range(1_000)])]
         for value in values:
             assert LONG.strip() not in repr(value), type(value)

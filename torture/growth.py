@@ -19,7 +19,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from torture._measure import MIB, ROOT, Figures, Latencies
+from torture._child import ROOT
+from torture._measure import MIB, Figures, Latencies
 from umi import Entity, ManualClock, Memory, RecallOptions
 
 if TYPE_CHECKING:
