@@ -46,7 +46,7 @@ pub struct RecoverReport {
     pub lost_episodes: u64,
     /// Sayings of facts that are known to be lost.
     pub lost_facts: u64,
-    /// What is damaged, a line each; empty for a sound store.
+    /// What is damaged or lost, a line each; empty for a sound store.
     pub problems: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Memory {
     /// # Errors
     /// `InvalidInput` for a folder `to` that holds something, or a store that this process has open; `StoreIo` when files
     /// cannot be read or written; `StoreLocked` while another process writes to the store; `CorruptStore` when nothing at
-    /// all can be read, which leaves no new folder.
+    /// all can be read, `StoreVersion` for a file of another program or a newer version, both of which leave no new folder.
     pub async fn recover(from: &Path, to: &Path, embedder: Option<Arc<dyn Embedder>>) -> Result<RecoverReport> {
         let (folder, target) = (from.to_owned(), to.to_owned());
         let (source, target) = blocking(move || {

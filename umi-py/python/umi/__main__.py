@@ -95,12 +95,9 @@ def _recover(options: argparse.Namespace) -> int:
         print(f"  {report[key]} {name}")
     if report["to_embed"]:
         print(f"  {report['to_embed']} of them are embedded when you open it with the store's own embedder")
-    print("could not be read:" if report["problems"] else "nothing is damaged")
+    print("damaged or lost:" if report["problems"] else "nothing is damaged")
     for problem in report["problems"]:
         print(f"  {problem}")
-    for key, name in (("lost_episodes", "episodes"), ("lost_facts", "sayings of facts")):
-        if report[key]:
-            print(f"  {report[key]} {name} are known to be lost")
     print("the old store is as it was; open the new one with Memory.open()")
     return _DAMAGED if report["problems"] else 0
 

@@ -33,6 +33,12 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
+    /// Whether SQLite says that the pages are not what they should be.
+    pub(super) fn is_corruption(&self) -> bool {
+        let Self::Sqlite(error) = self else { return matches!(self, Self::Damaged(_)) };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+
     /// The engine's error, with the database's file where the operating system refused.
     pub(super) fn into_error(self, database: Option<&Path>) -> Error {
         match self {

@@ -29,7 +29,7 @@ const READER_CACHE: i64 = 512;
 /// How many prepared statements a connection keeps; more than there are queries.
 const STATEMENTS: usize = 160;
 /// The size of the header of a SQLite file.
-const HEADER_BYTES: usize = 100;
+pub(super) const HEADER_BYTES: usize = 100;
 
 /// Makes a folder for its owner alone, where it is missing, so that it outlasts a loss of power.
 pub(super) fn make_folder(folder: &Path) -> Result<()> {
@@ -174,11 +174,10 @@ pub(super) fn look(database: &Path) -> Result<Header> {
     if has_journal && header.iter().all(|&byte| byte == 0) {
         return Ok(Header::Unfinished);
     }
-    if !header.starts_with(b"SQLite format 3\0") {
+    if !is_sqlite(&header) {
         return Err(errors::corrupt(&shown, "it is not a SQLite file"));
     }
-    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let (application, version) = (number(68).cast_signed(), number(60).cast_signed());
+    let (application, version) = written_by(&header);
     if has_journal && (application, version) == (0, 0) {
         return Ok(Header::Unfinished);
     }
@@ -186,24 +185,10 @@ pub(super) fn look(database: &Path) -> Result<Header> {
     if has_journal {
         return Ok(Header::Unfinished);
     }
-    if version < 1 {
-        return Err(errors::corrupt(&shown, &format!("its header names schema version `{version}`")));
-    }
-    // SQLite writes both alike: 1 without a write-ahead log, 2 with one.
-    let formats = [header[18], header[19]];
-    if formats != [1, 1] && formats != [2, 2] {
-        return Err(errors::corrupt(&shown, &format!("its header names the file formats `{formats:?}`")));
-    }
-    let (schema_format, encoding) = (number(44), number(56));
-    if !(1..=4).contains(&schema_format) || encoding != 1 {
-        let why = format!("its header names schema format `{schema_format}` and text encoding `{encoding}`");
+    if let Some(why) = damage_of_header(&header) {
         return Err(errors::corrupt(&shown, &why));
     }
-    let page = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65_536,
-        size => u64::from(size),
-    };
-    let expected = page * u64::from(number(28));
+    let expected = expected_bytes(&header);
     // Asked again, because another process may have made the file longer before the header was read.
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     // A WAL may still hold the pages that the file lacks.
@@ -211,8 +196,47 @@ pub(super) fn look(database: &Path) -> Result<Header> {
         return Err(errors::corrupt(&shown, &format!("it has {length} of {expected} bytes")));
     }
     // Making a store ends with its write-ahead log.
-    let has_log = formats == [2, 2];
+    let has_log = header[18..20] == [2, 2];
     Ok(if version == migrations::VERSION && has_log { Header::Ready } else { Header::Older })
+}
+
+/// Whether a header is that of a SQLite file.
+pub(super) fn is_sqlite(header: &[u8; HEADER_BYTES]) -> bool {
+    header.starts_with(b"SQLite format 3\0")
+}
+
+fn number(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+/// The program and the schema version that a header names.
+pub(super) fn written_by(header: &[u8; HEADER_BYTES]) -> (i32, i32) {
+    (number(header, 68).cast_signed(), number(header, 60).cast_signed())
+}
+
+/// What a header says that the engine's never does, its program and a newer version aside.
+pub(super) fn damage_of_header(header: &[u8; HEADER_BYTES]) -> Option<String> {
+    let (_, version) = written_by(header);
+    if version < 1 {
+        return Some(format!("its header names schema version `{version}`"));
+    }
+    // SQLite writes both alike: 1 without a write-ahead log, 2 with one.
+    let formats = [header[18], header[19]];
+    if formats != [1, 1] && formats != [2, 2] {
+        return Some(format!("its header names the file formats `{formats:?}`"));
+    }
+    let (schema_format, encoding) = (number(header, 44), number(header, 56));
+    let is_known = (1..=4).contains(&schema_format) && encoding == 1;
+    (!is_known).then(|| format!("its header names schema format `{schema_format}` and text encoding `{encoding}`"))
+}
+
+/// The length of a file, from its header.
+pub(super) fn expected_bytes(header: &[u8; HEADER_BYTES]) -> u64 {
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    page * u64::from(number(header, 28))
 }
 
 /// A new store must not take the place of a copy that is being made, or hide that one was never finished.
@@ -248,7 +272,7 @@ fn has_bytes(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
-fn check_version(application: i32, version: i32, database: &Path) -> Result<()> {
+pub(super) fn check_version(application: i32, version: i32, database: &Path) -> Result<()> {
     let shown = database.display();
     if application != migrations::APPLICATION_ID {
         return Err(Error::new(ErrorKind::StoreVersion, format!("`{shown}` is a SQLite file of another program"))

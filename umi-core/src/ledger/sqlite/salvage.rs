@@ -18,7 +18,12 @@ use self::{
     pages::{Pages, Place, Record, Seen, Value},
     values::Fields,
 };
-use super::{errors, lock::WriterLock, open::DATABASE};
+use super::{
+    errors,
+    lock::WriterLock,
+    migrations,
+    open::{self, DATABASE, HEADER_BYTES},
+};
 use crate::{
     core_memory::BlockType,
     embed::EmbeddingSpace,
@@ -112,8 +117,13 @@ pub(crate) struct Salvage {
     /// Every space, and whether it is the active one.
     spaces: BTreeMap<i64, (EmbeddingSpace, bool)>,
     deleted: HashSet<Uuid>,
+    /// What the header says, a line each.
+    header: Vec<String>,
     damaged_pages: Vec<u32>,
+    stray_pages: Vec<u32>,
     unreadable_rows: u64,
+    /// Sayings whose type stood only in rows that are lost.
+    typeless: u64,
     /// Held until its files are closed: a process that writes would change the pages that are being read.
     _lock: Option<WriterLock>,
 }
@@ -122,7 +132,8 @@ impl Salvage {
     /// Looks through the store in `folder`. Blocks.
     ///
     /// # Errors
-    /// `StoreIo` when its files cannot be read at all; `StoreLocked` while another process writes to it.
+    /// `StoreIo` when its files cannot be read at all; `StoreVersion` for another program's file or a newer version;
+    /// `StoreLocked` while another process writes to it.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let database = folder.join(DATABASE);
         let unreadable = |error| errors::from_io(error, "read", &database);
@@ -145,35 +156,81 @@ impl Salvage {
             vectors: HashMap::new(),
             spaces: BTreeMap::new(),
             deleted: HashSet::new(),
+            header: Vec::new(),
             damaged_pages: Vec::new(),
+            stray_pages: Vec::new(),
             unreadable_rows: 0,
+            typeless: 0,
             _lock: lock,
         };
         salvage.scan();
+        salvage.read_header(&database)?;
         Ok(salvage)
     }
 
+    /// Refuses what is no damaged store, and notes what is wrong with the header of one.
+    fn read_header(&mut self, database: &Path) -> Result<()> {
+        let length = self.pages.length();
+        let Some(header) = self.pages.header() else {
+            self.header.push(if length < HEADER_BYTES as u64 {
+                format!("it has only {length} bytes")
+            } else {
+                "it does not begin as a SQLite file does".to_owned()
+            });
+            return Ok(());
+        };
+        let (application, version) = open::written_by(&header);
+        let has_rows = !(self.episodes.is_empty()
+            && self.sightings.is_empty()
+            && self.blocks.is_empty()
+            && self.working.is_empty());
+        if application != migrations::APPLICATION_ID && has_rows {
+            self.header.push("its header names another program".to_owned());
+        } else {
+            open::check_version(application, version, database)?;
+        }
+        self.header.extend(open::damage_of_header(&header));
+        let expected = open::expected_bytes(&header);
+        if length < expected && !self.pages.is_counted_by_log() {
+            self.header.push(format!("it has {length} of {expected} bytes"));
+        }
+        Ok(())
+    }
+
     fn scan(&mut self) {
+        let mut bare = Vec::new();
         // Spaces first: only the vectors of the active one are of use.
         for wants_spaces in [true, false] {
             for page in 1..=self.pages.count() {
                 match self.pages.look(page) {
                     Seen::Cells(cells) => {
+                        let is_whole = wants_spaces || self.pages.is_filled(page);
+                        if !is_whole {
+                            self.damaged_pages.push(page);
+                        }
                         for cell in 0..cells {
                             let place = Place { page, cell };
                             match self.pages.record(place) {
                                 Some(record) if wants_spaces => self.note_space(&record),
                                 Some(record) => self.note(place, &record),
-                                None if wants_spaces => {}
+                                None if wants_spaces || !is_whole => {}
                                 None => self.unreadable_rows += 1,
                             }
                         }
                     }
                     Seen::Damaged if !wants_spaces => self.damaged_pages.push(page),
-                    Seen::Damaged | Seen::Other => {}
+                    Seen::Named { is_zero } if !wants_spaces => bare.push((page, is_zero)),
+                    Seen::Damaged | Seen::Inner | Seen::Named { .. } => {}
                 }
             }
         }
+        let named = self.pages.named();
+        for (page, is_zero) in bare {
+            if !named.contains(&page) {
+                if is_zero { &mut self.damaged_pages } else { &mut self.stray_pages }.push(page);
+            }
+        }
+        self.damaged_pages.sort_unstable();
         for found in [&mut self.episodes, &mut self.sightings, &mut self.blocks] {
             found.sort_unstable();
             // A row that a split page and its old copy both hold.
@@ -231,10 +288,13 @@ impl Salvage {
             {
                 self.vectors.insert(*piece, place);
             }
-            (true, [Text(_), Text(_), Text(_), Text(_), Blob(_), _, _]) => self.working.push(place),
+            (true, [Text(_), Text(_), Text(_), Text(_), Blob(_), _, _]) if values::key(record).is_some() => {
+                self.working.push(place);
+            }
             (true, [Text(id), Text(_), Text(_), Text(_), Text(_), Integer(_)]) => {
                 self.deleted.extend(Uuid::try_parse(id));
             }
+            _ if values::is_of_no_table(record) => self.unreadable_rows += 1,
             _ => {}
         }
     }
@@ -278,7 +338,10 @@ impl Salvage {
             if row.entity.episode_id.is_some_and(|episode| self.deleted.contains(&episode)) {
                 continue;
             }
-            let Some(entity_type) = self.type_of(row.slot, row.version) else { continue };
+            let Some(entity_type) = self.type_of(row.slot, row.version) else {
+                self.typeless += 1;
+                continue;
+            };
             bytes += row.entity.content.len();
             let entity = Entity { entity_type, ..row.entity };
             let fact = SavedFact { entity, slot: row.slot, starts_version: row.starts_version };
@@ -326,26 +389,37 @@ impl Salvage {
         (places.into_iter().filter_map(|place| values::key(&self.pages.record(place)?)).collect(), next)
     }
 
-    /// How many rows of a kind are known to be lost: those whose terms are there, and they are not.
+    /// How many rows of a kind are known to be lost: those whose terms are there, and they are not; and sayings without a
+    /// type. To be asked when all were read.
     pub(crate) fn lost(&self, kind: Kind) -> u64 {
         let found = if kind == Kind::Episode { &self.episodes } else { &self.sightings };
         let keys: HashSet<i64> = found.iter().map(|row| row.key).collect();
-        self.pieces.keys().filter(|(of, key)| *of == kind && !keys.contains(key)).count() as u64
+        let missing = self.pieces.keys().filter(|(of, key)| *of == kind && !keys.contains(key)).count() as u64;
+        missing + if kind == Kind::Fact { self.typeless } else { 0 }
     }
 
-    /// What is damaged, a line each.
+    /// What is damaged or lost, a line each. To be asked when all were read.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !self.damaged_pages.is_empty() {
-            let named: Vec<String> = self.damaged_pages.iter().take(PAGES_NAMED).map(u32::to_string).collect();
-            let more = if self.damaged_pages.len() > PAGES_NAMED { ", …" } else { "" };
-            problems.push(format!("{} damaged pages: {}{more}", self.damaged_pages.len(), named.join(", ")));
+        let mut problems = self.header.clone();
+        for (pages, what) in [(&self.damaged_pages, "damaged pages"), (&self.stray_pages, "pages that nothing names")] {
+            if pages.is_empty() {
+                continue;
+            }
+            let named: Vec<String> = pages.iter().take(PAGES_NAMED).map(u32::to_string).collect();
+            let more = if pages.len() > PAGES_NAMED { ", …" } else { "" };
+            problems.push(format!("{} {what}: {}{more}", pages.len(), named.join(", ")));
         }
         if self.unreadable_rows > 0 {
             problems.push(format!("{} rows of other pages cannot be read", self.unreadable_rows));
         }
         if self.pages.is_log_damaged() {
             problems.push("the write-ahead log is damaged: some of its pages may be of an older state".to_owned());
+        }
+        for (kind, what) in [(Kind::Episode, "episodes"), (Kind::Fact, "sayings of facts")] {
+            let lost = self.lost(kind);
+            if lost > 0 {
+                problems.push(format!("{lost} {what} are known to be lost"));
+            }
         }
         problems
     }

@@ -1,6 +1,7 @@
 //! A new folder for a copy: empty before, whole afterwards, and nothing that could be taken for a store in between.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
@@ -27,7 +28,7 @@ impl Target {
     /// Makes the folder where it is missing.
     ///
     /// # Errors
-    /// `InvalidInput` for a folder that holds something, or that is the store's own `source` or inside of it;
+    /// `InvalidInput` for a folder that holds something or that another copy is made in, or that is the store's own `source` or inside of it;
     /// `StoreIo` where the operating system refuses.
     pub(crate) fn prepare(folder: &Path, source: Option<&Path>) -> Result<Self> {
         let shown = folder.display();
@@ -46,15 +47,32 @@ impl Target {
             return Err(refused("is in the store itself"));
         }
         if !is_new {
-            let mut listed = fs::read_dir(folder).map_err(|error| errors::from_io(error, "list", folder))?;
-            if listed.next().is_some() {
+            let others = names(folder)?;
+            if others == [UNFINISHED] {
+                return Err(taken(folder));
+            }
+            if !others.is_empty() {
                 return Err(refused("is not empty"));
             }
         }
         open::make_folder(folder)?;
-        let target = Self { folder: folder.to_owned(), is_new, is_done: false };
+        let unfinished = folder.join(UNFINISHED);
+        if let Err(error) = open::make_folder_alone(&unfinished) {
+            // Another call's, which is not to be touched.
+            if unfinished.exists() {
+                return Err(taken(folder));
+            }
+            if is_new {
+                remove_empty(folder);
+            }
+            return Err(error);
+        }
         // From here on the folder is this call's own: of two, one fails.
-        open::make_folder_alone(&target.unfinished())?;
+        let target = Self { folder: folder.to_owned(), is_new, is_done: false };
+        // Another call may have finished its copy since the first look.
+        if names(folder)? != [UNFINISHED] {
+            return Err(refused("is not empty"));
+        }
         Ok(target)
     }
 
@@ -101,13 +119,34 @@ impl Drop for Target {
             return;
         }
         self.remove_unfinished();
-        if self.is_new
-            && let Err(error) = fs::remove_dir(&self.folder)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(target: "umi::ledger", %error, path = %self.folder.display(), "cannot remove the folder of an unfinished copy");
+        if self.is_new {
+            remove_empty(&self.folder);
         }
     }
+}
+
+/// Removes a folder, unless another call has put something there meanwhile.
+fn remove_empty(folder: &Path) {
+    if let Err(error) = fs::remove_dir(folder)
+        && !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty)
+    {
+        tracing::warn!(target: "umi::ledger", %error, path = %folder.display(), "cannot remove the folder of an unfinished copy");
+    }
+}
+
+/// What a folder holds.
+fn names(folder: &Path) -> Result<Vec<OsString>> {
+    let listed = fs::read_dir(folder).and_then(|listed| listed.map(|entry| Ok(entry?.file_name())).collect());
+    listed.map_err(|error| errors::from_io(error, "list", folder))
+}
+
+/// Another copy is made in the folder, or was when its process ended.
+fn taken(folder: &Path) -> Error {
+    Error::invalid_input(format!(
+        "in the folder `{}` another copy is being made, or was left unfinished",
+        folder.display()
+    ))
+    .with_hint("wait where it is still being made, else delete the folder; or name another one")
 }
 
 /// The canonical path of the nearest ancestor that is there, itself included.

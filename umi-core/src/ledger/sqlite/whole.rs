@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, backup::Backup};
 
 use super::{
-    errors::{self, Stored},
+    errors::{self, Fault, Stored},
     lock, open, rows,
     target::Target,
     writer::Write,
@@ -94,17 +94,29 @@ pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
 pub(super) fn backup(connection: &Connection, folder: Option<&Path>, to: &Path) -> Stored<()> {
     let target = Target::prepare(to, folder)?;
     let database = target.make_database()?;
-    errors::outward(copy(connection, &database), Some(&database))?;
+    if let Some(why) = errors::outward(copy(connection, &database), Some(&database))? {
+        let of = folder.map_or(database, |folder| folder.join(open::DATABASE));
+        return Err(errors::corrupt(&of.display().to_string(), &why).into());
+    }
     target.finish()?;
     Ok(())
 }
 
 /// Copies all pages in one step, of the one state that the connection's transaction reads: a copy of several steps would
 /// begin again with every commit of another connection. The target's cache is bounded, and spills into its file.
-fn copy(connection: &Connection, database: &Path) -> Stored<()> {
+///
+/// Gives what is damaged in the copy, and so in the pages that were copied: a copy of damage is none to rely on.
+fn copy(connection: &Connection, database: &Path) -> Stored<Option<String>> {
     let mut target = Connection::open_with_flags(database, open::flags())?;
     target.pragma_update(None, "synchronous", "FULL")?;
     Backup::new(connection, &mut target)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+    let found = target.query_row("PRAGMA quick_check(1)", (), |row| row.get::<_, String>(0));
+    let damage = match found.map_err(Fault::from) {
+        Ok(found) if found == "ok" => None,
+        Ok(found) => Some(found.lines().last().unwrap_or_default().to_owned()),
+        Err(fault) if fault.is_corruption() => Some("its pages are damaged".to_owned()),
+        Err(fault) => return Err(fault),
+    };
     target.close().map_err(|(_, error)| error)?;
-    Ok(())
+    Ok(damage)
 }

@@ -4,14 +4,20 @@
 //! it only the rows that it held.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
 
-use crate::ledger::sqlite::log::{self, Log};
+use crate::ledger::sqlite::{
+    log::{self, Log},
+    open::{self, HEADER_BYTES},
+};
 
-const HEADER_BYTES: usize = 100;
+/// The page that holds this byte is never used: SQLite locks its bytes.
+const LOCK_BYTE: usize = 0x4000_0000;
+const TABLE_INTERIOR: u8 = 5;
 const DEFAULT_PAGE_BYTES: usize = 4_096;
 /// The most bytes of a row: four times what a text may have, and more than any row of the engine.
 const ROW_BYTES: u64 = 64 * 1024 * 1024;
@@ -56,8 +62,13 @@ enum Kind {
 pub(super) enum Seen {
     /// The number of its cells.
     Cells(u16),
-    /// A page that holds no rows: overflow, free, inner.
-    Other,
+    /// A page that holds no rows and points to others.
+    Inner,
+    /// A page that holds no rows, and is one only where something names it: overflow or free.
+    Named {
+        /// Whether it has nothing but zeros.
+        is_zero: bool,
+    },
     /// Bytes that no page has.
     Damaged,
 }
@@ -69,8 +80,13 @@ pub(super) struct Pages {
     log: Option<(File, Log)>,
     page_bytes: usize,
     count: u32,
+    /// The number of pages that the file's own header tells, which may be wrong.
+    told: u32,
+    length: u64,
     loaded: u32,
     page: Vec<u8>,
+    /// The overflow pages of rows that were read.
+    chained: HashSet<u32>,
 }
 
 impl Pages {
@@ -83,25 +99,113 @@ impl Pages {
             None => None,
         };
         let mut header = [0; HEADER_BYTES];
-        let told = match file.read_exact(&mut header) {
-            Ok(()) if header.starts_with(b"SQLite format 3\0") => {
-                usize::from(u16::from_be_bytes([header[16], header[17]]))
-            }
-            _ => 0,
-        };
+        let is_whole = file.read_exact(&mut header).is_ok() && open::is_sqlite(&header);
+        let size = if is_whole { usize::from(u16::from_be_bytes([header[16], header[17]])) } else { 0 };
+        let told = if is_whole { u32::from_be_bytes([header[28], header[29], header[30], header[31]]) } else { 0 };
         let is_size = |bytes: &usize| bytes.is_power_of_two() && *bytes >= 512;
         let logged = log.as_ref().map(|(_, log)| log.page_bytes);
-        let page_bytes = Some(told).filter(is_size).or(logged).unwrap_or(DEFAULT_PAGE_BYTES);
+        let page_bytes = Some(size).filter(is_size).or(logged).unwrap_or(DEFAULT_PAGE_BYTES);
         let log = log.filter(|(_, log)| log.page_bytes == page_bytes);
         let in_file = u32::try_from(length / page_bytes as u64).unwrap_or(u32::MAX);
         let in_log = log.as_ref().map_or(0, |(_, log)| log.pages);
         let count = if in_log > 0 { in_log } else { in_file };
-        Ok(Self { database: file, log, page_bytes, count, loaded: 0, page: vec![0; page_bytes] })
+        let (page, chained) = (vec![0; page_bytes], HashSet::new());
+        Ok(Self { database: file, log, page_bytes, count, told, length, loaded: 0, page, chained })
     }
 
     /// The number of pages; the first is 1.
     pub(super) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// The bytes of the database's file.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether the log tells the number of pages, so that the file may be shorter.
+    pub(super) fn is_counted_by_log(&self) -> bool {
+        self.log.as_ref().is_some_and(|(_, log)| log.pages > 0)
+    }
+
+    /// The newest header; none where it is not that of a SQLite file.
+    pub(super) fn header(&mut self) -> Option<[u8; HEADER_BYTES]> {
+        if !self.load(1) {
+            return None;
+        }
+        self.page.first_chunk().copied().filter(open::is_sqlite)
+    }
+
+    /// The pages that are accounted for without rows of their own: free ones by the list of them, overflow by the rows
+    /// that were read, and the one that SQLite never uses.
+    pub(super) fn named(&mut self) -> HashSet<u32> {
+        let mut named = self.chained.clone();
+        named.extend(u32::try_from(LOCK_BYTE / self.page_bytes + 1));
+        let Some(header) = self.header() else { return named };
+        let mut trunk = header[32..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        while trunk != 0 && self.load(trunk) && named.insert(trunk) {
+            let most = self.page_bytes / 4 - 2;
+            let leaves = usize::try_from(self.four(4)).map_or(most, |leaves| leaves.min(most));
+            named.extend((0..leaves).map(|leaf| self.four(8 + 4 * leaf)));
+            trunk = self.four(0);
+        }
+        named
+    }
+
+    /// Whether the cells of a page, and what it says is free, are all of its content.
+    pub(super) fn is_filled(&mut self, number: u32) -> bool {
+        let Seen::Cells(cells) = self.look(number) else { return false };
+        let Some(kind) = self.kind(number) else { return false };
+        let start = Self::start(number);
+        let first = start + if kind == Kind::IndexInterior { 12 } else { 8 };
+        let mut filled = usize::from(self.page[start + 7]);
+        for cell in 0..usize::from(cells) {
+            let Some(bytes) = self.cell_bytes(self.two(first + 2 * cell), kind) else { return false };
+            filled += bytes;
+        }
+        let mut free = self.two(start + 1);
+        while free != 0 {
+            let (next, bytes) = (self.two(free), self.two(free + 2));
+            // They stand in order, which ends every walk.
+            if bytes < 4 || (next != 0 && next <= free) {
+                return false;
+            }
+            filled += bytes;
+            free = next;
+        }
+        filled == self.page_bytes.saturating_sub(self.content(start))
+    }
+
+    /// The bytes of a cell on its own page.
+    fn cell_bytes(&self, from: usize, kind: Kind) -> Option<usize> {
+        let mut at = from;
+        if kind == Kind::IndexInterior {
+            at += 4;
+        }
+        let payload = usize::try_from(varint(&self.page, &mut at)?).ok()?;
+        if kind == Kind::TableLeaf {
+            varint(&self.page, &mut at)?;
+        }
+        let local = self.local(payload, kind);
+        let end = at.checked_add(local)?.checked_add(if local < payload { 4 } else { 0 })?;
+        (end <= self.page_bytes).then(|| (end - from).max(4))
+    }
+
+    /// Where the content of a page begins.
+    fn content(&self, start: usize) -> usize {
+        match self.two(start + 5) {
+            0 => 65_536,
+            at => at,
+        }
+    }
+
+    /// Whether the loaded page is an inner one of a table, all of whose children can be there.
+    fn is_inner(&self, start: usize, pages: u32) -> bool {
+        let cells = self.two(start + 3);
+        let is_page = |number: u32| (2..=pages).contains(&number);
+        start + 12 + 2 * cells <= self.content(start)
+            && is_page(self.four(start + 8))
+            && (0..cells).all(|cell| is_page(self.four(self.two(start + 12 + 2 * cell))))
     }
 
     /// Whether the log hides transactions behind damage.
@@ -158,16 +262,16 @@ impl Pages {
         }
         let start = Self::start(number);
         let Some(kind) = self.kind(number) else {
-            // Overflow and free pages begin with a page's number, inner pages of tables with a 5.
-            let is_known = self.page.get(start).is_some_and(|&first| first == 0 || first == 5);
-            return if is_known { Seen::Other } else { Seen::Damaged };
+            // Overflow and free pages begin with a page's number.
+            return match self.page.get(start) {
+                Some(&TABLE_INTERIOR) if self.is_inner(start, self.count.max(self.told)) => Seen::Inner,
+                Some(0) => Seen::Named { is_zero: self.page.iter().all(|&byte| byte == 0) },
+                _ => Seen::Damaged,
+            };
         };
         let cells = self.two(start + 3);
         let first = start + if kind == Kind::IndexInterior { 12 } else { 8 };
-        let content = match self.two(start + 5) {
-            0 => 65_536,
-            at => at,
-        };
+        let content = self.content(start);
         let is_sound = first + 2 * cells <= content && content <= self.page_bytes && self.page[start + 7] <= 60;
         if is_sound { Seen::Cells(cells as u16) } else { Seen::Damaged }
     }
@@ -196,16 +300,24 @@ impl Pages {
         Some(Record { key, is_indexed: kind != Kind::TableLeaf, values: values(&bytes)? })
     }
 
-    /// The bytes of a row, those of its overflow pages included.
-    fn payload(&mut self, at: usize, length: usize, kind: Kind) -> Option<Vec<u8>> {
+    /// How many of a row's bytes are on its own page.
+    fn local(&self, length: usize, kind: Kind) -> usize {
         let usable = self.page_bytes;
         let most = if kind == Kind::TableLeaf { usable - 35 } else { (usable - 12) * 64 / 255 - 23 };
         if length <= most {
-            return self.page.get(at..at + length).map(<[u8]>::to_vec);
+            return length;
         }
         let least = (usable - 12) * 32 / 255 - 23;
         let fitting = least + (length - least) % (usable - 4);
-        let local = if fitting <= most { fitting } else { least };
+        if fitting <= most { fitting } else { least }
+    }
+
+    /// The bytes of a row, those of its overflow pages included.
+    fn payload(&mut self, at: usize, length: usize, kind: Kind) -> Option<Vec<u8>> {
+        let (usable, local) = (self.page_bytes, self.local(length, kind));
+        if local == length {
+            return self.page.get(at..at + length).map(<[u8]>::to_vec);
+        }
         let mut bytes = self.page.get(at..at + local)?.to_vec();
         if at + local + 4 > self.page.len() {
             return None;
@@ -215,6 +327,7 @@ impl Pages {
             if !self.load(next) {
                 return None;
             }
+            self.chained.insert(next);
             next = self.four(0);
             let part = (length - bytes.len()).min(usable - 4);
             bytes.extend_from_slice(&self.page[4..4 + part]);

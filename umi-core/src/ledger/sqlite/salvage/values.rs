@@ -17,6 +17,21 @@ use crate::{
 /// The columns of `versions`.
 pub(super) const VERSION_COLUMNS: usize = 26;
 
+/// The numbers of columns that rows have which are not saved, or are told apart by more than that.
+const OTHER_COLUMNS: [usize; 6] = [3, 5, 6, 10, 13, VERSION_COLUMNS];
+/// The columns of a working key, which no index has.
+const KEY_COLUMNS: usize = 7;
+
+/// Whether a row that is none of those to save was one of them, or is like no row of the engine.
+pub(super) fn is_of_no_table(record: &Record) -> bool {
+    let columns = record.values.len();
+    if record.is_indexed {
+        return columns == KEY_COLUMNS;
+    }
+    // Of ten columns there are versions of core blocks and, with an id, evolutions.
+    !OTHER_COLUMNS.contains(&columns) || (columns == 10 && matches!(record.values[1], Value::Integer(_)))
+}
+
 /// A row's columns by their places in the schema.
 pub(super) struct Fields<'v>(pub(super) &'v [Value]);
 
