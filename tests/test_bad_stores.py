@@ -120,7 +120,7 @@ try:
     umi.Memory.open(sys.argv[1])
     print("opened")
 except umi.UmiError as error:
-    print(type(error).__name__, error.errno, error.filename, type(error.__cause__).__name__)
+    print(type(error).__name__, error.errno, error.filename, type(error.__cause__).__name__, error.strerror)
     print(error)
 """
 
@@ -148,7 +148,8 @@ def test_what_a_user_may_not_touch(
     name = first.split()
     assert (name[0], name[1], name[3]) == ("StoreIOError", "13", "PermissionError"), first
     assert name[2] in {str(folder), str(database)}
-    assert f"`{name[2]}` (check the path, its permissions" in message
+    assert first.endswith(" Permission denied")
+    assert f"`{name[2]}`: permission denied (change the owner or the mode of" in message
     if what != "closed parent":
         database.chmod(0o600)
         assert {path: content for path, (content, _) in files_of(folder).items()} == {
@@ -172,10 +173,59 @@ def test_a_path_that_is_no_folder(tmp_path: Path, what: str) -> None:
     assert str(error.filename).startswith(str(path))
     assert isinstance(error, OSError)
     assert isinstance(error.__cause__, OSError)
-    assert "check the path" in str(error)
+    assert error.strerror == os.strerror(error.errno or 0)
+    assert f"`: {error.strerror.lower()} (check the path" in str(error)
     assert not (tmp_path / "nowhere").exists()
     if what == "a file":
         assert path.read_text() == "kept"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize("what", ["a pipe", "a device"])
+def test_a_database_that_is_no_regular_file(tmp_path: Path, what: str) -> None:
+    """Reading a pipe would wait for ever."""
+    database = tmp_path / "store" / "umi.db"
+    database.parent.mkdir()
+    if what == "a pipe":
+        os.mkfifo(database)
+    else:
+        database.symlink_to("/dev/zero")
+    with pytest.raises(umi.StoreIOError) as caught:
+        Memory.open(database.parent)
+    assert caught.value.message == f"cannot open `{database}`: it is no regular file"
+    assert caught.value.filename == str(database)
+    assert [path.name for path in database.parent.iterdir()] == ["umi.db"]
+
+
+TOO_MANY = """
+import os, resource, sys
+from umi import Memory, StoreIOError
+Memory.in_memory().close_sync()
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    Memory.open(sys.argv[1])
+except StoreIOError as error:
+    print(error.errno, error.strerror, error.is_retryable, error, sep="|")
+"""
+
+
+def test_too_many_open_files(sound: Path, tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    shutil.copytree(sound, tmp_path / "store")
+    command = [sys.executable, "-W", "error", "-c", TOO_MANY, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    errno, words, is_retryable, message = done.stdout.strip().split("|")
+    assert (errno, words, is_retryable) == ("24", "Too many open files", "True")
+    assert message.endswith(
+        "`: too many open files (close some files or raise the limit of open files, then call again)"
+    )
 
 
 @pytest.fixture
@@ -223,7 +273,9 @@ def test_a_full_disk_in_the_middle_of_a_group_of_writes(small_disk: Path) -> Non
         full = [error for error in errors if isinstance(error, umi.StoreIOError)]
         assert full
         assert (full[0].errno, full[0].filename) == (28, str(small_disk / "store" / "umi.db"))
-        assert str(full[0]) == f"no space to write `{full[0].filename}` (free some space, then call again)"
+        assert str(full[0]) == (
+            f"cannot write `{full[0].filename}`: no space left on device (free some space, then call again)"
+        )
         assert full[0].__cause__ is not None
         assert memory.recall_sync("before"), "reads go on"
         ballast.unlink()

@@ -64,6 +64,7 @@ NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - naive on purpose
 VECTORS = RecallOptions(use_text_search=False)
 MODEL: Any = object()  # what a type checker would refuse is the point
 UNKNOWN: Any = "later"
+NO_PAIR: Any = ()
 BUILTIN: dict[type[UmiError], type[Exception]] = {
     EmptyTextError: ValueError,
     TextTooLongError: ValueError,
@@ -353,6 +354,8 @@ CASES: list[Case] = [
     Case("a range that ends before it starts", InvalidInputError,
          lambda _: RecallOptions(time_range=(START, START - timedelta(seconds=1))),
          "time_range ends at `2026-03-01T11:59:59Z`, before it starts at `2026-03-01T12:00:00Z`"),
+    Case("a range without ends", InvalidInputError, lambda _: RecallOptions(time_range=NO_PAIR),
+         "`time_range` is no pair of times", cause=ValueError),
     Case("no entity type", InvalidInputError, lambda _: RecallOptions(entity_types=()),
          "entity_types is empty", hint="leave it out to mean all"),
     Case("an unknown entity type", InvalidInputError, lambda _: RecallOptions(entity_types=("robot",)),

@@ -151,6 +151,34 @@ started.wait(20)
         assert memory.count_sync() == 1
 
 
+def test_the_interpreter_ends_while_a_thread_waits_for_an_embedder_that_hangs() -> None:
+    """The call is given up as one on a closed memory, and nothing panics."""
+    code = """
+import threading
+from umi import CallableEmbeddingProvider, ClosedError, Memory
+called, never = threading.Event(), threading.Event()
+def hangs(texts):
+    called.set()
+    never.wait()
+memory = Memory.in_memory(user="alice", embedder=CallableEmbeddingProvider(hangs, dimensions=3, name="hangs"))
+def remember():
+    try:
+        memory.remember_sync("hello")
+    except ClosedError as error:
+        print(error.message, flush=True)
+    try:
+        Memory.in_memory()
+    except ClosedError:
+        print("refused", flush=True)
+threading.Thread(target=remember, daemon=True).start()
+called.wait()
+"""
+    done = run(code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "the interpreter ends"
+    assert set(done.stdout.splitlines()[1:]) <= {"refused"}, "the end may come first"
+
+
 def test_the_end_waits_once_for_all_open_memories() -> None:
     """Thirty embedders hang; two seconds for each of them would be more than `run` allows."""
     code = """

@@ -55,6 +55,14 @@ fn kinds(kinds: &Bound<'_, PyAny>) -> PyResult<Vec<Kind>> {
     words(kinds)?.iter().map(|word| word.parse::<Kind>()).collect::<core::Result<_>>().py()
 }
 
+/// The two ends of a range of time.
+fn pair<'py>(range: &Bound<'py, PyAny>) -> PyResult<[Bound<'py, PyAny>; 2]> {
+    range.extract().map_err(|error| {
+        let error = Error::invalid_input("`time_range` is no pair of times").with_source(PythonError::new(error));
+        crate::error::to_py(range.py(), &error)
+    })
+}
+
 fn plural(kind: Kind) -> &'static str {
     match kind {
         Kind::Episode => "episodes",
@@ -82,7 +90,7 @@ impl RecallOptions {
         use_vector_search: bool,
         use_text_search: bool,
         deep_search: Option<bool>,
-        time_range: Option<(Time, Time)>,
+        time_range: Option<&Bound<'_, PyTuple>>,
         as_of: Option<Time>,
         entity_types: Option<&Bound<'_, PyAny>>,
         include: Option<&Bound<'_, PyAny>>,
@@ -93,7 +101,9 @@ impl RecallOptions {
         if let Some(limit) = limit {
             options = options.with_limit(self::limit(limit)?).py()?;
         }
-        if let Some((start, end)) = time_range {
+        if let Some(range) = time_range {
+            let [start, end] = pair(range.as_any())?;
+            let (start, end): (Time, Time) = (start.extract()?, end.extract()?);
             options = options.with_time_range(start.0, end.0).py()?;
         }
         if let Some(time) = as_of {
@@ -264,14 +274,10 @@ impl RecallOptions {
         let fields = Fields::new("a set of recall options", fields, &FIELDS)?;
         let time_range = match fields.optional("time_range")? {
             Some(range) => {
-                let [start, end] = range.extract::<[Bound<'_, PyAny>; 2]>().map_err(|error| {
-                    let error =
-                        Error::invalid_input("`time_range` is no pair of times").with_source(PythonError::new(error));
-                    crate::error::to_py(py, &error)
-                })?;
+                let [start, end] = pair(&range)?;
                 let ends = dict_of!(py, "start" => start, "end" => end);
                 let ends = Fields::new("a time range", &ends, &["start", "end"])?;
-                Some((Time(ends.time("start")?), Time(ends.time("end")?)))
+                Some((Time(ends.time("start")?), Time(ends.time("end")?)).into_pyobject(py)?)
             }
             None => None,
         };
@@ -280,7 +286,7 @@ impl RecallOptions {
             fields.get_or("use_vector_search", true)?,
             fields.get_or("use_text_search", true)?,
             fields.get_or("deep_search", None)?,
-            time_range,
+            time_range.as_ref(),
             fields.optional_time("as_of")?.map(Time),
             fields.optional("entity_types")?.as_ref(),
             fields.optional("include")?.as_ref(),

@@ -6,11 +6,17 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pyo3::{
     exceptions::{PyRuntimeError, PyTimeoutError},
     prelude::*,
@@ -45,7 +51,48 @@ struct Entry {
     /// Never driven: the threads on which callers' plain functions run. They are kept from one call to the next, because
     /// such functions keep things by thread.
     callers: Runtime,
+    blocked: Arc<Blocked>,
 }
+
+/// The calls that block on futures of a runtime, which have to be given up before it ends.
+#[derive(Default)]
+struct Blocked {
+    is_ending: AtomicBool,
+    calls: Mutex<usize>,
+    left: Condvar,
+}
+
+/// One of the calls.
+struct Call(Arc<Blocked>);
+
+impl Call {
+    fn begin(blocked: Arc<Blocked>) -> Self {
+        *blocked.calls.lock() += 1;
+        Self(blocked)
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.0.is_ending.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        *self.0.calls.lock() -= 1;
+        self.0.left.notify_all();
+    }
+}
+
+impl Blocked {
+    /// Gives all of them up and waits until they are gone.
+    fn end(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.left.wait_while_for(&mut self.calls.lock(), |calls| *calls > 0, SHUTDOWN);
+    }
+}
+
+/// The process whose interpreter ends; none is 0.
+static ENDED: AtomicU32 = AtomicU32::new(0);
 
 /// Locked only while attached to the interpreter, as is a fork: no child inherits it locked.
 static RUNTIME: Mutex<Option<Entry>> = Mutex::new(None);
@@ -59,26 +106,43 @@ impl Entry {
                 .max_blocking_threads(CALLERS_THREADS)
                 .thread_name("umi-caller")
                 .build()?,
+            blocked: Arc::default(),
         })
     }
 }
 
-/// The runtime of this process, started on first use and again in a forked child.
-pub(crate) fn handle(_py: Python<'_>) -> PyResult<Handle> {
+fn ending() -> Error {
+    Error::new(ErrorKind::Closed, "the interpreter ends").with_hint("join threads that use a memory before the end")
+}
+
+/// The runtime of this process, started on first use and again in a forked child. There is none once the interpreter
+/// ends.
+pub(crate) fn handle(py: Python<'_>) -> PyResult<Handle> {
+    entry(py).map(|(handle, _)| handle)
+}
+
+fn entry(py: Python<'_>) -> PyResult<(Handle, Arc<Blocked>)> {
+    if ENDED.load(Ordering::SeqCst) == std::process::id() {
+        return Err(ending()).py();
+    }
+    started(py)
+}
+
+fn started(_py: Python<'_>) -> PyResult<(Handle, Arc<Blocked>)> {
     let mut slot = RUNTIME.lock();
     let process = std::process::id();
     if let Some(entry) = slot.as_ref().filter(|entry| entry.process == process) {
-        return Ok(entry.runtime.handle().clone());
+        return Ok((entry.runtime.handle().clone(), entry.blocked.clone()));
     }
     let entry = Entry::start(process)
         .map_err(|error| Error::new(ErrorKind::StoreIo, "cannot start the worker threads").with_source(error))
         .py()?;
-    let handle = entry.runtime.handle().clone();
+    let known = (entry.runtime.handle().clone(), entry.blocked.clone());
     if let Some(inherited) = slot.replace(entry) {
         // the threads of the parent are not here, so there is nobody to join
         std::mem::forget(inherited);
     }
-    Ok(handle)
+    Ok(known)
 }
 
 /// Runs a caller's plain function on a thread of its own. Where the call is given up, it is not begun, or its answer is
@@ -109,9 +173,11 @@ pub(crate) fn existing(_py: Python<'_>) -> Option<Handle> {
 /// Ends the runtime, at the end of the interpreter.
 #[pyfunction]
 pub(crate) fn _shutdown(py: Python<'_>) {
+    ENDED.store(std::process::id(), Ordering::SeqCst);
     let entry = RUNTIME.lock().take();
     match entry {
         Some(entry) if entry.process == std::process::id() => py.detach(|| {
+            entry.blocked.end();
             entry.runtime.shutdown_timeout(SHUTDOWN);
             entry.callers.shutdown_timeout(SHUTDOWN);
         }),
@@ -127,7 +193,8 @@ pub(crate) fn block_on<T: Send>(
     timeout: Option<Duration>,
     future: impl Future<Output = umi_core::Result<T>> + Send,
 ) -> PyResult<T> {
-    let handle = handle(py)?;
+    let (handle, blocked) = entry(py)?;
+    let call = Call::begin(blocked);
     let mut left = timeout;
     let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
     let outcome = loop {
@@ -135,12 +202,13 @@ pub(crate) fn block_on<T: Send>(
         let step = py.detach(|| {
             catch_unwind(AssertUnwindSafe(|| {
                 // A function of the caller that a worker has called, `progress` say, may block on a memory itself.
-                block_in_place(|| handle.block_on(async { tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await }))
+                block_in_place(|| drive(&handle, future.as_mut()))
             }))
         });
         match step {
-            Ok(Ok(outcome)) => break settled(outcome).py(),
-            Ok(Err(_elapsed)) => {
+            Ok(Some(outcome)) => break settled(outcome).py(),
+            Ok(None) if call.is_given_up() => break Err(ending()).py(),
+            Ok(None) => {
                 if let Err(interrupt) = py.check_signals() {
                     break Err(interrupt);
                 }
@@ -157,6 +225,43 @@ pub(crate) fn block_on<T: Send>(
     // What was given up may close a store, which waits for threads that may wait for the interpreter.
     py.detach(move || drop(future));
     outcome
+}
+
+/// Wakes the thread that drives a future.
+struct Driver {
+    thread: Thread,
+    is_woken: AtomicBool,
+}
+
+impl Wake for Driver {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// Drives a future on this thread until it is done, or until it is time to look whether it was interrupted. A timer of
+/// the runtime would panic where the runtime ends meanwhile.
+#[expect(clippy::disallowed_methods, reason = "when to look for a signal is no time of the engine")]
+fn drive<F: Future>(handle: &Handle, mut future: Pin<&mut F>) -> Option<F::Output> {
+    let _context = handle.enter();
+    let driver = Arc::new(Driver { thread: thread::current(), is_woken: AtomicBool::new(true) });
+    let waker = Waker::from(driver.clone());
+    let until = Instant::now() + SIGNAL_CHECK;
+    loop {
+        if driver.is_woken.swap(false, Ordering::SeqCst)
+            && let Poll::Ready(outcome) = future.as_mut().poll(&mut Context::from_waker(&waker))
+        {
+            return Some(outcome);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        if !driver.is_woken.load(Ordering::SeqCst) {
+            thread::park_timeout(left);
+        }
+    }
 }
 
 fn settled<T>(outcome: Result<umi_core::Result<T>, Box<dyn Any + Send>>) -> umi_core::Result<T> {
@@ -258,5 +363,5 @@ impl ContextExt for Workers {
 /// Not `Handle::current()`, which on a thread of [`Entry::callers`] is that of a runtime that nobody drives.
 #[expect(clippy::expect_used, reason = "the trait leaves no way to say that threads cannot be started")]
 fn current() -> Handle {
-    Python::attach(handle).expect("invariant: `start` has a runtime")
+    Python::attach(started).expect("invariant: `start` has a runtime").0
 }

@@ -4,31 +4,39 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
-from umi import Memory, UmiError, __version__
+from umi import CorruptStoreError, Memory, UmiError, __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DAMAGED, _FAILED = 1, 2
+_DAMAGED, _FAILED, _INTERRUPTED = 1, 2, 130
 _DATABASE = "umi.db"
-_EPILOG = "exit status: 0 done, 1 the store is damaged, 2 it could not be done"
+_EPILOG = "exit status: 0 done, 1 the store is damaged, 2 it could not be done, 130 interrupted from the keyboard"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and gives its exit status: 0 done, 1 the store is damaged, 2 it could not be done."""
+    """Runs one command and gives its exit status.
+
+    It is 0 for done, 1 for a damaged store, 2 for what could not be done and 130 for an interrupt from the keyboard.
+    """
     options = _parser().parse_args(arguments)
     try:
-        if not (options.store / _DATABASE).exists():
+        if not _has_store(options):
             return _failed(f"there is no store in `{options.store}`", "name the folder that Memory.open() was given")
         return {"check": _check, "backup": _backup, "recover": _recover}[options.command](options)
+    except CorruptStoreError as error:
+        return _failed(error.message, error.hint, _DAMAGED)
     except UmiError as error:
         return _failed(error.message, error.hint)
     except OSError as error:
-        return _failed(f"cannot read `{options.store}`: {error.strerror}", None)
+        return _failed(f"cannot read `{options.store}`: {(error.strerror or str(error)).lower()}", None)
+    except KeyboardInterrupt:
+        return _failed("interrupted", None, _INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _has_store(options: argparse.Namespace) -> bool:
+    """Whether there is a database. Opening an empty one would make a store, which only `recover` does not do."""
+    database = options.store / _DATABASE
+    if options.command == "recover" or not database.is_file():
+        return bool(database.exists())
+    return bool(database.stat().st_size)
+
+
 def _check(options: argparse.Namespace) -> int:
     # any embedder will do, since nothing is embedded
     with Memory.open(options.store, reembed=True) as memory:
@@ -68,10 +84,12 @@ def _check(options: argparse.Namespace) -> int:
         print(problem)
     rows = sum(report["checked"].values())
     if report["ok"]:
-        print(f"`{options.store}` is sound: {rows} rows checked")
+        print(f"`{options.store}` is sound: {_count(rows, 'row')} checked")
         return 0
-    print(f"`{options.store}` has {len(report['problems'])} problems in {rows} rows", file=sys.stderr)
-    print(f"to save what can be read: python -m umi recover {options.store} NEW_FOLDER", file=sys.stderr)
+    problems = _count(len(report["problems"]), "problem")
+    print(f"`{options.store}` has {problems} in {_count(rows, 'row')}", file=sys.stderr)
+    store = shlex.quote(str(options.store))
+    print(f"to save what can be read: python -m umi recover {store} NEW_FOLDER", file=sys.stderr)
     return _DAMAGED
 
 
@@ -102,9 +120,13 @@ def _recover(options: argparse.Namespace) -> int:
     return _DAMAGED if report["problems"] else 0
 
 
-def _failed(message: str, hint: str | None) -> int:
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _failed(message: str, hint: str | None, status: int = _FAILED) -> int:
     print(f"error: {message}" + (f"\nhint: {hint}" if hint else ""), file=sys.stderr)
-    return _FAILED
+    return status
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ The native module looks these classes up once, when it is imported.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
     from typing import Any
@@ -152,8 +154,14 @@ class StoreIOError(StorageError, OSError):
 
     Attributes:
         errno: The operating system's error number, or None.
+        strerror: The operating system's words for it, or None.
         filename: The file that the operation was about, or None.
     """
+
+    def __init__(self, message: str = "", **attributes: Any) -> None:
+        super().__init__(message, **attributes)
+        if self.errno is not None:
+            self.strerror = os.strerror(self.errno)
 
 
 class EmbeddingError(UmiError):

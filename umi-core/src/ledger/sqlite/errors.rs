@@ -68,6 +68,8 @@ pub(super) fn outward<T>(result: Stored<T>, database: Option<&Path>) -> Result<T
 const EPERM: i32 = 1;
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 
@@ -91,29 +93,13 @@ fn is_unreadable_row(error: &rusqlite::Error) -> bool {
 
 fn from_sqlite(error: rusqlite::Error, database: Option<&Path>) -> Error {
     let shown = shown(database);
-    let code = error.sqlite_error_code();
-    let refused = |errno, message: String, hint: &str| {
-        Error::new(ErrorKind::StoreIo, message).with_file(Some(errno), shown.clone()).with_hint(hint)
-    };
-    let mapped = match code {
-        Some(ErrorCode::DiskFull) => {
-            refused(ENOSPC, format!("no space to write `{shown}`"), "free some space, then call again")
-                .with_retryable(true)
-        }
-        Some(ErrorCode::SystemIoFailure) => {
-            refused(EIO, format!("cannot read or write `{shown}`"), "check the disk and its file system")
-        }
-        Some(ErrorCode::ReadOnly) => {
-            let errno = database.map_or(EROFS, read_only_errno);
-            refused(errno, format!("`{shown}` is read-only"), "make the file and its folder writable")
-        }
-        Some(ErrorCode::PermissionDenied) => {
-            refused(EPERM, format!("no permission for `{shown}`"), "change the owner or mode of the file")
-        }
-        Some(ErrorCode::CannotOpen) => {
-            let errno = database.map_or(EIO, open_errno);
-            refused(errno, format!("cannot open `{shown}`"), "check that its folder exists and may be written")
-        }
+    let refused = |what, errno| refused(&io::Error::from_raw_os_error(errno), what, shown.clone());
+    let mapped = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => refused("write", ENOSPC),
+        Some(ErrorCode::SystemIoFailure) => refused("read or write", EIO),
+        Some(ErrorCode::ReadOnly) => refused("write", database.map_or(EROFS, read_only_errno)),
+        Some(ErrorCode::PermissionDenied) => refused("open", EPERM),
+        Some(ErrorCode::CannotOpen) => refused("open", database.map_or(EIO, open_errno)),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(&shown, "its pages are damaged"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => locked(&shown),
         _ if is_unreadable_row(&error) => corrupt(&shown, "a row of it cannot be read"),
@@ -129,15 +115,27 @@ fn read_only_errno(database: &Path) -> i32 {
     }
 }
 
+/// Why SQLite could not open the database, or a file beside it. The database itself is not opened to find out, because
+/// closing it would drop the locks of this process.
 fn open_errno(database: &Path) -> i32 {
-    let Err(error) = std::fs::metadata(database) else { return EACCES };
-    error.raw_os_error().unwrap_or(EACCES)
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let asked = std::fs::metadata(database).and_then(|_| std::fs::File::open(folder));
+    asked.err().and_then(|error| error.raw_os_error()).unwrap_or(EACCES)
+}
+
+/// A word of a command line, quoted where a shell would read something else.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r#"'"'"'"#))
 }
 
 /// The store's bytes are not what a store's bytes are.
 pub(super) fn corrupt(shown: &str, why: &str) -> Error {
     let folder = Path::new(shown).parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.map_or_else(|| "STORE".to_owned(), |folder| folder.display().to_string());
+    let folder = folder.map_or_else(|| "STORE".to_owned(), |folder| quoted(&folder.display().to_string()));
     Error::new(ErrorKind::CorruptStore, format!("`{shown}` is not a sound store: {why}"))
         .with_file(None, shown)
         .with_hint(format!(
@@ -170,11 +168,33 @@ pub(super) fn forked() -> Error {
 
 /// The operating system refused `what` with `path`.
 pub(super) fn from_io(error: io::Error, what: &str, path: &Path) -> Error {
-    let shown = path.display().to_string();
-    Error::new(ErrorKind::StoreIo, format!("cannot {what} `{shown}`"))
-        .with_file(error.raw_os_error(), shown)
-        .with_hint("check the path, its permissions and the space on the disk")
-        .with_source(error)
+    refused(&error, what, path.display().to_string()).with_source(error)
+}
+
+fn refused(error: &io::Error, what: &str, shown: String) -> Error {
+    let errno = error.raw_os_error();
+    let (hint, is_retryable) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("free some space, then call again", true),
+        io::ErrorKind::PermissionDenied => ("change the owner or the mode of the file and of its folder", false),
+        io::ErrorKind::ReadOnlyFilesystem => ("put the store on a file system that may be written", false),
+        _ => match errno {
+            Some(EMFILE | ENFILE) => ("close some files or raise the limit of open files, then call again", true),
+            Some(EIO) => ("check the disk and its file system", false),
+            _ => ("check the path and its file system", false),
+        },
+    };
+    Error::new(ErrorKind::StoreIo, format!("cannot {what} `{shown}`: {}", reason(error)))
+        .with_file(errno, shown)
+        .with_hint(hint)
+        .with_retryable(is_retryable)
+}
+
+/// The system's own words, as those of the engine are written.
+fn reason(error: &io::Error) -> String {
+    let words = error.to_string();
+    let words = words.split(" (os error").next().unwrap_or_default();
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 #[cfg(test)]
@@ -200,5 +220,29 @@ mod tests {
         let missing = Fault::from(rusqlite::Error::QueryReturnedNoRows).into_error(None);
         assert_eq!(missing.kind(), ErrorKind::CorruptStore);
         assert!(missing.hint().unwrap().contains("recover STORE NEW_FOLDER"), "{missing:?}");
+    }
+
+    #[test]
+    fn the_reason_of_the_system_is_told() {
+        let said = |errno: i32| {
+            let error = from_io(io::Error::from_raw_os_error(errno), "open", Path::new("/a/umi.db"));
+            (error.message().to_owned(), error.hint().unwrap().to_owned(), error.is_retryable())
+        };
+        let (message, hint, _) = said(EACCES);
+        assert_eq!(message, "cannot open `/a/umi.db`: permission denied");
+        assert!(hint.contains("mode"), "{hint}");
+        let (message, hint, is_retryable) = said(EMFILE);
+        assert!(message.ends_with("too many open files") && hint.contains("limit") && is_retryable, "{message} {hint}");
+        let (message, hint, is_retryable) = said(ENOSPC);
+        assert!(message.contains(": no space left") && hint.contains("space") && is_retryable, "{message} {hint}");
+        let (message, hint, _) = said(EROFS);
+        assert!(message.contains(": read-only file system") && hint.contains("written"), "{message} {hint}");
+    }
+
+    #[test]
+    fn the_command_of_a_hint_can_be_pasted() {
+        let hint = |shown| corrupt(shown, "why").hint().unwrap().to_owned();
+        assert!(hint("/a/b-1/umi.db").ends_with("recover /a/b-1 NEW_FOLDER`"));
+        assert!(hint("/a b/it's/umi.db").ends_with(r#"recover '/a b/it'"'"'s' NEW_FOLDER`"#));
     }
 }

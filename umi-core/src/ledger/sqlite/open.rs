@@ -143,6 +143,7 @@ pub(super) enum Header {
 
 /// The part of [`inspect`] that takes no time: a look at the header, and not at the log.
 pub(super) fn look(database: &Path) -> Result<Header> {
+    check_regular(database)?;
     // For writing too, so that a file that cannot be written is refused before anything is put beside it.
     let mut file = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => file,
@@ -248,6 +249,17 @@ fn check_copy(database: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::CorruptStore, format!("`{shown}` holds a copy that is not whole"))
         .with_file(None, shown)
         .with_hint("wait where it is still being made, else delete the folder and make the copy again"))
+}
+
+/// Nothing but a regular file is opened: a pipe would never give its first byte, and a device may act on it.
+fn check_regular(database: &Path) -> Result<()> {
+    // What the look itself cannot tell, opening does.
+    let Ok(found) = std::fs::metadata(database) else { return Ok(()) };
+    if found.is_file() || found.is_dir() {
+        return Ok(());
+    }
+    let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    Err(errors::from_io(error, "open", database))
 }
 
 /// SQLite puts its log beside the database, also to read.
