@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import subprocess
@@ -157,6 +158,56 @@ def test_a_copy_that_was_never_finished_is_no_store(tmp_path: Path) -> None:
         (copy / "unfinished" / "umi.db").rename(copy / "umi.db")
         with Memory.open(copy, user="alice") as whole:
             assert whole.count_sync() == 1
+
+
+def test_of_copies_into_one_folder_at_once_none_is_lost(tmp_path: Path) -> None:
+    async def several(memory: Memory, target: Path) -> list[BaseException | None]:
+        return await asyncio.gather(*(memory.backup(target) for _ in range(3)), return_exceptions=True)
+
+    with Memory.open(tmp_path / "store", user="alice") as memory:
+        memory.remember_many_sync(f"turn {number}" for number in range(300))
+        for number in range(8):
+            target = tmp_path / str(number)
+            outcomes = asyncio.run(several(memory, target))
+            assert outcomes.count(None) == 1, outcomes
+            for refused in outcomes:
+                assert refused is None or isinstance(refused, umi.InvalidInputError)
+                assert refused is None or "is not empty" in str(refused) or "another copy" in str(refused)
+            assert [path.name for path in target.iterdir()] == ["umi.db"]
+    for number in range(8):
+        assert numbers_of(tmp_path / str(number), "turn") == list(range(300))
+
+
+def test_what_another_copy_left_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "copy" / "unfinished").mkdir(parents=True)
+    (tmp_path / "copy" / "unfinished" / "umi.db").write_text("kept")
+    with (
+        Memory.open(tmp_path / "store", user="alice") as memory,
+        pytest.raises(umi.InvalidInputError, match="another copy is being made, or was left unfinished") as caught,
+    ):
+        memory.backup_sync(tmp_path / "copy")
+    assert "delete the folder" in str(caught.value)
+    assert (tmp_path / "copy" / "unfinished" / "umi.db").read_text() == "kept"
+
+
+def test_damage_is_not_copied(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with Memory.open(store, user="alice") as memory:
+        memory.remember_many_sync(f"turn {number} about clay" for number in range(2_000))
+    data = bytearray((store / "umi.db").read_bytes())
+    page = next(
+        start
+        for start in range(4096 * 100, len(data), 4096)
+        if data[start] == 13 and b"about clay" in data[start : start + 4096]
+    )
+    data[page : page + 4096] = bytes(4096)
+    (store / "umi.db").write_bytes(data)
+    with Memory.open(store, user="alice") as memory:
+        with pytest.raises(umi.CorruptStoreError, match="is not a sound store") as caught:
+            memory.backup_sync(tmp_path / "copy")
+        assert caught.value.filename == str(store / "umi.db")
+        assert f"recover {store} NEW_FOLDER" in str(caught.value)
+    assert not (tmp_path / "copy").exists()
 
 
 LIMITED = """

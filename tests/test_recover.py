@@ -113,14 +113,14 @@ def test_noise_on_a_page_of_episodes_costs_only_the_episodes_on_it(tmp_path: Pat
     count = 5_000
     store = make(tmp_path / "store", count)
     data = (store / "umi.db").read_bytes()
-    leaves = [page for page in pages_of(data, TABLE_LEAF) if data[(page - 1) * PAGE : page * PAGE].count(b"urn:") > 5]
+    leaves = leaves_of_episodes(data)
     assert len(leaves) > 50
     seed = 7
     page = random.Random(seed).choice(leaves)
     bad = with_noise(store, tmp_path / "bad", page, seed)
     on_page = data[(page - 1) * PAGE : page * PAGE].count(b"urn:")
     report = recover(bad, tmp_path / "new")
-    assert report["problems"] == [f"1 damaged pages: {page}"]
+    assert report["problems"] == [f"1 damaged pages: {page}", f"{on_page} episodes are known to be lost"]
     assert report["lost_episodes"] == on_page
     expected, saved = contents(store), contents(tmp_path / "new")
     assert len(saved["episodes"]) == count - on_page
@@ -201,9 +201,103 @@ def test_a_truncated_store(store: Path, tmp_path: Path, length: float) -> None:
         open_sim(bad)
     assert [path.name for path in bad.iterdir()] == ["umi.db"]
     report = recover(bad, tmp_path / "new")
+    assert report["problems"][0] == f"it has {int(len(data) * length)} of {len(data)} bytes"
     known, saved = contents(store), contents(tmp_path / "new")
     assert 0 < report["episodes"] <= len(known["episodes"]) + 1
     assert all(known["episodes"][id] == episode for id, episode in saved["episodes"].items())
+
+
+def leaves_of_episodes(data: bytes) -> list[int]:
+    return [page for page in pages_of(data, TABLE_LEAF) if data[(page - 1) * PAGE : page * PAGE].count(b"urn:") > 5]
+
+
+@pytest.mark.parametrize("kind", ["zeros", "type", "count", "sizes"])
+def test_a_loss_on_one_page_is_never_without_a_word(store: Path, tmp_path: Path, kind: str) -> None:
+    """A page of zeros, or one flipped bit that makes a leaf an inner page, or hides rows of it."""
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    data = bytearray((store / "umi.db").read_bytes())
+    page = leaves_of_episodes(bytes(data))[3]
+    start = (page - 1) * PAGE
+    match kind:
+        case "zeros":
+            data[start : start + PAGE] = bytes(PAGE)
+        case "type":
+            data[start] ^= TABLE_LEAF ^ TABLE_INNER
+        case "count":
+            data[start + 4] -= 1  # of its cells
+        case "sizes":
+            last = start + int.from_bytes(data[start + 8 : start + 10])
+            data[last + (data[last] >= 0x80)] ^= 1  # of the first row
+    (bad / "umi.db").write_bytes(data)
+    report = recover(bad, tmp_path / "new")
+    assert report["problems"][0] == f"1 damaged pages: {page}"
+    lost = report["lost_episodes"]
+    assert lost > 0
+    assert f"{lost} episodes are known to be lost" in report["problems"]
+    assert len(contents(tmp_path / "new")["episodes"]) == EPISODES - lost
+    done = umi_command("recover", bad, tmp_path / "again")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "nothing is damaged" not in done.stdout
+    assert f"{lost} episodes are known to be lost" in done.stdout
+
+
+def test_freed_pages_and_long_rows_are_no_damage(tmp_path: Path) -> None:
+    with open_sim(tmp_path / "store") as memory:
+        memory.remember_many_sync(f"{number} " + "word " * 2_000 for number in range(60))
+        ids = [episode.id for episode in memory.episodes_sync(limit=60)]
+        memory.working.set("zeros", bytes(50_000))
+        for id in ids[::2]:
+            memory.forget_sync(id)
+    connection = sqlite3.connect(tmp_path / "store" / "umi.db")
+    assert connection.execute("PRAGMA freelist_count").fetchone()[0] > 10
+    connection.close()
+    report = recover(tmp_path / "store", tmp_path / "new")
+    assert (report["problems"], report["episodes"], report["working_keys"]) == ([], 30, 1)
+
+
+@pytest.mark.parametrize("length", [0, 10, 5_000])
+def test_a_store_of_which_nothing_is_left(store: Path, tmp_path: Path, length: int) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "umi.db").write_bytes((store / "umi.db").read_bytes()[:length])
+    with pytest.raises(umi.CorruptStoreError, match=rf"nothing of .* can be read: it has (only )?{length} "):
+        Memory.recover_sync(bad, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_files_that_are_no_store_of_this_build_are_refused(store: Path, tmp_path: Path) -> None:
+    for name in ("foreign", "text", "newer"):
+        (tmp_path / name).mkdir()
+    connection = sqlite3.connect(tmp_path / "foreign" / "umi.db")
+    connection.execute("CREATE TABLE other (text)")
+    connection.execute("INSERT INTO other VALUES ('theirs')")
+    connection.commit()
+    connection.close()
+    (tmp_path / "text" / "umi.db").write_text("Some text. " * 1_000)
+    newer = bytearray((store / "umi.db").read_bytes())
+    newer[60:64] = (99).to_bytes(4)
+    (tmp_path / "newer" / "umi.db").write_bytes(newer)
+    for name, kind, why in (
+        ("foreign", umi.StoreVersionError, "is a SQLite file of another program"),
+        ("text", umi.CorruptStoreError, "does not begin as a SQLite file"),
+        ("newer", umi.StoreVersionError, "has schema version 99, this build reads up to 1"),
+    ):
+        with pytest.raises(kind, match=why):
+            Memory.recover_sync(tmp_path / name, tmp_path / "new")
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["umi.db"]
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_store_whose_header_names_another_program_is_saved(store: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    data = bytearray((store / "umi.db").read_bytes())
+    data[68] ^= 1
+    (bad / "umi.db").write_bytes(data)
+    report = recover(bad, tmp_path / "new")
+    assert report["problems"] == ["its header names another program"]
+    assert contents(tmp_path / "new") == contents(store)
 
 
 KILLED = """
