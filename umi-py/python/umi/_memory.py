@@ -108,7 +108,7 @@ class Memory:
 
         Where no event loop runs, it blocks until the store is open: some milliseconds, some ten for a new store. On an
         event loop it raises what a look at the folder and at the file's header tells, and waits for the rest for three
-        at most. What takes longer ends on the worker threads: `async with` and every awaited call wait for it, and raise
+        at most. What takes longer ends on the worker threads: `async with` and awaited calls wait for it, and raise
         what this would have raised; so do a call that blocks, and `path`.
 
         Args:
