@@ -854,10 +854,10 @@ class Engine:
         seed: int | None,
         waits: bool,
     ) -> Engine:
-        """Opens a store. Where `waits` is false, it may still be under way when this returns, after some milliseconds;
-        what a look at its folder and header tells is raised all the same.
+        """Opens a store.
 
-        Every call waits until it is open, and raises why it could not be.
+        Where `waits` is false, it may still be under way when this returns, after some milliseconds; what a look at its
+        folder and header tells is raised all the same. Every call waits until it is open, or raises why it is not.
         """
     def scoped(self, scope: _ScopeArgs) -> Engine:
         """A handle of another scope on the same store."""

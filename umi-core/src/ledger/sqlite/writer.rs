@@ -34,8 +34,10 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 const LONG_LOG_BYTES: u64 = 20 * 1024 * 1024;
 /// After a vain try it may grow by this until the next one.
 const LOG_STEP_BYTES: u64 = 4 * 1024 * 1024;
-/// How long a try waits for the reads of an old state.
+/// How long the first try waits for the reads of an old state, and each one behind it twice as long as the one before.
 const LOG_PATIENCE: Duration = Duration::from_millis(50);
+/// No try waits longer.
+const LOG_PATIENCE_MOST: Duration = Duration::from_secs(2);
 
 /// A transaction in progress: its connection and the counter of the feed.
 #[derive(Debug)]
@@ -225,6 +227,7 @@ impl Writer {
 fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool) {
     let mut place = store.database.as_deref().map(Place::of);
     let mut longest_log = LONG_LOG_BYTES;
+    let mut patience = LOG_PATIENCE;
     while let Ok(first) = requests.recv() {
         let held = store.lock.as_ref().map(|lock| lock.acquire(stop)).transpose();
         let held = held.and_then(|held| {
@@ -254,7 +257,11 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
         }
         let log = place.as_ref().map_or(0, Place::log_bytes);
         if log > longest_log {
-            longest_log = if fork::using(|| empty_log(store)) { LONG_LOG_BYTES } else { log + LOG_STEP_BYTES };
+            (longest_log, patience) = if fork::using(|| empty_log(store, patience)) {
+                (LONG_LOG_BYTES, LOG_PATIENCE)
+            } else {
+                (log + LOG_STEP_BYTES, LOG_PATIENCE_MOST.min(2 * patience))
+            };
         }
         drop(held);
     }
@@ -262,9 +269,9 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
 
 /// Empties a log that has grown long: SQLite begins it again only at a moment when nobody reads from it, which may never
 /// come where several processes read without a pause. Says whether it did.
-fn empty_log(store: &Store) -> bool {
+fn empty_log(store: &Store, patience: Duration) -> bool {
     let connection = store.connection.lock();
-    let emptied = connection.busy_timeout(LOG_PATIENCE).and_then(|()| {
+    let emptied = connection.busy_timeout(patience).and_then(|()| {
         let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
         Ok(!busy)
     });
