@@ -67,6 +67,9 @@ impl Ids for ToldIds {
     }
 }
 
+/// No step takes longer; one that waits for ever is told as such.
+const DEADLINE: Duration = Duration::from_secs(40);
+
 /// What became of a step's call.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -180,7 +183,9 @@ impl Run {
         self.first = Some(self.open_at(&self.folder).await.map_err(|error| format!("the first opening: {error:?}"))?);
         for step in &plan.steps {
             let mut dice = Dice::of(self.seed ^ 0xc4ec, step.index as u64);
-            self.step(step, &mut dice).await.map_err(|violation| format!("step {step}\n  {violation}"))?;
+            let outcome = tokio::time::timeout(DEADLINE, self.step(step, &mut dice)).await;
+            let outcome = outcome.unwrap_or_else(|_| Err(format!("it did not end within {DEADLINE:?}")));
+            outcome.map_err(|violation| format!("step {step}\n  {violation}"))?;
         }
         self.embedder.set(Mood::Well);
         let mut dice = Dice::of(self.seed, 0xe4d);
