@@ -10,10 +10,12 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -22,6 +24,13 @@ use crate::error::{Error, Result};
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock's time, cut to microseconds.
     fn now(&self) -> Timestamp;
+
+    /// Waits until this clock shows `time`. It sleeps for as long as that is away now; a clock whose time does not pass
+    /// by itself has to say when it is there.
+    fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {
+        let wait = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
+        Box::pin(tokio::time::sleep(wait))
+    }
 }
 
 /// Makes ids that sort by the time of their making.
@@ -61,13 +70,13 @@ impl Clock for SystemClock {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock {
-    now: Arc<Mutex<Timestamp>>,
+    now: Arc<watch::Sender<Timestamp>>,
 }
 
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self { now: Arc::new(Mutex::new(to_microseconds(start))) }
+        Self { now: Arc::new(watch::Sender::new(to_microseconds(start))) }
     }
 
     /// Moves the clock forward.
@@ -75,23 +84,34 @@ impl ManualClock {
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind) when the time would leave the range of years that can be told.
     pub fn advance(&self, by: Duration) -> Result<()> {
-        let mut now = self.now.lock();
-        let moved = now.checked_add(by).map_err(|error| {
-            Error::invalid_input(format!("a clock at `{now}` cannot advance by {by:?}")).with_source(error)
-        })?;
-        *now = to_microseconds(moved);
-        Ok(())
+        let mut outcome = Ok(());
+        self.now.send_modify(|now| match now.checked_add(by) {
+            Ok(moved) => *now = to_microseconds(moved),
+            Err(error) => {
+                let message = format!("a clock at `{now}` cannot advance by {by:?}");
+                outcome = Err(Error::invalid_input(message).with_source(error));
+            }
+        });
+        outcome
     }
 
     /// Sets the clock, backwards too.
     pub fn set(&self, now: Timestamp) {
-        *self.now.lock() = to_microseconds(now);
+        self.now.send_replace(to_microseconds(now));
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.lock()
+        *self.now.borrow()
+    }
+
+    fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {
+        let mut now = self.now.subscribe();
+        Box::pin(async move {
+            // An error means that no clone is left that could tell the time.
+            drop(now.wait_for(|now| *now >= time).await);
+        })
     }
 }
 
@@ -185,6 +205,21 @@ fn uuid7(time_and_count: u64, random: u64) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_wait_ends_when_the_manual_clock_gets_there() {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let mut wait = clock.wait_until(Timestamp::from_second(60).unwrap());
+        assert!(futures::poll!(&mut wait).is_pending());
+        clock.advance(Duration::from_secs(59)).unwrap();
+        assert!(futures::poll!(&mut wait).is_pending());
+        clock.clone().advance(Duration::from_secs(1)).unwrap();
+        wait.await;
+        clock.wait_until(Timestamp::UNIX_EPOCH).await;
+        let forgotten = clock.wait_until(Timestamp::MAX);
+        drop(clock);
+        forgotten.await;
+    }
 
     #[test]
     fn ids_are_version_seven_unique_and_sorted_even_when_the_clock_steps_back() {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{self, Either};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -229,8 +230,10 @@ impl Memory {
     async fn while_held<T>(&self, held: &HeldJobs, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
-            if let Ok(done) = tokio::time::timeout(LEASE / 2, work.as_mut()).await {
-                return done;
+            let renewal = self.parts.clock.wait_until(self.now().saturating_add(LEASE / 2).unwrap_or(Timestamp::MAX));
+            match future::select(work.as_mut(), renewal).await {
+                Either::Left((done, _)) => return done,
+                Either::Right(_) => {}
             }
             let renewed = match held.lease(self.now()) {
                 Ok(lease) => self.ledger().renew_jobs(lease).await,
@@ -311,11 +314,11 @@ impl Memory {
 
     /// Looks for free jobs at a time, if the store is still open then. Nothing waits for it, and it keeps nothing open.
     fn look_again_at(&self, end: Timestamp) {
-        let wait = Duration::try_from(end.duration_since(self.now())).unwrap_or_default();
+        let wait = self.parts.clock.wait_until(end);
         let (lease, parts) = (Arc::downgrade(&self.lease), Arc::downgrade(&self.parts));
         let scope = self.scope.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
+            wait.await;
             let Some((lease, parts)) = lease.upgrade().zip(parts.upgrade()) else { return };
             if !lease.is_closed() {
                 let closed = Arc::new(AtomicBool::new(false));
