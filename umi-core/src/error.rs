@@ -87,6 +87,16 @@ pub enum ErrorKind {
     EmbeddingSpace,
     /// A model's service failed.
     Provider,
+    /// A model's service asks its callers to wait.
+    RateLimit,
+    /// A model's service does not take the key.
+    Authentication,
+    /// A model's service did not answer in time.
+    ProviderTimeout,
+    /// A request is longer than the model reads.
+    ContextOverflow,
+    /// A model's answer is not what was asked for.
+    InvalidResponse,
     /// A handle was used after it was closed.
     Closed,
     /// A handle was inherited by a forked child.
@@ -99,7 +109,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests that must cover them all.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidInput,
         Self::EmptyText,
         Self::TextTooLong,
@@ -114,6 +124,11 @@ impl ErrorKind {
         Self::Embedding,
         Self::EmbeddingSpace,
         Self::Provider,
+        Self::RateLimit,
+        Self::Authentication,
+        Self::ProviderTimeout,
+        Self::ContextOverflow,
+        Self::InvalidResponse,
         Self::Closed,
         Self::Forked,
         Self::FeatureNotBuilt,

@@ -27,6 +27,7 @@ mod episode;
 mod error;
 mod index;
 mod ledger;
+mod llm;
 mod memory;
 mod metadata;
 mod scope;
@@ -47,6 +48,7 @@ pub use self::{
     error::{Details, Error, ErrorKind, Result},
     index::IndexStats,
     ledger::{CheckReport, ForgetReach, Job, JobKind, LedgerStats, Owner},
+    llm::{AnswerSchema, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole},
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
         MemoryCore, MemoryStats, MemoryWorking, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,

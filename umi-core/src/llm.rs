@@ -1,0 +1,131 @@
+//! Language models: instructions and messages in, a text or one JSON object out.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{error::Result, memory::Usage};
+
+/// Who says a message of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageRole {
+    /// The one who asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A part of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessagePart {
+    /// Words.
+    Text(String),
+    /// An image as it is encoded in a file.
+    Image {
+        /// Such as `image/png`.
+        media_type: String,
+        /// The file's bytes.
+        data: Arc<[u8]>,
+    },
+}
+
+/// A message of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Who says it.
+    pub role: MessageRole,
+    /// What is said, in order.
+    pub parts: Vec<MessagePart>,
+}
+
+impl Message {
+    /// A message of parts.
+    pub fn new(role: MessageRole, parts: Vec<MessagePart>) -> Self {
+        Self { role, parts }
+    }
+
+    /// Words of the one who asks.
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::new(MessageRole::User, vec![MessagePart::Text(text.into())])
+    }
+
+    /// Words of the model.
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::new(MessageRole::Assistant, vec![MessagePart::Text(text.into())])
+    }
+}
+
+/// The form that an answer is to have: one JSON object.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AnswerSchema {
+    /// What the object is, as an identifier: `facts`, say.
+    pub name: String,
+    /// A JSON Schema of type `object`, in the subset that both vendors take: every property required, none beside them.
+    pub schema: serde_json::Value,
+}
+
+impl AnswerSchema {
+    /// Names a schema.
+    pub fn new(name: impl Into<String>, schema: serde_json::Value) -> Self {
+        Self { name: name.into(), schema }
+    }
+}
+
+/// What a model is asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct CompletionRequest {
+    /// The instructions; none where it is empty.
+    pub system: String,
+    /// The messages, the last of which is the user's.
+    pub messages: Vec<Message>,
+    /// The form of the answer; none for free text.
+    pub answer: Option<AnswerSchema>,
+    /// The most tokens of the answer; none for the provider's own limit.
+    pub max_tokens: Option<u32>,
+}
+
+impl CompletionRequest {
+    /// Asks with instructions and one message.
+    pub fn new(system: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { system: system.into(), messages: vec![Message::user(message)], ..Self::default() }
+    }
+
+    /// Asks for one JSON object.
+    #[must_use]
+    pub fn with_answer(self, answer: AnswerSchema) -> Self {
+        Self { answer: Some(answer), ..self }
+    }
+}
+
+/// What a model answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Completion {
+    /// The text; for a request with an [`AnswerSchema`] what is to be its JSON.
+    pub text: String,
+    /// What the service counted, retries included.
+    pub usage: Usage,
+    /// The service's id of the request that succeeded.
+    pub request_id: Option<String>,
+    /// Whether the answer ended because it reached its limit of tokens.
+    pub is_cut: bool,
+}
+
+/// Answers requests.
+#[async_trait]
+pub trait LanguageModel: Send + Sync + fmt::Debug {
+    /// The provider and the model, such as `anthropic:claude-sonnet-4-5`.
+    fn name(&self) -> &str;
+
+    /// Answers a request. Dropping the future stops the request.
+    ///
+    /// # Errors
+    /// The kinds of a provider: `RateLimit`, `Authentication`, `ProviderTimeout`, `ContextOverflow`, `InvalidResponse`,
+    /// and `Provider` for all else.
+    async fn complete(&self, request: &CompletionRequest) -> Result<Completion>;
+}
