@@ -27,6 +27,7 @@ use std::path::Path;
 use disk::Watched;
 #[cfg(target_os = "linux")]
 pub use names::take_synced_folders;
+pub use random::Random;
 
 /// What a failing operation tells SQLite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
