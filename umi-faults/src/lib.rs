@@ -87,6 +87,19 @@ pub struct Fault {
     pub power_off: bool,
 }
 
+impl Fault {
+    /// An I/O error of every change from the next one on, until [`Disk::clear`].
+    pub const EVERY_CHANGE: Self = Self {
+        failure: Failure::Io,
+        operation: None,
+        file: None,
+        after: 0,
+        count: u64::MAX,
+        short: false,
+        power_off: false,
+    };
+}
+
 /// One operation with a file of the folder, in the order in which they ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
