@@ -93,6 +93,14 @@ pub(crate) fn identity(folder: &Path) -> Option<(u64, u64)> {
 /// `StoreIo` where the operating system refuses.
 pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf> {
     open::make_folder(folder)?;
+    find_folder(folder)
+}
+
+/// Gives the canonical path of a folder that is there. Blocks.
+///
+/// # Errors
+/// `StoreIo` where it is missing, or the operating system refuses.
+pub(crate) fn find_folder(folder: &Path) -> Result<PathBuf> {
     folder.canonicalize().map_err(|error| errors::from_io(error, "open the folder", folder))
 }
 
