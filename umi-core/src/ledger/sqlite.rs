@@ -5,6 +5,7 @@ mod check;
 mod core;
 mod episodes;
 mod errors;
+mod evolutions;
 mod facts;
 mod feed;
 mod forget;
