@@ -2,8 +2,19 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use uuid::Uuid;
+
 use super::*;
-use crate::{error::ErrorKind, ledger::Piece, metadata::Metadata};
+use crate::{
+    core_memory::{BlockType, CoreLimits},
+    entity::Entity,
+    episode::Episode,
+    error::ErrorKind,
+    ledger::{ForgetReach, Ledger, NewEpisode, NewFact, Piece, WorkingChange},
+    metadata::Metadata,
+    scope::Scope,
+    working_memory::{TimeToLive, WorkingLimits},
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
