@@ -11,7 +11,6 @@ use crate::{
     episode::Episode,
     error::ErrorKind,
     ledger::{ForgetReach, Ledger, NewEpisode, NewFact, Piece, WorkingChange},
-    metadata::Metadata,
     scope::Scope,
     working_memory::{TimeToLive, WorkingLimits},
 };
@@ -25,20 +24,7 @@ fn space() -> EmbeddingSpace {
 }
 
 fn episode(number: u128, text: &str) -> NewEpisode {
-    let episode = Episode {
-        id: Uuid::from_u128(number),
-        text: text.to_owned(),
-        role: "user".to_owned(),
-        name: None,
-        at: at(10),
-        recorded_at: at(10),
-        user: None,
-        agent: None,
-        session: None,
-        source: None,
-        metadata: Metadata::default(),
-        importance: 0.5,
-    };
+    let episode = Episode::new(Uuid::from_u128(number), text, "user", at(10));
     let piece = Piece { ordinal: 0, lexical: text.as_bytes().to_vec(), vector: Some(vec![1; 256]) };
     NewEpisode { episode, pieces: vec![piece], key: None, wants_vectors: true, embed_job: None }
 }
