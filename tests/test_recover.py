@@ -366,6 +366,8 @@ def test_a_recovery_refuses_what_it_must_not_touch(store: Path, tmp_path: Path) 
     with pytest.raises(umi.StoreIOError) as caught:
         Memory.recover_sync(tmp_path / "nowhere", tmp_path / "new")
     assert caught.value.errno == 2
+    words = f"cannot open the folder `{tmp_path / 'nowhere'}`: no such file or directory"
+    assert (caught.value.message, caught.value.hint) == (words, "name the folder of the damaged store")
     with open_sim(store), pytest.raises(umi.InvalidInputError, match=r"has the store .* open"):
         Memory.recover_sync(store, tmp_path / "new")
     assert not (tmp_path / "new").exists()
