@@ -102,17 +102,14 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _recover(options: argparse.Namespace) -> int:
     report = Memory.recover_sync(options.store, options.target)
-    saved = {
-        "episodes": "episodes",
-        "facts": "sayings of facts",
-        "blocks": "versions of core blocks",
-        "working_keys": "working keys",
-    }
     print(f"saved into `{options.target}`:")
-    for key, name in saved.items():
-        print(f"  {report[key]} {name}")
-    if report["to_embed"]:
-        print(f"  {report['to_embed']} of them are embedded when you open it with the store's own embedder")
+    print(f"  {_count(report['episodes'], 'episode')}")
+    print(f"  {_count(report['facts'], 'saying of a fact', 'sayings of facts')}")
+    print(f"  {_count(report['blocks'], 'version of a core block', 'versions of core blocks')}")
+    print(f"  {_count(report['working_keys'], 'working key')}")
+    if to_embed := report["to_embed"]:
+        are = "is" if to_embed == 1 else "are"
+        print(f"  {to_embed} of them {are} embedded when you open it with the store's own embedder")
     print("damaged or lost:" if report["problems"] else "nothing is damaged")
     for problem in report["problems"]:
         print(f"  {problem}")
@@ -120,8 +117,8 @@ def _recover(options: argparse.Namespace) -> int:
     return _DAMAGED if report["problems"] else 0
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def _count(number: int, thing: str, things: str | None = None) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {things or thing + 's'}"
 
 
 def _failed(message: str, hint: str | None, status: int = _FAILED) -> int:

@@ -168,7 +168,8 @@ pub(super) fn look(database: &Path) -> Result<Header> {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && has_journal => return Ok(Header::Unfinished),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(errors::corrupt(&shown, &format!("it has only {length} bytes")));
+            let bytes = errors::count(length, "byte", "bytes");
+            return Err(errors::corrupt(&shown, &format!("it has only {bytes}")));
         }
         Err(error) => return Err(errors::from_io(error, "read", database)),
     }
