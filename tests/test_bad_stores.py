@@ -180,6 +180,35 @@ def test_a_path_that_is_no_folder(tmp_path: Path, what: str) -> None:
         assert path.read_text() == "kept"
 
 
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_a_folder_that_goes_under_an_open_handle(sound: Path, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(sound, folder)
+    with Memory.open(folder, user="alice") as memory:
+        assert len(memory.recall_sync("turn")) == 5
+        memory.working.set("key", b"1")
+        if how == "deleted":
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        calls: list[Callable[[], object]] = [
+            memory.check_sync,
+            memory.stats_sync,
+            memory.episodes_sync,
+            lambda: memory.recall_sync("turn"),
+            lambda: memory.working.get("key"),
+            lambda: memory.backup_sync(tmp_path / "copy"),
+            lambda: memory.remember_sync("refused"),
+        ]
+        for call in calls:
+            with pytest.raises(umi.StoreIOError, match=r"umi\.db` was removed or replaced while it was open") as caught:
+                call()
+            assert caught.value.filename == str(folder / "umi.db")
+            assert str(caught.value.hint).startswith("close every handle and open the store again")
+    assert not folder.exists()
+    assert not (tmp_path / "copy").exists()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
 @pytest.mark.parametrize("what", ["a pipe", "a device"])
 def test_a_database_that_is_no_regular_file(tmp_path: Path, what: str) -> None:
