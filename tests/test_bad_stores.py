@@ -5,6 +5,7 @@ Every class of the `StorageError` family is provoked here for real.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -207,6 +208,51 @@ def test_a_folder_that_goes_under_an_open_handle(sound: Path, tmp_path: Path, ho
             assert str(caught.value.hint).startswith("close every handle and open the store again")
     assert not folder.exists()
     assert not (tmp_path / "copy").exists()
+
+
+PIPE = """
+import sys
+from umi import Memory, StoreIOError
+try:
+    {"open": Memory.open, "recover": Memory.recover_sync}[sys.argv[1]](*sys.argv[2:])
+except StoreIOError as error:
+    print(error.message, error.filename, sep="|")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize("name", ["umi.db", "umi.db-wal"])
+@pytest.mark.parametrize("call", ["open", "recover", "check", "backup"])
+def test_a_pipe_is_never_waited_for(sound: Path, tmp_path: Path, name: str, call: str) -> None:
+    folder, target = tmp_path / "store", tmp_path / "target"
+    shutil.copytree(sound, folder)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    names = {path.name for path in folder.iterdir()}
+    arguments = [call, str(folder), *([str(target)] if call in {"recover", "backup"} else [])]
+    program = ["-c", PIPE] if call in {"open", "recover"} else ["-m", "umi"]
+    command = [sys.executable, *program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    says = f"cannot open `{folder / name}`: it is no regular file"
+    if program[0] == "-c":
+        assert (done.stdout, done.stderr) == (f"{says}|{folder / name}\n", "")
+    else:
+        assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"error: {says}")
+    assert {path.name for path in folder.iterdir()} == names
+    assert not target.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_copy_into_a_pipe(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "store")
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    with Memory.open(tmp_path / "store") as memory:
+        for to in (target, target / "inside"):
+            with pytest.raises(umi.StoreIOError, match="not a directory") as caught:
+                memory.backup_sync(to)
+            assert caught.value.errno == errno.ENOTDIR
+    assert target.is_fifo()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")

@@ -143,7 +143,9 @@ pub(super) enum Header {
 
 /// The part of [`inspect`] that takes no time: a look at the header, and not at the log.
 pub(super) fn look(database: &Path) -> Result<Header> {
+    let wal = database.with_extension("db-wal");
     check_regular(database)?;
+    check_regular(&wal)?;
     // For writing too, so that a file that cannot be written is refused before anything is put beside it.
     let mut file = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => file,
@@ -194,7 +196,7 @@ pub(super) fn look(database: &Path) -> Result<Header> {
     // Asked again, because another process may have made the file longer before the header was read.
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     // A WAL may still hold the pages that the file lacks.
-    if length < expected && !has_bytes(&database.with_extension("db-wal")) {
+    if length < expected && !has_bytes(&wal) {
         return Err(errors::corrupt(&shown, &format!("it has {length} of {expected} bytes")));
     }
     // Making a store ends with its write-ahead log.
@@ -253,7 +255,7 @@ fn check_copy(database: &Path) -> Result<()> {
 }
 
 /// Nothing but a regular file is opened: a pipe would never give its first byte, and a device may act on it.
-fn check_regular(database: &Path) -> Result<()> {
+pub(super) fn check_regular(database: &Path) -> Result<()> {
     // What the look itself cannot tell, opening does.
     let Ok(found) = std::fs::metadata(database) else { return Ok(()) };
     if found.is_file() || found.is_dir() {

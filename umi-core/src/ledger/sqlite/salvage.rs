@@ -136,6 +136,9 @@ impl Salvage {
     /// `StoreLocked` while another process writes to it.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let database = folder.join(DATABASE);
+        let wal = database.with_extension("db-wal");
+        open::check_regular(&database)?;
+        open::check_regular(&wal)?;
         let unreadable = |error| errors::from_io(error, "read", &database);
         std::fs::metadata(&database).map_err(unreadable)?;
         // Without the lock's files nobody writes.
@@ -143,7 +146,7 @@ impl Salvage {
         if let Some(lock) = &lock {
             std::mem::forget(lock.acquire(&AtomicBool::new(false))?);
         }
-        let pages = Pages::open(&database, &database.with_extension("db-wal")).map_err(unreadable)?;
+        let pages = Pages::open(&database, &wal).map_err(unreadable)?;
         let mut salvage = Self {
             pages,
             episodes: Vec::new(),
