@@ -181,33 +181,53 @@ def test_a_path_that_is_no_folder(tmp_path: Path, what: str) -> None:
         assert path.read_text() == "kept"
 
 
-@pytest.mark.parametrize("how", ["deleted", "moved"])
-def test_a_folder_that_goes_under_an_open_handle(sound: Path, tmp_path: Path, how: str) -> None:
+LEFT_OPEN = """
+import os, sys
+from umi import Memory
+memory = Memory.open(sys.argv[1], user="alice")
+for number in range(30):
+    memory.remember_sync(f"turn {number}")
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("what", ["without a byte", "missing"])
+def test_a_log_whose_database_has_nothing(tmp_path: Path, what: str) -> None:
+    """SQLite would take it for a new database, and delete the log."""
     folder = tmp_path / "store"
-    shutil.copytree(sound, folder)
-    with Memory.open(folder, user="alice") as memory:
-        assert len(memory.recall_sync("turn")) == 5
-        memory.working.set("key", b"1")
-        if how == "deleted":
-            shutil.rmtree(folder)
-        else:
-            folder.rename(tmp_path / "elsewhere")
-        calls: list[Callable[[], object]] = [
-            memory.check_sync,
-            memory.stats_sync,
-            memory.episodes_sync,
-            lambda: memory.recall_sync("turn"),
-            lambda: memory.working.get("key"),
-            lambda: memory.backup_sync(tmp_path / "copy"),
-            lambda: memory.remember_sync("refused"),
-        ]
-        for call in calls:
-            with pytest.raises(umi.StoreIOError, match=r"umi\.db` was removed or replaced while it was open") as caught:
-                call()
-            assert caught.value.filename == str(folder / "umi.db")
-            assert str(caught.value.hint).startswith("close every handle and open the store again")
-    assert not folder.exists()
-    assert not (tmp_path / "copy").exists()
+    subprocess.run([sys.executable, "-c", LEFT_OPEN, str(folder)], check=True, timeout=50)
+    database = folder / "umi.db"
+    database.unlink()
+    if what == "without a byte":
+        database.touch()
+    before = files_of(folder)
+    assert len(before["umi.db-wal"][0]) > 30 * 4096
+    for _ in range(2):
+        with pytest.raises(umi.CorruptStoreError) as caught:
+            Memory.open(folder)
+        assert caught.value.message == (
+            f"`{database}` is not a sound store: it has no bytes, but there is a log of it, which would be deleted"
+        )
+        assert f"`python -m umi recover {folder} NEW_FOLDER`" in str(caught.value.hint)
+        assert files_of(folder) == before
+    for command in (["check", str(folder)], ["backup", str(folder), str(tmp_path / "copy")]):
+        done = subprocess.run([sys.executable, "-m", "umi", *command], capture_output=True, timeout=50, check=False)
+        assert (done.returncode, files_of(folder)) == (1, before)
+    report = Memory.recover_sync(folder, tmp_path / "new")
+    assert (report["episodes"], files_of(folder)) == (30, before)
+    assert report["problems"][0].startswith("it has 0 of ")
+    with Memory.open(tmp_path / "new", user="alice") as memory:
+        assert {episode.text for episode in memory.episodes_sync()} == {f"turn {number}" for number in range(30)}
+        assert memory.check_sync()["ok"]
+
+
+def test_an_empty_log_beside_an_empty_database_is_no_store(tmp_path: Path) -> None:
+    for name in ("umi.db", "umi.db-wal"):
+        (tmp_path / name).touch()
+    done = subprocess.run([sys.executable, "-m", "umi", "check", str(tmp_path)], timeout=50, check=False)
+    assert (done.returncode, sorted(path.name for path in tmp_path.iterdir())) == (2, ["umi.db", "umi.db-wal"])
+    with Memory.open(tmp_path, user="alice") as memory:
+        memory.remember_sync("the first")
 
 
 PIPE = """
@@ -253,6 +273,35 @@ def test_a_copy_into_a_pipe(sound: Path, tmp_path: Path) -> None:
                 memory.backup_sync(to)
             assert caught.value.errno == errno.ENOTDIR
     assert target.is_fifo()
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_a_folder_that_goes_under_an_open_handle(sound: Path, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(sound, folder)
+    with Memory.open(folder, user="alice") as memory:
+        assert len(memory.recall_sync("turn")) == 5
+        memory.working.set("key", b"1")
+        if how == "deleted":
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        calls: list[Callable[[], object]] = [
+            memory.check_sync,
+            memory.stats_sync,
+            memory.episodes_sync,
+            lambda: memory.recall_sync("turn"),
+            lambda: memory.working.get("key"),
+            lambda: memory.backup_sync(tmp_path / "copy"),
+            lambda: memory.remember_sync("refused"),
+        ]
+        for call in calls:
+            with pytest.raises(umi.StoreIOError, match=r"umi\.db` was removed or replaced while it was open") as caught:
+                call()
+            assert caught.value.filename == str(folder / "umi.db")
+            assert str(caught.value.hint).startswith("close every handle and open the store again")
+    assert not folder.exists()
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")

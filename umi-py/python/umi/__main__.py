@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DAMAGED, _FAILED, _INTERRUPTED = 1, 2, 130
-_DATABASE = "umi.db"
+_DATABASE, _LOG = "umi.db", "umi.db-wal"
 _EPILOG = "exit status: 0 done, 1 the store is damaged, 2 it could not be done, 130 interrupted from the keyboard"
 
 
@@ -69,11 +69,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _has_store(options: argparse.Namespace) -> bool:
-    """Whether there is a database. Opening an empty one would make a store, which only `recover` does not do."""
-    database = options.store / _DATABASE
-    if options.command == "recover" or not database.is_file():
-        return bool(database.exists())
-    return bool(database.stat().st_size)
+    """Whether there is a database or a log. Opening an empty one would make a store, which only `recover` does not do."""
+    database, log = options.store / _DATABASE, options.store / _LOG
+    return _has_bytes(database) or _has_bytes(log) or (options.command == "recover" and bool(database.exists()))
+
+
+def _has_bytes(path: Path) -> bool:
+    """Whether there is anything but an empty file."""
+    return bool(path.exists() and (not path.is_file() or path.stat().st_size))
 
 
 def _check(options: argparse.Namespace) -> int:

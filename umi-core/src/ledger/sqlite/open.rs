@@ -152,6 +152,7 @@ pub(super) fn look(database: &Path) -> Result<Header> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             check_copy(database)?;
             check_folder(database)?;
+            check_no_log(database, &wal)?;
             return Ok(Header::Unfinished);
         }
         Err(error) => return Err(errors::from_io(error, "open", database)),
@@ -159,6 +160,7 @@ pub(super) fn look(database: &Path) -> Result<Header> {
     check_folder(database)?;
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     if length == 0 {
+        check_no_log(database, &wal)?;
         return Ok(Header::Unfinished);
     }
     // A rollback journal means that a process ended while it made the store: SQLite undoes that on opening, and until
@@ -252,6 +254,18 @@ fn check_copy(database: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::CorruptStore, format!("`{shown}` holds a copy that is not whole"))
         .with_file(None, shown)
         .with_hint("wait where it is still being made, else delete the folder and make the copy again"))
+}
+
+/// A database without a byte, or none at all, beside a log with bytes is what is left of a store, and no new one: SQLite
+/// would delete the log.
+fn check_no_log(database: &Path, wal: &Path) -> Result<()> {
+    // The database is asked for after the log, because another process may be making the store: it writes the database
+    // before it has a log.
+    if !has_bytes(wal) || has_bytes(database) {
+        return Ok(());
+    }
+    let shown = database.display().to_string();
+    Err(errors::corrupt(&shown, "it has no bytes, but there is a log of it, which would be deleted"))
 }
 
 /// Nothing but a regular file is opened: a pipe would never give its first byte, and a device may act on it.

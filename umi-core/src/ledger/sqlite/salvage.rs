@@ -140,7 +140,6 @@ impl Salvage {
         open::check_regular(&database)?;
         open::check_regular(&wal)?;
         let unreadable = |error| errors::from_io(error, "read", &database);
-        std::fs::metadata(&database).map_err(unreadable)?;
         // Without the lock's files nobody writes.
         let lock = WriterLock::existing(folder, super::LOCK_DEADLINE)?;
         if let Some(lock) = &lock {
@@ -194,7 +193,8 @@ impl Salvage {
         }
         self.header.extend(open::damage_of_header(&header));
         let expected = open::expected_bytes(&header);
-        if length < expected && !self.pages.is_counted_by_log() {
+        // A log may hold the pages that the file lacks, but not where there is none.
+        if length == 0 || (length < expected && !self.pages.is_counted_by_log()) {
             self.header.push(format!("it has {length} of {expected} bytes"));
         }
         Ok(())
