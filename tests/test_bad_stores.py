@@ -241,9 +241,12 @@ except StoreIOError as error:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
-@pytest.mark.parametrize("name", ["umi.db", "umi.db-wal"])
-@pytest.mark.parametrize("call", ["open", "recover", "check", "backup"])
-def test_a_pipe_is_never_waited_for(sound: Path, tmp_path: Path, name: str, call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [(call, name) for call in ("open", "recover", "check", "backup") for name in ("umi.db", "umi.db-wal")]
+    + [("open", "umi.db-shm"), ("open", "umi.db-journal")],
+)
+def test_a_pipe_is_never_waited_for(sound: Path, tmp_path: Path, call: str, name: str) -> None:
     folder, target = tmp_path / "store", tmp_path / "target"
     shutil.copytree(sound, folder)
     (folder / name).unlink(missing_ok=True)

@@ -145,7 +145,9 @@ pub(super) enum Header {
 pub(super) fn look(database: &Path) -> Result<Header> {
     let wal = database.with_extension("db-wal");
     check_regular(database)?;
-    check_regular(&wal)?;
+    for beside in ["db-wal", "db-shm", "db-journal"] {
+        check_regular(&database.with_extension(beside))?;
+    }
     // For writing too, so that a file that cannot be written is refused before anything is put beside it.
     let mut file = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => file,
