@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
+import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from umi import CorruptStoreError, Memory, UmiError, __version__
+from umi import CorruptStoreError, Memory, StoreIOError, UmiError, __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _DAMAGED, _FAILED, _INTERRUPTED = 1, 2, 130
-_DATABASE, _LOG = "umi.db", "umi.db-wal"
+_DATABASE, _LOG, _JOURNAL = "umi.db", "umi.db-wal", "umi.db-journal"
+_MAY_NOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _EPILOG = "exit status: 0 done, 1 the store is damaged, 2 it could not be done, 130 interrupted from the keyboard"
 
 
@@ -46,13 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"umi {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     check = commands.add_parser(
-        "check", help="verify a store", epilog=_EPILOG, description="Verifies every row of a store."
+        "check",
+        help="verify a store",
+        epilog=_EPILOG,
+        description="Verifies every row of a store. One that may only be read is copied into a temporary folder first.",
     )
     backup = commands.add_parser(
         "backup",
         help="copy a store",
         epilog=_EPILOG,
-        description="Copies a store, which may be in use, into a new folder.",
+        description="Copies a store, which may be in use, into a new folder. One that may only be read is copied into "
+        "a temporary folder first.",
     )
     recover = commands.add_parser(
         "recover",
@@ -79,9 +88,46 @@ def _has_bytes(path: Path) -> bool:
     return bool(path.exists() and (not path.is_file() or path.stat().st_size))
 
 
+@contextmanager
+def _opened(store: Path) -> Iterator[Memory]:
+    """Opens a store, or a temporary copy of one that may only be read.
+
+    SQLite writes a log beside every store that it opens. Nothing of a copy is embedded, so any embedder will do.
+    """
+    try:
+        memory = Memory.open(store, reembed=True)
+    except StoreIOError as error:
+        if error.errno not in _MAY_NOT_WRITE:
+            raise
+        with TemporaryDirectory(prefix="umi-") as name:
+            copy = Path(name)
+            _copy(store, copy)
+            try:
+                with Memory.open(copy, reembed=True) as memory:
+                    yield memory
+            except CorruptStoreError as damage:
+                # what is damaged is the store itself, and it is what can be recovered
+                hint = damage.hint and damage.hint.replace(name, shlex.quote(str(store)))
+                raise CorruptStoreError(damage.message.replace(name, str(store)), hint=hint) from damage
+    else:
+        with memory:
+            yield memory
+
+
+def _copy(store: Path, folder: Path) -> None:
+    """Copies a store's files, which nobody may write to meanwhile."""
+    files = [path for name in (_DATABASE, _LOG, _JOURNAL) if (path := store / name).exists()]
+    before = [path.stat() for path in files]
+    for path in files:
+        shutil.copyfile(path, folder / path.name)
+    for path, was in zip(files, before, strict=True):
+        found = path.stat()
+        if (found.st_ino, found.st_size, found.st_mtime_ns) != (was.st_ino, was.st_size, was.st_mtime_ns):
+            raise StoreIOError(f"`{path}` was written to while it was copied", hint="close the store everywhere first")
+
+
 def _check(options: argparse.Namespace) -> int:
-    # any embedder will do, since nothing is embedded
-    with Memory.open(options.store, reembed=True) as memory:
+    with _opened(options.store) as memory:
         report = memory.check_sync()
     for problem in report["problems"]:
         print(problem)
@@ -97,7 +143,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    with Memory.open(options.store, reembed=True) as memory:
+    with _opened(options.store) as memory:
         memory.backup_sync(options.target)
     print(f"`{options.target}` is a copy of `{options.store}`")
     return 0
