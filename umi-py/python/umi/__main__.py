@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _has_store(options: argparse.Namespace) -> bool:
-    """Whether there is a database or a log. Opening an empty one would make a store, which only `recover` does not do."""
+    """Whether there is a database or a log. Opening empty ones would make a store; only `recover` does not do that."""
     database, log = options.store / _DATABASE, options.store / _LOG
     return _has_bytes(database) or _has_bytes(log) or (options.command == "recover" and bool(database.exists()))
 
