@@ -9,7 +9,7 @@ use rusqlite::{Connection, Params, Row};
 
 use super::{
     chains::{self, Stretch},
-    errors::{Fault, Stored},
+    errors::{self, Fault, Stored},
     evolutions, migrations, rows,
 };
 use crate::{episode::Episode, ledger::CheckReport};
@@ -169,7 +169,7 @@ pub(super) fn check(connection: &Connection) -> Stored<CheckReport> {
     }
     let Findings { mut report, untold } = findings;
     if untold > 0 {
-        report.problems.push(format!("{untold} more problems"));
+        report.problems.push(errors::count(untold, "more problem", "more problems"));
     }
     Ok(report)
 }
