@@ -14,7 +14,6 @@ import gc
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,7 +22,7 @@ from typing import Any
 
 import umi
 from conversation import Conversation
-from report import Budget, Report, file_system
+from report import Budget, Report, run_bench
 
 LARGE = 100_000
 SLOW_SECONDS = 0.05  # how long a slow embedder waits
@@ -92,28 +91,20 @@ async def stall_of(work: Callable[[], Awaitable[Any]]) -> float:
     return longest
 
 
-def main() -> int:
-    """Measure everything; return 1 when something is over its budget."""
-    report = Report(BUDGETS)
-    stores = Path(__file__).parent.parent / ".cache"
-    stores.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=stores) as name:
-        folder = Path(name)
-        print(f"umi from {umi.__file__}\nstores on {file_system(folder)}\n")
-        measure_overlap(report, folder)
-        measure_openings(report, folder)
-        speaker = Conversation(1)
-        turns = list(speaker.turns(LARGE))
-        questions = [speaker.question(turn["text"]) for turn in random.Random(1).choices(turns, k=64)]
-        with umi.Memory.open(folder / "large", user="alice") as memory:
-            memory.remember_many_sync(turns)
-        asyncio.run(measure_stalls(report, folder, questions))
-        with umi.Memory.open(folder / "large", user="alice") as memory:
-            memory.recall_sync(questions[0])
-            asyncio.run(measure_gathered(report, memory, questions))
-            measure_counting(report, memory, questions)
-    report.end()
-    return int(bool(report.missed)) if "--no-fail" not in sys.argv[1:] else 0
+def measure(report: Report, folder: Path) -> None:
+    """Measure everything."""
+    measure_overlap(report, folder)
+    measure_openings(report, folder)
+    speaker = Conversation(1)
+    turns = list(speaker.turns(LARGE))
+    questions = [speaker.question(turn["text"]) for turn in random.Random(1).choices(turns, k=64)]
+    with umi.Memory.open(folder / "large", user="alice") as memory:
+        memory.remember_many_sync(turns)
+    asyncio.run(measure_stalls(report, folder, questions))
+    with umi.Memory.open(folder / "large", user="alice") as memory:
+        memory.recall_sync(questions[0])
+        asyncio.run(measure_gathered(report, memory, questions))
+        measure_counting(report, memory, questions)
 
 
 def slow_embedders() -> Iterator[tuple[str, umi.CallableEmbeddingProvider]]:
@@ -282,4 +273,4 @@ def measure_counting(report: Report, memory: umi.Memory, questions: list[str]) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(BUDGETS, measure))

@@ -13,7 +13,6 @@ import random
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 import timeit
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 
 import umi
 from conversation import Conversation
-from report import Budget, Report, file_system
+from report import Budget, Report, run_bench
 
 SIZES = (1_000, 10_000, 100_000)
 USERS = 1_000
@@ -81,21 +80,13 @@ with umi.Memory.open(sys.argv[1], user="alice") as memory:
 """
 
 
-def main() -> int:
-    """Measure everything; return 1 when something is over its budget."""
-    report = Report(BUDGETS)
-    stores = Path(__file__).parent.parent / ".cache"
-    stores.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=stores) as name:
-        folder = Path(name)
-        print(f"umi from {umi.__file__}\nstores on {file_system(folder)}\n")
-        measure_package(report)
-        measure_parts(report)
-        measure_writes(report, folder)
-        measure_durable_parts(report, folder)
-        measure_recall(report, folder)
-    report.end()
-    return int(bool(report.missed)) if "--no-fail" not in sys.argv[1:] else 0
+def measure(report: Report, folder: Path) -> None:
+    """Measure everything."""
+    measure_package(report)
+    measure_parts(report)
+    measure_writes(report, folder)
+    measure_durable_parts(report, folder)
+    measure_recall(report, folder)
 
 
 def measure_package(report: Report) -> None:
@@ -326,4 +317,4 @@ def size_of(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(BUDGETS, measure))

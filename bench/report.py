@@ -5,10 +5,13 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import umi
 
 Unit = Literal["s", "bytes", "times", "turns/s"]
 
@@ -62,6 +65,22 @@ class Report:
         self.missed += [f"{operation} (not measured)" for operation in self.budgets if operation not in self.medians]
         if self.missed:
             print(f"\nOver budget: {'; '.join(self.missed)}")
+
+
+def run_bench(budgets: Mapping[str, Budget], measure: Callable[[Report, Path], None]) -> int:
+    """Measure with stores in a folder of the project, print the table, and return 1 when something is over its budget.
+
+    With `--no-fail` on the command line it returns 0 then, too.
+    """
+    report = Report(budgets)
+    stores = Path(__file__).parent.parent / ".cache"
+    stores.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=stores) as name:
+        folder = Path(name)
+        print(f"umi from {umi.__file__}\nstores on {file_system(folder)}\n")
+        measure(report, folder)
+    report.end()
+    return int(bool(report.missed)) if "--no-fail" not in sys.argv[1:] else 0
 
 
 def shown(value: float, unit: Unit) -> str:

@@ -22,8 +22,9 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOBODY = 65534
 # The interpreter itself may lie where only root may read: what is needed of it is imported before.
 PROLOGUE = f"""
-import logging, os, sys, traceback
+import contextlib, io, locale, logging, os, sys, tempfile, traceback
 import umi
+import umi.__main__
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid({NOBODY})

@@ -5,6 +5,7 @@ Every class of the `StorageError` family is provoked here for real.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -178,6 +179,132 @@ def test_a_path_that_is_no_folder(tmp_path: Path, what: str) -> None:
     assert not (tmp_path / "nowhere").exists()
     if what == "a file":
         assert path.read_text() == "kept"
+
+
+LEFT_OPEN = """
+import os, sys
+from umi import Memory
+memory = Memory.open(sys.argv[1], user="alice")
+for number in range(30):
+    memory.remember_sync(f"turn {number}")
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("what", ["without a byte", "missing"])
+def test_a_log_whose_database_has_nothing(tmp_path: Path, what: str) -> None:
+    """SQLite would take it for a new database, and delete the log."""
+    folder = tmp_path / "store"
+    subprocess.run([sys.executable, "-c", LEFT_OPEN, str(folder)], check=True, timeout=50)
+    database = folder / "umi.db"
+    database.unlink()
+    if what == "without a byte":
+        database.touch()
+    before = files_of(folder)
+    assert len(before["umi.db-wal"][0]) > 30 * 4096
+    for _ in range(2):
+        with pytest.raises(umi.CorruptStoreError) as caught:
+            Memory.open(folder)
+        assert caught.value.message == (
+            f"`{database}` is not a sound store: it has no bytes, but there is a log of it, which would be deleted"
+        )
+        assert f"`python -m umi recover {folder} NEW_FOLDER`" in str(caught.value.hint)
+        assert files_of(folder) == before
+    for command in (["check", str(folder)], ["backup", str(folder), str(tmp_path / "copy")]):
+        done = subprocess.run([sys.executable, "-m", "umi", *command], capture_output=True, timeout=50, check=False)
+        assert (done.returncode, files_of(folder)) == (1, before)
+    report = Memory.recover_sync(folder, tmp_path / "new")
+    assert (report["episodes"], files_of(folder)) == (30, before)
+    assert report["problems"][0].startswith("it has 0 of ")
+    with Memory.open(tmp_path / "new", user="alice") as memory:
+        assert {episode.text for episode in memory.episodes_sync()} == {f"turn {number}" for number in range(30)}
+        assert memory.check_sync()["ok"]
+
+
+def test_an_empty_log_beside_an_empty_database_is_no_store(tmp_path: Path) -> None:
+    for name in ("umi.db", "umi.db-wal"):
+        (tmp_path / name).touch()
+    done = subprocess.run([sys.executable, "-m", "umi", "check", str(tmp_path)], timeout=50, check=False)
+    assert (done.returncode, sorted(path.name for path in tmp_path.iterdir())) == (2, ["umi.db", "umi.db-wal"])
+    with Memory.open(tmp_path, user="alice") as memory:
+        memory.remember_sync("the first")
+
+
+PIPE = """
+import sys
+from umi import Memory, StoreIOError
+try:
+    {"open": Memory.open, "recover": Memory.recover_sync}[sys.argv[1]](*sys.argv[2:])
+except StoreIOError as error:
+    print(error.message, error.filename, sep="|")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [(call, name) for call in ("open", "recover", "check", "backup") for name in ("umi.db", "umi.db-wal")]
+    + [("open", "umi.db-shm"), ("open", "umi.db-journal")],
+)
+def test_a_pipe_is_never_waited_for(sound: Path, tmp_path: Path, call: str, name: str) -> None:
+    folder, target = tmp_path / "store", tmp_path / "target"
+    shutil.copytree(sound, folder)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    names = {path.name for path in folder.iterdir()}
+    arguments = [call, str(folder), *([str(target)] if call in {"recover", "backup"} else [])]
+    program = ["-c", PIPE] if call in {"open", "recover"} else ["-m", "umi"]
+    command = [sys.executable, *program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    says = f"cannot open `{folder / name}`: it is no regular file"
+    if program[0] == "-c":
+        assert (done.stdout, done.stderr) == (f"{says}|{folder / name}\n", "")
+    else:
+        assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"error: {says}")
+    assert {path.name for path in folder.iterdir()} == names
+    assert not target.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_copy_into_a_pipe(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound, tmp_path / "store")
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    with Memory.open(tmp_path / "store") as memory:
+        for to in (target, target / "inside"):
+            with pytest.raises(umi.StoreIOError, match="not a directory") as caught:
+                memory.backup_sync(to)
+            assert caught.value.errno == errno.ENOTDIR
+    assert target.is_fifo()
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_a_folder_that_goes_under_an_open_handle(sound: Path, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(sound, folder)
+    with Memory.open(folder, user="alice") as memory:
+        assert len(memory.recall_sync("turn")) == 5
+        memory.working.set("key", b"1")
+        if how == "deleted":
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        calls: list[Callable[[], object]] = [
+            memory.check_sync,
+            memory.stats_sync,
+            memory.episodes_sync,
+            lambda: memory.recall_sync("turn"),
+            lambda: memory.working.get("key"),
+            lambda: memory.backup_sync(tmp_path / "copy"),
+            lambda: memory.remember_sync("refused"),
+        ]
+        for call in calls:
+            with pytest.raises(umi.StoreIOError, match=r"umi\.db` was removed or replaced while it was open") as caught:
+                call()
+            assert caught.value.filename == str(folder / "umi.db")
+            assert str(caught.value.hint).startswith("close every handle and open the store again")
+    assert not folder.exists()
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")

@@ -182,14 +182,15 @@ def test_an_index_that_is_not_the_ledger_s_is_found(tmp_path: Path) -> None:
         assert any("is loaded and not in the ledger" in problem for problem in problems)
 
 
-def test_findings_are_cut(sound: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("found", "rest"), [(1_500, "500 more problems"), (1_001, "1 more problem")])
+def test_findings_are_cut(sound: Path, tmp_path: Path, found: int, rest: str) -> None:
     folder = tmp_path / "store"
     shutil.copytree(sound, folder)
     many = (
-        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1500) "
+        f"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {found}) "
         "INSERT INTO blocks SELECT 100 + x, 1000 + x, 'alice', '', 'none', x, NULL, '', 0.5, 0 FROM n; "
         "UPDATE counter SET seq = 5000, core = 5000"
     )
     problems = problems_of(folder, many)
     assert len(problems) == 1_001
-    assert problems[-1] == "500 more problems"
+    assert problems[-1] == rest

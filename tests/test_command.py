@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 from umi import Memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -80,6 +82,67 @@ def test_what_the_system_refuses(tmp_path: Path) -> None:
     assert f"cannot open `{tmp_path / 'umi.db'}`: is a directory" in done.stderr
 
 
+LEFT_OPEN = """
+import os, sys
+from umi import Memory
+memory = Memory.open(sys.argv[1], user="alice")
+for number in range(30):
+    memory.remember_sync(f"turn {number}")
+os._exit(0)
+"""
+
+COMMANDS = """
+from umi.__main__ import main
+tempfile.tempdir = sys.argv[2]
+for command in (["check", sys.argv[1]], ["backup", sys.argv[1], sys.argv[3]]):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        status = main(command)
+    print(status, *errors.getvalue().splitlines(), sep="|")
+print(os.listdir(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "log"),
+    [("file", "a log"), ("folder", "no log"), ("both", "a log"), ("mount", "no log"), ("mount", "a log")],
+)
+def test_a_store_that_may_only_be_read(
+    public_path: Path, as_nobody: Callable[..., list[str]], give: Callable[..., None], what: str, log: str
+) -> None:
+    store, scratch = public_path / "it's read" / "store", public_path / "scratch"
+    scratch.mkdir()
+    store.parent.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "tmpfs", str(store.parent)]
+    if what == "mount" and (os.geteuid() or subprocess.run(mounted, capture_output=True, check=False).returncode):
+        pytest.skip("no file system can be mounted here")
+    try:
+        subprocess.run([sys.executable, "-c", LEFT_OPEN, str(store)], check=True, timeout=50)
+        if log == "no log":
+            Memory.open(store).close_sync()
+        for path in store.iterdir():
+            if path.name not in {"umi.db", "umi.db-wal"}:
+                path.unlink()
+        assert (store / "umi.db-wal").exists() == (log == "a log")
+        give(scratch, store, *store.iterdir())
+        if what in {"file", "both"}:
+            (store / "umi.db").chmod(0o444)
+        if what in {"folder", "both"}:
+            store.chmod(0o555)
+        if what == "mount":
+            subprocess.run(["mount", "-o", "remount,ro", str(store.parent)], check=True)
+        before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in store.iterdir()}
+        lines = as_nobody(COMMANDS, store, scratch, scratch / "copy")
+        assert lines[0].startswith(f"`{store}` is sound: "), lines
+        assert lines[1:] == ["0", f"`{scratch / 'copy'}` is a copy of `{store}`", "0", "['copy']"]
+        assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in store.iterdir()} == before
+    finally:
+        if what == "mount":
+            subprocess.run(["umount", str(store.parent)], check=True)
+    with Memory.open(scratch / "copy", user="alice") as copy:
+        assert {episode.text for episode in copy.episodes_sync()} == {f"turn {number}" for number in range(30)}
+
+
 INTERRUPTED = """
 import os, signal, sys
 from umi import Memory
@@ -89,6 +152,22 @@ def check_sync(memory):
 Memory.check_sync = check_sync
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def test_damage_of_a_store_that_may_only_be_read(
+    sound: Path, public_path: Path, as_nobody: Callable[..., list[str]], give: Callable[..., None]
+) -> None:
+    """It is told of the store, not of the copy that was looked at."""
+    store, scratch = public_path / sound.name, public_path / "scratch"
+    shutil.copytree(sound, store)
+    scratch.mkdir()
+    (store / "umi.db").write_bytes(b"no database" * 1_000)
+    give(scratch, store, *store.iterdir())
+    store.chmod(0o555)
+    for line in as_nobody(COMMANDS, store, scratch, scratch / "copy")[:2]:
+        status, error, hint = line.split("|")
+        assert (status, error) == ("1", f"error: `{store / 'umi.db'}` is not a sound store: it is not a SQLite file")
+        assert shlex.split(hint.split("`")[1])[-2:] == [str(store), "NEW_FOLDER"]
 
 
 def test_an_interrupt(sound: Path) -> None:

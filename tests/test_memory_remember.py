@@ -144,6 +144,15 @@ def test_many_are_read_lazily_in_batches(memory: Memory) -> None:
     assert told[-1] == (2, 2)
 
 
+def test_what_is_nothing_is_made_once_for_many_results(memory: Memory) -> None:
+    """An event loop waits while results are made and dropped."""
+    first, second = memory.remember_many_sync(["one", "two"])
+    assert first.usage is second.usage
+    assert first.usage.to_dict() == {"input_tokens": 0, "output_tokens": 0, "requests": 0}
+    for name in ("episode_ids", "entities", "evolutions", "warnings"):
+        assert getattr(first, name) is not getattr(second, name), "lists are the caller's"
+
+
 def test_a_batch_that_fails_is_not_written(memory: Memory) -> None:
     with pytest.raises(EmptyTextError):
         memory.remember_many_sync(["one", "two", "three", "", "five"], batch_size=2)

@@ -70,22 +70,19 @@ def steps(seed: int, *, long: bool) -> list[Step]:
         # How long a module needs is its own to say.
         needs = int(getattr(importlib.import_module(f"torture.{name}"), "LONG_RUN_SECONDS", 180))
         found.append(Step(name, command if long else [*command, "--short"], needs if long else 30))
-    if (ROOT / "umi-core" / "tests" / "sim").is_dir():
-        if long:
-            found.append(
-                Step("power", [*SIMULATION, "--", "--ignored", "--nocapture", "every_change"], 2 * BUILD_SECONDS)
-            )
-        count = SIMULATED_SEEDS if long else 50
-        found.append(
-            Step(
-                "simulation",
-                # Not by nextest, which ends a test after two minutes.
-                [*SIMULATION, "--", "--nocapture"],
-                BUILD_SECONDS + count // 10,
-                {"UMI_SIM_SEEDS": str(count), "UMI_SIM_FROM": str(seed)},
-            )
+    if long:
+        found.append(Step("power", [*SIMULATION, "--", "--ignored", "--nocapture", "every_change"], 2 * BUILD_SECONDS))
+    count = SIMULATED_SEEDS if long else 50
+    found.append(
+        Step(
+            "simulation",
+            # Not by nextest, which ends a test after two minutes.
+            [*SIMULATION, "--", "--nocapture"],
+            BUILD_SECONDS + count // 10,
+            {"UMI_SIM_SEEDS": str(count), "UMI_SIM_FROM": str(seed)},
         )
-    if long and FUZZ_TARGETS:
+    )
+    if long:
         found.append(fuzzing(seed, FUZZ_AT_ONCE[0]))
     return found
 

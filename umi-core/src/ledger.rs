@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+mod jobs;
 pub(crate) mod sqlite;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -13,6 +14,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub(crate) use self::jobs::{EmbedJob, JobLease};
+pub use self::jobs::{Job, JobKind};
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
@@ -144,61 +147,6 @@ pub enum ForgetReach {
     Version,
     /// The whole history.
     Chain,
-}
-
-/// Work that was left for later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Job {
-    /// The job's id.
-    pub id: Uuid,
-    /// What is to be done.
-    pub kind: JobKind,
-    /// The episode that it is about; none when it is about a fact that no episode said.
-    pub episode_id: Option<Uuid>,
-    /// The row that it is about: an episode, or a saying of a fact.
-    pub owner: Owner,
-    /// How often it has failed.
-    pub attempts: u32,
-    /// Why the last try failed.
-    pub last_error: Option<String>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-/// A job that a write leaves behind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EmbedJob {
-    /// The job's id.
-    pub id: Uuid,
-    /// Whose it is from the start; none for a job that anyone may take.
-    pub lease: Option<JobLease>,
-}
-
-/// Who holds jobs, and until when nobody else may take them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct JobLease {
-    /// The run that holds them; another id for every run.
-    pub holder: Uuid,
-    /// When the lease ends.
-    pub until: Timestamp,
-}
-
-/// The kinds of job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JobKind {
-    /// Embed the pieces of the owner.
-    Embed,
-}
-
-impl JobKind {
-    /// The kind's name, in lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Embed => "embed",
-        }
-    }
 }
 
 /// The row that owns pieces.

@@ -27,6 +27,7 @@ use std::path::Path;
 use disk::Watched;
 #[cfg(target_os = "linux")]
 pub use names::take_synced_folders;
+pub use random::Random;
 
 /// What a failing operation tells SQLite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,19 @@ pub struct Fault {
     pub short: bool,
     /// The power goes at that operation, whose change is in the file, not synced.
     pub power_off: bool,
+}
+
+impl Fault {
+    /// An I/O error of every change from the next one on, until [`Disk::clear`].
+    pub const EVERY_CHANGE: Self = Self {
+        failure: Failure::Io,
+        operation: None,
+        file: None,
+        after: 0,
+        count: u64::MAX,
+        short: false,
+        power_off: false,
+    };
 }
 
 /// One operation with a file of the folder, in the order in which they ended.

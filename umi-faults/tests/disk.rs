@@ -6,16 +6,6 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, ffi};
 use umi_faults::{Disk, Event, Failure, Fault, FileKind, Operation};
 
-const FAULT: Fault = Fault {
-    failure: Failure::Io,
-    operation: None,
-    file: None,
-    after: 0,
-    count: u64::MAX,
-    short: false,
-    power_off: false,
-};
-
 fn open(folder: &Path, mode: &str) -> Connection {
     let connection = Connection::open(folder.join("test.db")).unwrap();
     connection.pragma_update_and_check(None, "journal_mode", mode, |_| Ok(())).unwrap();
@@ -44,7 +34,7 @@ fn bytes(folder: &Path) -> Vec<Option<Vec<u8>>> {
 /// Commits until the power goes at the given change, and gives which commits were acknowledged.
 fn until_the_power_goes(folder: &Path, disk: &Disk, mode: &str, after: u64) -> Vec<i64> {
     let connection = open(folder, mode);
-    disk.fail(Fault { after, power_off: true, ..FAULT });
+    disk.fail(Fault { after, power_off: true, ..Fault::EVERY_CHANGE });
     let acknowledged = (0..12).filter(|&number| {
         if number == 6 && connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).is_err() {
             assert!(disk.is_off());
@@ -124,18 +114,21 @@ fn faults_surface_as_the_errors_of_sqlite() {
         error
     };
     let write = Some(Operation::Write);
-    assert_eq!(failure(Fault { failure: Failure::Full, ..FAULT }).code, ErrorCode::DiskFull);
-    assert_eq!(failure(Fault { operation: write, ..FAULT }).extended_code, ffi::SQLITE_IOERR_WRITE);
-    let sync = Fault { operation: Some(Operation::Sync), file: Some(FileKind::Wal), ..FAULT };
+    assert_eq!(failure(Fault { failure: Failure::Full, ..Fault::EVERY_CHANGE }).code, ErrorCode::DiskFull);
+    assert_eq!(failure(Fault { operation: write, ..Fault::EVERY_CHANGE }).extended_code, ffi::SQLITE_IOERR_WRITE);
+    let sync = Fault { operation: Some(Operation::Sync), file: Some(FileKind::Wal), ..Fault::EVERY_CHANGE };
     assert_eq!(failure(sync).extended_code, ffi::SQLITE_IOERR_FSYNC);
     disk.take_events();
-    assert_eq!(failure(Fault { operation: write, after: 2, short: true, ..FAULT }).code, ErrorCode::SystemIoFailure);
+    assert_eq!(
+        failure(Fault { operation: write, after: 2, short: true, ..Fault::EVERY_CHANGE }).code,
+        ErrorCode::SystemIoFailure
+    );
     let failed: Vec<Event> = disk.take_events().into_iter().filter(|event| event.failed).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!((failed[0].file, failed[0].operation), (FileKind::Wal, Operation::Write));
 
     let reading = Connection::open(folder.path().join("test.db")).unwrap();
-    disk.fail(Fault { operation: Some(Operation::Read), ..FAULT });
+    disk.fail(Fault { operation: Some(Operation::Read), ..Fault::EVERY_CHANGE });
     let error = reading.query_row("SELECT count(*) FROM said", (), |_| Ok(())).unwrap_err();
     assert_eq!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure));
     assert!(disk.clear() && !disk.clear());
@@ -149,7 +142,7 @@ fn a_fault_lets_some_pass_and_ends_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::at(folder.path());
     let connection = open(folder.path(), "wal");
-    disk.fail(Fault { operation: Some(Operation::Sync), after: 2, count: 1, ..FAULT });
+    disk.fail(Fault { operation: Some(Operation::Sync), after: 2, count: 1, ..Fault::EVERY_CHANGE });
     let outcomes: Vec<bool> = (0..5).map(|number| say(&connection, number).is_ok()).collect();
     assert_eq!(outcomes, [true, true, false, true, true]);
     assert!(disk.clear());
@@ -165,7 +158,12 @@ fn what_a_failed_sync_left_in_doubt_a_later_sync_does_not_save() {
         let path = folder.path().join("test.db");
         let connection = open(folder.path(), "wal");
         connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
-        disk.fail(Fault { operation: Some(Operation::Sync), file: Some(FileKind::Database), count: 1, ..FAULT });
+        disk.fail(Fault {
+            operation: Some(Operation::Sync),
+            file: Some(FileKind::Database),
+            count: 1,
+            ..Fault::EVERY_CHANGE
+        });
         say(&connection, 0).unwrap();
         connection.query_row("PRAGMA wal_checkpoint(FULL)", (), |_| Ok(())).unwrap_err();
         let before = std::fs::read(&path).unwrap();

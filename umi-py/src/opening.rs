@@ -61,7 +61,7 @@ impl Opening {
             outcome
         });
         match py.detach(move || receiver.recv_timeout(PATIENCE)) {
-            Ok(outcome) => block_on(py, None, async { outcome }).map(Self::Done),
+            Ok(outcome) => outcome.py().map(Self::Done),
             // without a sender it panicked, which the task's own outcome tells
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 let ended = |joined: std::result::Result<_, tokio::task::JoinError>| {

@@ -58,20 +58,7 @@ fn whole(text: &str) -> Piece {
 /// An episode of Alice's.
 fn episode(number: u128, second: i64, text: &str) -> NewEpisode {
     NewEpisode {
-        episode: Episode {
-            id: id(number),
-            text: text.to_owned(),
-            role: "user".to_owned(),
-            name: None,
-            at: at(second),
-            recorded_at: at(second),
-            user: Some("alice".to_owned()),
-            agent: None,
-            session: None,
-            source: None,
-            metadata: Metadata::default(),
-            importance: 0.5,
-        },
+        episode: Episode { user: Some("alice".to_owned()), ..Episode::new(id(number), text, "user", at(second)) },
         pieces: vec![whole(text)],
         key: None,
         wants_vectors: true,

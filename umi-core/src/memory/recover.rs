@@ -19,7 +19,7 @@ use crate::{
     },
     ledger::{
         EmbedJob, Ledger, NewEpisode, Piece,
-        sqlite::{RestoredFact, Salvage, SavedVectors, Slots, SqliteLedger, Target},
+        sqlite::{RestoredFact, Salvage, SavedVectors, Slots, SqliteLedger, Target, find_folder},
     },
     world::{Clock, SystemClock},
 };
@@ -80,12 +80,8 @@ impl Memory {
     pub async fn recover(from: &Path, to: &Path, embedder: Option<Arc<dyn Embedder>>) -> Result<RecoverReport> {
         let (folder, target) = (from.to_owned(), to.to_owned());
         let (source, target) = blocking(move || {
-            let source = folder.canonicalize().map_err(|error| {
-                Error::new(ErrorKind::StoreIo, format!("cannot open the folder `{}`", folder.display()))
-                    .with_file(error.raw_os_error(), folder.display().to_string())
-                    .with_hint("name the folder of the damaged store")
-                    .with_source(error)
-            })?;
+            let source =
+                find_folder(&folder).map_err(|error| error.with_hint("name the folder of the damaged store"))?;
             Target::prepare(&target, Some(&source)).map(|target| (source, target))
         })
         .await?;

@@ -97,7 +97,7 @@ pub(crate) async fn call(
     }
     if let (Action::Backup, Ok((copy, _))) = (&step.action, &outcome) {
         let copy = run.open_at(std::path::Path::new(copy)).await.map_err(|error| format!("no backup: {error:?}"))?;
-        let same = check::rows(&copy, &run.model, run.now(), &USERS).await;
+        let same = check::rows(&copy, &run.model, run.now(), &USERS, None).await;
         copy.close().await.map_err(|error| format!("the backup does not close: {error:?}"))?;
         same.map_err(|why| format!("the backup: {why}"))?;
         return Ok(Outcome::Done(String::new(), None));

@@ -10,7 +10,7 @@ use umi_core::{
 use crate::{
     dice::Dice,
     facts::Fact,
-    model::{BlockVersion, Lease, Model, Remembered},
+    model::{BlockVersion, Lease, Model, Remembered, Waiting},
     plan::{Action, Step, USERS, Who},
     run::{Run, Violation, scope},
 };
@@ -96,14 +96,23 @@ async fn read_by(memory: &Memory, model: &Model, now: Timestamp, who: Who) -> Ch
     same(&format!("current facts of {who:?}"), by_id(stored), by_id(current))
 }
 
-/// The rows of some tenants: what can be read of them without jobs.
-pub(crate) async fn rows(memory: &Memory, model: &Model, now: Timestamp, users: &[Option<&'static str>]) -> Checked {
+/// The rows of some tenants: what can be read of them without jobs. Core and working memory are those of every scope that
+/// the model knows, and of the scope of a step that may have been the first to write there.
+pub(crate) async fn rows(
+    memory: &Memory,
+    model: &Model,
+    now: Timestamp,
+    users: &[Option<&'static str>],
+    wrote: Option<Who>,
+) -> Checked {
     for &user in users {
         read_by(memory, model, now, Who { user, ..Who::default() }).await?;
     }
     let mut owners: BTreeSet<Who> = model.working.values.keys().map(|(who, _)| *who).collect();
     owners.extend(model.core.keys().map(|((user, agent), _)| Who { user: *user, agent: *agent, session: None }));
     owners.extend(users.iter().map(|&user| Who { user, ..Who::default() }));
+    owners.extend(wrote);
+    owners.extend(wrote.map(|who| Who { session: None, ..who }));
     for who in owners.into_iter().filter(|who| users.contains(&who.user)) {
         blocks_and_keys(memory, model, now, who).await?;
     }
@@ -143,7 +152,7 @@ async fn blocks_and_keys(memory: &Memory, model: &Model, now: Timestamp, who: Wh
 /// The whole store, and some of it through narrower scopes and questions.
 pub(crate) async fn everything(run: &mut Run, dice: &mut Dice) -> Checked {
     let now = run.now();
-    rows(run.memory()?, &run.model, now, &USERS).await?;
+    rows(run.memory()?, &run.model, now, &USERS, None).await?;
     for user in USERS {
         sampled(run, Who { user, ..Who::default() }, dice).await?;
     }
@@ -378,7 +387,8 @@ pub(crate) async fn adopt_jobs(
         return Err(format!("a job is lost: {lost:?}"));
     }
     model.jobs.retain(|job| is_there(&job.owner));
-    for owner in stored {
+    let mut has_adopted = false;
+    for &owner in &stored {
         if model.jobs.iter().any(|job| job.owner == owner) {
             continue;
         }
@@ -386,7 +396,14 @@ pub(crate) async fn adopt_jobs(
             return Err(format!("a job of {owner} that nothing left"));
         }
         model.adopt_job(owner, lease);
+        has_adopted = true;
     }
+    if !has_adopted {
+        return Ok(());
+    }
+    // Jobs are listed in the order of their making, which what was taken over has to keep.
+    let place = |job: &Waiting| stored.iter().position(|owner| *owner == job.owner);
+    model.jobs.sort_by_key(place);
     Ok(())
 }
 

@@ -9,18 +9,6 @@ use std::{path::Path, sync::Arc};
 use umi_core::{
     BlockType, Entity, EntityType, Memory, MemoryBuilder, Result, Scope, SimEmbedder, StorageBackend, Timestamp, Uuid,
 };
-use umi_faults::{Failure, Fault};
-
-/// An I/O error of every change from the next one on.
-const FAULT: Fault = Fault {
-    failure: Failure::Io,
-    operation: None,
-    file: None,
-    after: 0,
-    count: u64::MAX,
-    short: false,
-    power_off: false,
-};
 
 /// Opens the store in `folder/store` as users do, with an embedder that takes no time.
 async fn open(folder: &Path) -> Result<Memory> {

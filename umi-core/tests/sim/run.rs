@@ -336,6 +336,7 @@ impl Run {
             return self.power_cycle(step, mood, after, answer.is_ok(), &ids).await;
         }
         if self.first.is_none() {
+            let mood = self.calm(mood);
             // An opening that failed on the disk works when the disk does.
             self.opened(mood).await?;
             return check::adopt_jobs(self, &|_| true, &|_| false, Lease::Free).await;
@@ -391,7 +392,9 @@ impl Run {
         }
         // A fault between two transactions leaves a job where there would have been none.
         let is_doubtful = |owner: Uuid| fired && ids.contains(&owner);
-        check::adopt_jobs(self, &is_doubtful, &is_doubtful, Lease::Free).await
+        // A handle that was opened while jobs were held looks for free ones once that time is over.
+        let has_looked = matches!(step.action, Action::Clock { .. });
+        check::adopt_jobs(self, &|owner| has_looked || is_doubtful(owner), &is_doubtful, Lease::Free).await
     }
 
     fn failed(&mut self, outcome: &Outcome) {
@@ -409,6 +412,7 @@ impl Run {
     ) -> std::result::Result<(), Violation> {
         self.tally.cuts += 1;
         self.close().await;
+        let mood = self.calm(mood);
         self.disk.power_on(self.seed ^ self.tally.cuts);
         let (before, now) = (self.model.clone(), self.now());
         let doubt = self.doubt.take();
@@ -427,7 +431,7 @@ impl Run {
             if step.action == Action::Purge {
                 check::adopt_expired(self).await?;
             }
-            match check::rows(self.memory()?, &self.model, now, &USERS).await {
+            match check::rows(self.memory()?, &self.model, now, &USERS, Some(step.who)).await {
                 Ok(()) => {
                     self.trace.push(format!("  the power came back to {name}"));
                     let is_retry = matches!(step.action, Action::Retry | Action::Reopen | Action::SecondHandle);
@@ -442,6 +446,13 @@ impl Run {
             }
         }
         Err(format!("the store is neither as before the step nor as after it:{misfits}"))
+    }
+
+    /// The mood in which a store is opened again: nobody gives up what that does in the background.
+    fn calm(&self, mood: Mood) -> Mood {
+        let mood = if mood == Mood::Hangs { Mood::Down } else { mood };
+        self.embedder.set(mood);
+        mood
     }
 
     /// Whether a step starts what waits, in the background.

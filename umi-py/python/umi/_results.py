@@ -309,13 +309,31 @@ def _failures(parts: list[tuple[str, exceptions.UmiError, str | None]]) -> list[
     return [StepFailure(*part) for part in parts]
 
 
+_NO_USAGE = Usage()
+
+
+def _usage(counted: tuple[int, int, int]) -> Usage:
+    """Makes a usage; where no model ran, the one that all results share."""
+    return Usage(*counted) if any(counted) else _NO_USAGE
+
+
 def remembered(parts: _RememberedParts) -> RememberResult:
     """Makes the result of the parts that the engine gives."""
     episode_ids, entities, evolutions, warnings, usage = parts
-    return RememberResult(episode_ids, entities, evolutions, _failures(warnings), Usage(*usage))
+    # its lists are nobody else's, and need no copy: `remember_many` makes and drops thousands of them
+    result = RememberResult.__new__(RememberResult)
+    _fill(
+        result,
+        episode_ids=episode_ids,
+        entities=entities,
+        evolutions=evolutions,
+        warnings=_failures(warnings) if warnings else warnings,
+        usage=_usage(usage),
+    )
+    return result
 
 
 def recalled(parts: _RecalledParts) -> RecallResults:
     """Makes the results of the parts that the engine gives."""
     items, warnings, usage = parts
-    return RecallResults(items, _failures(warnings), Usage(*usage))
+    return RecallResults(items, _failures(warnings), _usage(usage))

@@ -9,8 +9,8 @@ use rusqlite::{Connection, Params, Row};
 
 use super::{
     chains::{self, Stretch},
-    errors::{Fault, Stored},
-    migrations, rows,
+    errors::{self, Fault, Stored},
+    evolutions, migrations, rows,
 };
 use crate::{episode::Episode, ledger::CheckReport};
 
@@ -169,7 +169,7 @@ pub(super) fn check(connection: &Connection) -> Stored<CheckReport> {
     }
     let Findings { mut report, untold } = findings;
     if untold > 0 {
-        report.problems.push(format!("{untold} more problems"));
+        report.problems.push(errors::count(untold, "more problem", "more problems"));
     }
     Ok(report)
 }
@@ -283,10 +283,10 @@ fn one_chain(connection: &Connection, slot: i64, findings: &mut Findings) -> Sto
     if keys.len() < computed.len() {
         return Ok(());
     }
-    let mut related = chains::related(connection, &keys)?;
+    let mut related = evolutions::related(connection, &keys)?;
     for (pair, versions) in keys.windows(2).zip(computed.windows(2)) {
         let ([older, newer], [before, after]) = (pair, versions) else { continue };
-        let told = chains::told(&before.entity, &after.entity);
+        let told = evolutions::told(&before.entity, &after.entity);
         match related.remove(&(*older, *newer)) {
             None => findings.tell(format!("evolutions: what led to version {} is missing", after.entity.id)),
             Some(found) if found.reason != told.reason => {

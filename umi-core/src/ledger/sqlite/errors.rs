@@ -123,6 +123,11 @@ fn open_errno(database: &Path) -> i32 {
     asked.err().and_then(|error| error.raw_os_error()).unwrap_or(EACCES)
 }
 
+/// A number of things, one of which is called `one`.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A word of a command line, quoted where a shell would read something else.
 fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&byte);

@@ -88,35 +88,46 @@ pub(super) const SAME_CONTENT: &str = "SELECT slot FROM versions \
      ORDER BY valid_from > :time, slot LIMIT 1";
 
 fn slot_for(connection: &Connection, entity: &Entity) -> Stored<i64> {
-    let user = stored(entity.user.as_deref());
-    let (name, kind) = (fold(&entity.name), entity.entity_type.as_str());
-    let attribute = entity.attribute.as_deref().map(fold);
-    let found: Option<i64> = match &attribute {
-        Some(attribute) => connection
-            .prepare_cached(
-                "SELECT slot FROM slots WHERE user = ?1 AND type = ?2 AND name_folded = ?3 AND attribute_folded = ?4",
-            )?
-            .query_row((user, kind, &name, attribute), |row| row.get(0))
-            .optional()?,
+    let found = if entity.attribute.is_some() {
+        slot_of_attribute(connection, entity)?
+    } else {
         // The span of the same content that the time falls into, else one whose beginning it moves back: the first
         // version of its slot, because an earlier one has ended where another began.
-        None => connection
+        connection
             .prepare_cached(SAME_CONTENT)?
             .query_row(
                 named_params! {
-                    ":user": user, ":type": kind, ":name": name, ":content": entity.content,
-                    ":time": micros(entity.valid_from),
+                    ":user": stored(entity.user.as_deref()), ":type": entity.entity_type.as_str(),
+                    ":name": fold(&entity.name), ":content": entity.content, ":time": micros(entity.valid_from),
                 },
                 |row| row.get(0),
             )
-            .optional()?,
+            .optional()?
     };
-    if let Some(slot) = found {
-        return Ok(slot);
+    match found {
+        Some(slot) => Ok(slot),
+        None => new_slot(connection, entity),
     }
+}
+
+/// The slot of an attribute of a subject; none of a fact that has none.
+pub(super) fn slot_of_attribute(connection: &Connection, entity: &Entity) -> Stored<Option<i64>> {
+    let Some(attribute) = entity.attribute.as_deref().map(fold) else { return Ok(None) };
+    let (user, kind, name) = (stored(entity.user.as_deref()), entity.entity_type.as_str(), fold(&entity.name));
+    Ok(connection
+        .prepare_cached(
+            "SELECT slot FROM slots WHERE user = ?1 AND type = ?2 AND name_folded = ?3 AND attribute_folded = ?4",
+        )?
+        .query_row((user, kind, name, attribute), |row| row.get(0))
+        .optional()?)
+}
+
+/// Opens a slot.
+pub(super) fn new_slot(connection: &Connection, entity: &Entity) -> Stored<i64> {
+    let (user, kind, name) = (stored(entity.user.as_deref()), entity.entity_type.as_str(), fold(&entity.name));
     connection
         .prepare_cached("INSERT INTO slots (user, type, name_folded, attribute_folded) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((user, kind, &name, &attribute))?;
+        .execute((user, kind, name, entity.attribute.as_deref().map(fold)))?;
     Ok(connection.last_insert_rowid())
 }
 

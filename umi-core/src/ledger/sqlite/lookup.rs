@@ -7,8 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use uuid::Uuid;
 
 use super::{
-    chains::{self, Told},
+    chains,
     errors::Stored,
+    evolutions::{self, Told},
     rows::{self, micros},
 };
 use crate::{
@@ -197,7 +198,7 @@ fn relation_seen(
     let (Some(older), Some(newer)) = (by_key(connection, scope, older)?, by_key(connection, scope, newer)?) else {
         return Ok(None);
     };
-    let Told { reason, confidence, created_at } = chains::told(&older, &newer);
+    let Told { reason, confidence, created_at } = evolutions::told(&older, &newer);
     Ok(Some(EvolutionRelation { reason, confidence, created_at, ..relation }))
 }
 

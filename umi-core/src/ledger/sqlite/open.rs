@@ -143,13 +143,18 @@ pub(super) enum Header {
 
 /// The part of [`inspect`] that takes no time: a look at the header, and not at the log.
 pub(super) fn look(database: &Path) -> Result<Header> {
+    let wal = database.with_extension("db-wal");
     check_regular(database)?;
+    for beside in ["db-wal", "db-shm", "db-journal"] {
+        check_regular(&database.with_extension(beside))?;
+    }
     // For writing too, so that a file that cannot be written is refused before anything is put beside it.
     let mut file = match OpenOptions::new().read(true).write(true).open(database) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             check_copy(database)?;
             check_folder(database)?;
+            check_no_log(database, &wal)?;
             return Ok(Header::Unfinished);
         }
         Err(error) => return Err(errors::from_io(error, "open", database)),
@@ -157,6 +162,7 @@ pub(super) fn look(database: &Path) -> Result<Header> {
     check_folder(database)?;
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     if length == 0 {
+        check_no_log(database, &wal)?;
         return Ok(Header::Unfinished);
     }
     // A rollback journal means that a process ended while it made the store: SQLite undoes that on opening, and until
@@ -168,7 +174,8 @@ pub(super) fn look(database: &Path) -> Result<Header> {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && has_journal => return Ok(Header::Unfinished),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(errors::corrupt(&shown, &format!("it has only {length} bytes")));
+            let bytes = errors::count(length, "byte", "bytes");
+            return Err(errors::corrupt(&shown, &format!("it has only {bytes}")));
         }
         Err(error) => return Err(errors::from_io(error, "read", database)),
     }
@@ -193,7 +200,7 @@ pub(super) fn look(database: &Path) -> Result<Header> {
     // Asked again, because another process may have made the file longer before the header was read.
     let length = file.metadata().map_err(|error| errors::from_io(error, "read", database))?.len();
     // A WAL may still hold the pages that the file lacks.
-    if length < expected && !has_bytes(&database.with_extension("db-wal")) {
+    if length < expected && !has_bytes(&wal) {
         return Err(errors::corrupt(&shown, &format!("it has {length} of {expected} bytes")));
     }
     // Making a store ends with its write-ahead log.
@@ -251,8 +258,20 @@ fn check_copy(database: &Path) -> Result<()> {
         .with_hint("wait where it is still being made, else delete the folder and make the copy again"))
 }
 
+/// A database without a byte, or none at all, beside a log with bytes is what is left of a store, and no new one: SQLite
+/// would delete the log.
+fn check_no_log(database: &Path, wal: &Path) -> Result<()> {
+    // The database is asked for after the log, because another process may be making the store: it writes the database
+    // before it has a log.
+    if !has_bytes(wal) || has_bytes(database) {
+        return Ok(());
+    }
+    let shown = database.display().to_string();
+    Err(errors::corrupt(&shown, "it has no bytes, but there is a log of it, which would be deleted"))
+}
+
 /// Nothing but a regular file is opened: a pipe would never give its first byte, and a device may act on it.
-fn check_regular(database: &Path) -> Result<()> {
+pub(super) fn check_regular(database: &Path) -> Result<()> {
     // What the look itself cannot tell, opening does.
     let Ok(found) = std::fs::metadata(database) else { return Ok(()) };
     if found.is_file() || found.is_dir() {

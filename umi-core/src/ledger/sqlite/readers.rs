@@ -14,6 +14,7 @@ use super::{
     errors::{self, Stored},
     fork::{self, Inherited},
     open,
+    place::Place,
 };
 use crate::error::{Error, Result};
 
@@ -38,7 +39,10 @@ struct Shared {
 
 #[derive(Debug)]
 enum Source {
-    File(PathBuf),
+    File {
+        database: PathBuf,
+        place: Mutex<Place>,
+    },
     /// Reads and writes share the one connection that the store lives in.
     Memory(Arc<Mutex<Connection>>),
 }
@@ -47,7 +51,8 @@ impl Readers {
     /// Readers of a file, within a use.
     pub(super) fn of_file(database: PathBuf) -> Result<Self> {
         let micro = errors::outward(open::reader(&database), Some(&database))?;
-        let readers = Self::new(Source::File(database), Some(micro));
+        let place = Mutex::new(Place::of(&database));
+        let readers = Self::new(Source::File { database, place }, Some(micro));
         let shared: Weak<Shared> = Arc::downgrade(&readers.shared);
         fork::note(shared);
         Ok(readers)
@@ -94,9 +99,10 @@ impl Readers {
     pub(super) fn micro<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
         fork::using(|| match &self.shared.source {
             Source::Memory(connection) => errors::outward(work(&connection.lock()), None),
-            Source::File(database) => {
+            Source::File { database, place } => {
                 let micro = self.shared.micro.lock();
-                errors::outward(work(micro.as_ref().ok_or_else(errors::closed)?), Some(database))
+                let micro = micro.as_ref().ok_or_else(errors::closed)?;
+                errors::outward(place.lock().check().and_then(|()| work(micro)), Some(database))
             }
         })
     }
@@ -143,7 +149,8 @@ impl Shared {
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Stored<T>) -> Result<T> {
         match &self.source {
             Source::Memory(connection) => errors::outward(in_snapshot(&connection.lock(), work), None),
-            Source::File(database) => {
+            Source::File { database, place } => {
+                errors::outward(place.lock().check(), Some(database))?;
                 let idle = self.idle.lock().pop();
                 let connection = match idle {
                     Some(connection) => connection,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::named_params;
 
 use super::{
     chains::{self, Stretch},
@@ -16,9 +16,7 @@ use super::{
 };
 use crate::{
     embed::EmbeddingSpace,
-    entity::{Entity, fold},
     ledger::{EmbedJob, Piece},
-    scope::stored,
 };
 
 /// The chains of the new store by those of the old one.
@@ -52,33 +50,15 @@ pub(super) fn sayings(
         }
         let slot = match slots.get(&row.fact.slot) {
             Some(&slot) => slot,
-            None => slot(write, &entity)?,
+            None => match facts::slot_of_attribute(write.connection, &entity)? {
+                Some(slot) => slot,
+                None => facts::new_slot(write.connection, &entity)?,
+            },
         };
         slots.insert(row.fact.slot, slot);
         facts::insert_sighting(write, space, slot, &entity, row.fact.starts_version, &row.piece, row.embed_job)?;
     }
     Ok(slots)
-}
-
-/// The slot of an attribute, or a new one for a fact that has none.
-fn slot(write: &Write<'_>, entity: &Entity) -> Stored<i64> {
-    let (user, kind, name) = (stored(entity.user.as_deref()), entity.entity_type.as_str(), fold(&entity.name));
-    let attribute = entity.attribute.as_deref().map(fold);
-    let found = write
-        .connection
-        .prepare_cached(
-            "SELECT slot FROM slots WHERE user = ?1 AND type = ?2 AND name_folded = ?3 AND attribute_folded = ?4",
-        )?
-        .query_row((user, kind, &name, &attribute), |row| row.get(0))
-        .optional()?;
-    if let Some(found) = found {
-        return Ok(found);
-    }
-    write
-        .connection
-        .prepare_cached("INSERT INTO slots (user, type, name_folded, attribute_folded) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((user, kind, &name, &attribute))?;
-    Ok(write.connection.last_insert_rowid())
 }
 
 /// Computes chains from their sayings.

@@ -153,7 +153,8 @@ pub(super) fn sighting(row: &Row<'_>) -> Read<Entity> {
     version(row)
 }
 
-/// The columns that [`evolution`] reads, by their places, of `evolutions` joined with its two versions as `first` and `second`.
+/// The columns that [`evolution`] reads, by their places, of `evolutions` joined with its two versions as `first` and
+/// `second`.
 pub(super) const EVOLUTION: &str = "evolutions.id, first.id AS source_id, second.id AS target_id, evolutions.type, \
      evolutions.reason, evolutions.confidence, evolutions.created_at";
 

@@ -136,14 +136,16 @@ impl Salvage {
     /// `StoreLocked` while another process writes to it.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let database = folder.join(DATABASE);
+        let wal = database.with_extension("db-wal");
+        open::check_regular(&database)?;
+        open::check_regular(&wal)?;
         let unreadable = |error| errors::from_io(error, "read", &database);
-        std::fs::metadata(&database).map_err(unreadable)?;
         // Without the lock's files nobody writes.
         let lock = WriterLock::existing(folder, super::LOCK_DEADLINE)?;
         if let Some(lock) = &lock {
             std::mem::forget(lock.acquire(&AtomicBool::new(false))?);
         }
-        let pages = Pages::open(&database, &database.with_extension("db-wal")).map_err(unreadable)?;
+        let pages = Pages::open(&database, &wal).map_err(unreadable)?;
         let mut salvage = Self {
             pages,
             episodes: Vec::new(),
@@ -173,7 +175,7 @@ impl Salvage {
         let length = self.pages.length();
         let Some(header) = self.pages.header() else {
             self.header.push(if length < HEADER_BYTES as u64 {
-                format!("it has only {length} bytes")
+                format!("it has only {}", errors::count(length, "byte", "bytes"))
             } else {
                 "it does not begin as a SQLite file does".to_owned()
             });
@@ -191,7 +193,8 @@ impl Salvage {
         }
         self.header.extend(open::damage_of_header(&header));
         let expected = open::expected_bytes(&header);
-        if length < expected && !self.pages.is_counted_by_log() {
+        // A log may hold the pages that the file lacks, but not where there is none.
+        if length == 0 || (length < expected && !self.pages.is_counted_by_log()) {
             self.header.push(format!("it has {length} of {expected} bytes"));
         }
         Ok(())
@@ -401,24 +404,33 @@ impl Salvage {
     /// What is damaged or lost, a line each. To be asked when all were read.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.header.clone();
-        for (pages, what) in [(&self.damaged_pages, "damaged pages"), (&self.stray_pages, "pages that nothing names")] {
+        let pages = [
+            (&self.damaged_pages, "damaged page", "damaged pages"),
+            (&self.stray_pages, "page that nothing names", "pages that nothing names"),
+        ];
+        for (pages, one, many) in pages {
             if pages.is_empty() {
                 continue;
             }
             let named: Vec<String> = pages.iter().take(PAGES_NAMED).map(u32::to_string).collect();
             let more = if pages.len() > PAGES_NAMED { ", …" } else { "" };
-            problems.push(format!("{} {what}: {}{more}", pages.len(), named.join(", ")));
+            problems.push(format!("{}: {}{more}", errors::count(pages.len() as u64, one, many), named.join(", ")));
         }
         if self.unreadable_rows > 0 {
-            problems.push(format!("{} rows of other pages cannot be read", self.unreadable_rows));
+            let rows = errors::count(self.unreadable_rows, "row of another page", "rows of other pages");
+            problems.push(format!("{rows} cannot be read"));
         }
         if self.pages.is_log_damaged() {
             problems.push("the write-ahead log is damaged: some of its pages may be of an older state".to_owned());
         }
-        for (kind, what) in [(Kind::Episode, "episodes"), (Kind::Fact, "sayings of facts")] {
+        let kinds = [
+            (Kind::Episode, "episode is", "episodes are"),
+            (Kind::Fact, "saying of a fact is", "sayings of facts are"),
+        ];
+        for (kind, one, many) in kinds {
             let lost = self.lost(kind);
             if lost > 0 {
-                problems.push(format!("{lost} {what} are known to be lost"));
+                problems.push(format!("{} known to be lost", errors::count(lost, one, many)));
             }
         }
         problems

@@ -28,8 +28,8 @@ impl Target {
     /// Makes the folder where it is missing.
     ///
     /// # Errors
-    /// `InvalidInput` for a folder that holds something or that another copy is made in, or that is the store's own `source` or inside of it;
-    /// `StoreIo` where the operating system refuses.
+    /// `InvalidInput` for a folder that holds something or that another copy is made in, or that is the store's own
+    /// `source` or inside of it; `StoreIo` where the operating system refuses.
     pub(crate) fn prepare(folder: &Path, source: Option<&Path>) -> Result<Self> {
         let shown = folder.display();
         let refused = |what: &str| {
@@ -108,7 +108,8 @@ impl Target {
         if let Err(error) = fs::remove_dir_all(self.unfinished())
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(target: "umi::ledger", %error, path = %self.folder.display(), "cannot remove what is left of a copy");
+            let path = self.folder.display();
+            tracing::warn!(target: "umi::ledger", %error, %path, "cannot remove what is left of a copy");
         }
     }
 }
@@ -130,7 +131,8 @@ fn remove_empty(folder: &Path) {
     if let Err(error) = fs::remove_dir(folder)
         && !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty)
     {
-        tracing::warn!(target: "umi::ledger", %error, path = %folder.display(), "cannot remove the folder of an unfinished copy");
+        let path = folder.display();
+        tracing::warn!(target: "umi::ledger", %error, %path, "cannot remove the folder of an unfinished copy");
     }
 }
 

@@ -2,8 +2,18 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use uuid::Uuid;
+
 use super::*;
-use crate::{error::ErrorKind, ledger::Piece, metadata::Metadata};
+use crate::{
+    core_memory::{BlockType, CoreLimits},
+    entity::Entity,
+    episode::Episode,
+    error::ErrorKind,
+    ledger::{ForgetReach, Ledger, NewEpisode, NewFact, Piece, WorkingChange},
+    scope::Scope,
+    working_memory::{TimeToLive, WorkingLimits},
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -14,20 +24,7 @@ fn space() -> EmbeddingSpace {
 }
 
 fn episode(number: u128, text: &str) -> NewEpisode {
-    let episode = Episode {
-        id: Uuid::from_u128(number),
-        text: text.to_owned(),
-        role: "user".to_owned(),
-        name: None,
-        at: at(10),
-        recorded_at: at(10),
-        user: None,
-        agent: None,
-        session: None,
-        source: None,
-        metadata: Metadata::default(),
-        importance: 0.5,
-    };
+    let episode = Episode::new(Uuid::from_u128(number), text, "user", at(10));
     let piece = Piece { ordinal: 0, lexical: text.as_bytes().to_vec(), vector: Some(vec![1; 256]) };
     NewEpisode { episode, pieces: vec![piece], key: None, wants_vectors: true, embed_job: None }
 }

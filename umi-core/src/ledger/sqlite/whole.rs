@@ -8,7 +8,7 @@ use super::{
     errors::{self, Fault, Stored},
     lock, open, rows,
     target::Target,
-    writer::Write,
+    writer::{Write, try_empty_log},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -73,8 +73,7 @@ pub(super) fn vacuum(write: &mut Write<'_>) -> Stored<()> {
 pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
     let began = lock::now();
     loop {
-        let busy: bool = write.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
-        if !busy {
+        if try_empty_log(write.connection)? {
             return Ok(());
         }
         if lock::now().duration_since(began) >= CHECKPOINT_DEADLINE {

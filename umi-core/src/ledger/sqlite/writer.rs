@@ -271,16 +271,18 @@ fn serve(store: &Store, requests: &Receiver<Box<dyn Request>>, stop: &AtomicBool
 /// come where several processes read without a pause. Says whether it did.
 fn empty_log(store: &Store, patience: Duration) -> bool {
     let connection = store.connection.lock();
-    let emptied = connection.busy_timeout(patience).and_then(|()| {
-        let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
-        Ok(!busy)
-    });
+    let emptied = connection.busy_timeout(patience).and_then(|()| try_empty_log(&connection));
     let restored = connection.busy_timeout(BUSY_TIMEOUT);
     emptied.and_then(|emptied| restored.map(|()| emptied)).unwrap_or_else(|error| {
         // What was acknowledged lies in the log, and the next write tries again.
         tracing::warn!(target: "umi::ledger", %error, "cannot empty the log of the store");
         false
     })
+}
+
+/// Empties the log, unless somebody reads an old state from it. Says whether it did.
+pub(super) fn try_empty_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0)).map(|is_busy: bool| !is_busy)
 }
 
 fn run_alone(store: &Store, mut request: Box<dyn Request>) {

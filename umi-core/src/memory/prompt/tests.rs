@@ -7,7 +7,6 @@ use crate::{
     entity::EntityType,
     error::Error,
     memory::tokens::estimate_tokens,
-    metadata::Metadata,
     xml::tests::{as_parsed, hostile_text, parse},
 };
 
@@ -24,20 +23,7 @@ fn fact(id: u128, content: &str) -> Entity {
 }
 
 fn episode(id: u128, seconds: i64, text: &str) -> Episode {
-    Episode {
-        id: Uuid::from_u128(id),
-        text: text.to_owned(),
-        role: "user".to_owned(),
-        name: None,
-        at: at(seconds),
-        recorded_at: at(seconds),
-        user: None,
-        agent: None,
-        session: None,
-        source: None,
-        metadata: Metadata::default(),
-        importance: 0.5,
-    }
+    Episode::new(Uuid::from_u128(id), text, "user", at(seconds))
 }
 
 fn prompt<'a>(facts: &'a [(Entity, f64)], episodes: &'a [(Episode, f64)], budget_tokens: usize) -> Prompt<'a> {

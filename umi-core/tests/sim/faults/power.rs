@@ -6,7 +6,7 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use umi_core::{ErrorKind, ForgetReach, Memory, Result, Scope};
 use umi_faults::{Disk, Fault, FileKind, Operation};
 
-use super::{FAULT, contents, copy, open, sound_contents};
+use super::{contents, copy, open, sound_contents};
 
 /// A store with something in it, closed, to be copied.
 async fn template() -> (tempfile::TempDir, Vec<String>) {
@@ -51,7 +51,7 @@ async fn cut_at_each(name: &str, cuts: Cuts, may_lose: &[&str], action: Action) 
         copy(&template.path().join("store"), &folder.path().join("store"));
         let disk = Disk::at(folder.path());
         let memory = open(folder.path()).await.unwrap();
-        disk.fail(Fault { after, power_off: true, ..FAULT });
+        disk.fail(Fault { after, power_off: true, ..Fault::EVERY_CHANGE });
         let acknowledged = action(&memory, folder.path()).await;
         let is_over = !disk.is_off();
         disk.power_off();
@@ -162,7 +162,7 @@ async fn while_backing_up(cuts: Cuts) {
         copy(&template.path().join("store"), &folder.path().join("store"));
         let disk = Disk::at(folder.path());
         let memory = open(folder.path()).await.unwrap();
-        disk.fail(Fault { after, power_off: true, ..FAULT });
+        disk.fail(Fault { after, power_off: true, ..Fault::EVERY_CHANGE });
         let to = folder.path().join("copy");
         let outcome = memory.backup(&to.join("store")).await;
         let is_over = !disk.is_off();
@@ -202,7 +202,7 @@ async fn while_a_store_is_made(cuts: Cuts) {
     for after in cuts.changes() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::at(folder.path());
-        disk.fail(Fault { after, power_off: true, ..FAULT });
+        disk.fail(Fault { after, power_off: true, ..Fault::EVERY_CHANGE });
         let context = format!("making a store, the power cut at change {after}, seed {seed}");
         let said = match open(folder.path()).await {
             Ok(memory) => {
@@ -239,7 +239,12 @@ async fn what_was_refused_stays_away_when_the_power_goes() {
         let disk = Disk::at(folder.path());
         let memory = open(folder.path()).await.unwrap();
         memory.remember("kept").await.unwrap();
-        disk.fail(Fault { operation: Some(Operation::Sync), file: Some(FileKind::Wal), count: 1, ..FAULT });
+        disk.fail(Fault {
+            operation: Some(Operation::Sync),
+            file: Some(FileKind::Wal),
+            count: 1,
+            ..Fault::EVERY_CHANGE
+        });
         let refused: Result<_> = memory.remember("refused").await;
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::StoreIo);
         disk.power_off();
@@ -255,7 +260,7 @@ async fn a_refusal_that_may_not_last_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::at(folder.path());
     let memory = open(folder.path()).await.unwrap();
-    disk.fail(Fault { operation: Some(Operation::Sync), file: Some(FileKind::Wal), ..FAULT });
+    disk.fail(Fault { operation: Some(Operation::Sync), file: Some(FileKind::Wal), ..Fault::EVERY_CHANGE });
     let refused = memory.remember("refused").await.unwrap_err();
     assert!(refused.hint().unwrap().contains("loses power before the next write succeeds"), "{refused}");
     disk.clear();

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use umi_core::{BlockType, Error, ErrorKind, Memory, Result, Scope};
 use umi_faults::{Disk, Event, Failure, Fault, FileKind, Operation};
 
-use super::{FAULT, contents, copy, fact, open, sound_contents};
+use super::{contents, copy, fact, open, sound_contents};
 
 const CALLERS: usize = 8;
 
@@ -130,7 +130,7 @@ async fn refuse_each(fault: Fault, points: u64, is_closed_between: bool) {
     assert_eq!(sound_contents(&open(folder.path()).await.unwrap()).await, there);
 }
 
-const FULL: Fault = Fault { failure: Failure::Full, operation: Some(Operation::Write), ..FAULT };
+const FULL: Fault = Fault { failure: Failure::Full, operation: Some(Operation::Write), ..Fault::EVERY_CHANGE };
 
 #[tokio::test]
 async fn space_runs_out_once_in_a_commit() {
@@ -144,22 +144,22 @@ async fn space_runs_out_for_good_in_a_commit() {
 
 #[tokio::test]
 async fn the_disk_fails_once_in_a_commit() {
-    refuse_each(Fault { count: 1, ..FAULT }, 6, false).await;
+    refuse_each(Fault { count: 1, ..Fault::EVERY_CHANGE }, 6, false).await;
 }
 
 #[tokio::test]
 async fn the_disk_fails_for_good_in_a_commit() {
-    refuse_each(Fault { short: true, ..FAULT }, 6, true).await;
+    refuse_each(Fault { short: true, ..Fault::EVERY_CHANGE }, 6, true).await;
 }
 
 #[tokio::test]
 async fn the_sync_of_a_commit_fails_once() {
-    refuse_each(Fault { operation: Some(Operation::Sync), count: 1, ..FAULT }, 2, false).await;
+    refuse_each(Fault { operation: Some(Operation::Sync), count: 1, ..Fault::EVERY_CHANGE }, 2, false).await;
 }
 
 #[tokio::test]
 async fn the_sync_of_a_commit_fails_for_good() {
-    refuse_each(Fault { operation: Some(Operation::Sync), ..FAULT }, 2, true).await;
+    refuse_each(Fault { operation: Some(Operation::Sync), ..Fault::EVERY_CHANGE }, 2, true).await;
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_read_fails_in_a_commit() {
     for after in (0..64).step_by(8) {
         let memory = open(folder.path()).await.unwrap();
         assert_eq!(contents(&memory).await, there); // the pages of those who read are there, the writer's are not
-        let fault = Fault { operation: Some(Operation::Read), after, count: 1, ..FAULT };
+        let fault = Fault { operation: Some(Operation::Read), after, count: 1, ..Fault::EVERY_CHANGE };
         let outcomes = group(&memory, after, &disk, Some(fault)).await;
         disk.clear();
         for error in outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err()) {
@@ -192,7 +192,7 @@ async fn a_checkpoint_fails_and_takes_nothing_with_it() {
     let memory = open(folder.path()).await.unwrap();
     memory.remember("before everything").await.unwrap();
     let mut there = contents(&memory).await;
-    let database = Fault { file: Some(FileKind::Database), ..FAULT };
+    let database = Fault { file: Some(FileKind::Database), ..Fault::EVERY_CHANGE };
     let faults = [
         database,
         Fault { after: 5, short: true, ..database },

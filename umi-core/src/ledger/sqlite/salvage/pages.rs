@@ -76,7 +76,8 @@ pub(super) enum Seen {
 /// A database and its log.
 #[derive(Debug)]
 pub(super) struct Pages {
-    database: File,
+    /// None where only the log is left.
+    database: Option<File>,
     log: Option<(File, Log)>,
     page_bytes: usize,
     count: u32,
@@ -92,14 +93,19 @@ pub(super) struct Pages {
 impl Pages {
     /// Opens the files for reading alone.
     pub(super) fn open(database: &Path, wal: &Path) -> io::Result<Self> {
-        let mut file = File::open(database)?;
-        let length = file.metadata()?.len();
         let log = match log::read(wal)? {
             Some(log) => Some((File::open(wal)?, log)),
             None => None,
         };
+        let mut file = match File::open(database) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && log.is_some() => None,
+            Err(error) => return Err(error),
+        };
+        let length = file.as_ref().map(File::metadata).transpose()?.map_or(0, |metadata| metadata.len());
         let mut header = [0; HEADER_BYTES];
-        let is_whole = file.read_exact(&mut header).is_ok() && open::is_sqlite(&header);
+        let is_read = file.as_mut().is_some_and(|file| file.read_exact(&mut header).is_ok());
+        let is_whole = is_read && open::is_sqlite(&header);
         let size = if is_whole { usize::from(u16::from_be_bytes([header[16], header[17]])) } else { 0 };
         let told = if is_whole { u32::from_be_bytes([header[28], header[29], header[30], header[31]]) } else { 0 };
         let is_size = |bytes: &usize| bytes.is_power_of_two() && *bytes >= 512;
@@ -223,9 +229,10 @@ impl Pages {
             return false;
         }
         let place = self.log.as_ref().and_then(|(_, log)| log.places.get(&number).copied());
-        let (file, at) = match (&mut self.log, place) {
-            (Some((file, _)), Some(at)) => (file, at),
-            _ => (&mut self.database, u64::from(number - 1) * self.page_bytes as u64),
+        let (file, at) = match (&mut self.log, place, &mut self.database) {
+            (Some((file, _)), Some(at), _) => (file, at),
+            (_, _, Some(file)) => (file, u64::from(number - 1) * self.page_bytes as u64),
+            _ => return false,
         };
         let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut self.page));
         if read.is_ok() {

@@ -36,6 +36,15 @@ pub(super) fn is_of_no_table(record: &Record) -> bool {
 pub(super) struct Fields<'v>(pub(super) &'v [Value]);
 
 impl Fields<'_> {
+    /// A value that may be missing. None of it all says that it is there and that `read` cannot read it.
+    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
+    fn maybe<T>(&self, at: usize, read: impl FnOnce(&Self, usize) -> Option<T>) -> Option<Option<T>> {
+        match self.0.get(at)? {
+            Value::Null => Some(None),
+            _ => read(self, at).map(Some),
+        }
+    }
+
     pub(super) fn text(&self, at: usize) -> Option<&str> {
         match self.0.get(at)? {
             Value::Text(text) => Some(text),
@@ -47,28 +56,9 @@ impl Fields<'_> {
         self.text(at).map(str::to_owned)
     }
 
-    /// A text that may be missing: none within none says that it is something else.
-    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
-    fn maybe_text(&self, at: usize) -> Option<Option<String>> {
-        match self.0.get(at)? {
-            Value::Null => Some(None),
-            Value::Text(text) => Some(Some(text.clone())),
-            _ => None,
-        }
-    }
-
     fn integer(&self, at: usize) -> Option<i64> {
         match self.0.get(at)? {
             Value::Integer(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
-    fn maybe_integer(&self, at: usize) -> Option<Option<i64>> {
-        match self.0.get(at)? {
-            Value::Null => Some(None),
-            Value::Integer(number) => Some(Some(*number)),
             _ => None,
         }
     }
@@ -87,24 +77,8 @@ impl Fields<'_> {
         Uuid::try_parse(self.text(at)?).ok()
     }
 
-    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
-    fn maybe_id(&self, at: usize) -> Option<Option<Uuid>> {
-        match self.0.get(at)? {
-            Value::Null => Some(None),
-            _ => self.id(at).map(Some),
-        }
-    }
-
     fn time(&self, at: usize) -> Option<Timestamp> {
         Timestamp::from_microsecond(self.integer(at)?).ok()
-    }
-
-    #[expect(clippy::option_option, reason = "a missing value and a wrong one are two things")]
-    fn maybe_time(&self, at: usize) -> Option<Option<Timestamp>> {
-        match self.0.get(at)? {
-            Value::Null => Some(None),
-            _ => self.time(at).map(Some),
-        }
     }
 
     fn metadata(&self, at: usize) -> Option<Metadata> {
@@ -126,15 +100,15 @@ pub(super) fn episode(record: &Record) -> Option<(Episode, Option<(String, u32)>
         return None;
     }
     let [user, agent, session] = fields.scope(3)?;
-    let (key, turn) = (fields.maybe_text(14)?, u32::try_from(fields.integer(15)?).ok()?);
+    let (key, turn) = (fields.maybe(14, Fields::owned)?, u32::try_from(fields.integer(15)?).ok()?);
     let episode = Episode {
         id: fields.id(1)?,
         role: fields.owned(6)?,
-        name: fields.maybe_text(7)?,
+        name: fields.maybe(7, Fields::owned)?,
         text: fields.owned(8)?,
         at: fields.time(9)?,
         recorded_at: fields.time(10)?,
-        source: fields.maybe_text(11)?,
+        source: fields.maybe(11, Fields::owned)?,
         metadata: fields.metadata(12)?,
         importance: fields.unit(13)?,
         user,
@@ -163,27 +137,27 @@ pub(super) fn sighting(record: &Record) -> Option<Saying> {
         id: fields.id(1)?,
         entity_type: EntityType::Note,
         name: fields.owned(8)?,
-        attribute: fields.maybe_text(9)?,
+        attribute: fields.maybe(9, Fields::owned)?,
         content: fields.owned(10)?,
         metadata: fields.metadata(11)?,
         confidence: fields.unit(12)?,
         importance: fields.unit(13)?,
-        event_time: fields.maybe_time(14)?,
-        document_time: fields.maybe_time(15)?,
-        source: fields.maybe_text(16)?,
+        event_time: fields.maybe(14, Fields::time)?,
+        document_time: fields.maybe(15, Fields::time)?,
+        source: fields.maybe(16, Fields::owned)?,
         valid_from,
         valid_to: None,
         last_seen: valid_from,
         recorded_at,
         updated_at: recorded_at,
-        episode_id: fields.maybe_id(20)?,
+        episode_id: fields.maybe(20, Fields::id)?,
         user,
         agent,
         session,
     };
     entity.check().ok()?;
     let starts_version = fields.integer(18)? != 0;
-    Some(Saying { entity, slot: fields.integer(3)?, version: fields.maybe_integer(4)?, starts_version })
+    Some(Saying { entity, slot: fields.integer(3)?, version: fields.maybe(4, Fields::integer)?, starts_version })
 }
 
 /// A version of a core block.
@@ -197,8 +171,8 @@ pub(super) fn block(record: &Record) -> Option<SavedBlock> {
         agent: fields.owned(3)?,
         block_type: fields.text(4)?.parse().ok()?,
         version: fields.integer(5).filter(|version| *version > 0)?,
-        label: fields.maybe_text(6)?,
-        content: fields.maybe_text(7)?,
+        label: fields.maybe(6, Fields::owned)?,
+        content: fields.maybe(7, Fields::owned)?,
         importance: fields.unit(8)?,
         updated_at: fields.time(9)?.as_microsecond(),
     })
@@ -212,7 +186,7 @@ pub(super) fn key(record: &Record) -> Option<SavedKey> {
         scope: [fields.owned(0)?, fields.owned(1)?, fields.owned(2)?],
         key: fields.owned(3)?,
         value: value.clone(),
-        ttl: fields.maybe_integer(5)?,
-        expires_at: fields.maybe_integer(6)?,
+        ttl: fields.maybe(5, Fields::integer)?,
+        expires_at: fields.maybe(6, Fields::integer)?,
     })
 }
