@@ -53,10 +53,8 @@ async def play(dialogue: Dialogue, llm: str) -> tuple[Score, list[str]]:
         turn_of: dict[str, int] = {}
         for place, turn in enumerate(dialogue.turns):
             script.turn = place
-            clock.advance(turn.at - clock.now())
-            result = await memory.remember(
-                turn.text, role=turn.role, name=turn.name, at=turn.at, session=turn.session
-            )
+            clock.set(turn.at)
+            result = await memory.remember(turn.text, role=turn.role, name=turn.name, at=turn.at, session=turn.session)
             turn_of |= dict.fromkeys(result.episode_ids, place)
             warnings += [f"{dialogue.id}: {warning.step}: {warning.error!r}" for warning in result.warnings]
         noted, relations = [], {}

@@ -8,15 +8,14 @@ A noted fact agrees with an expected one if all of this holds:
 - it was noted from the turn that says it, or from a later one of the same session or one that repeats it;
 - its attribute fits: where a slot is expected the same one or a synonym (`SYNONYMS`), where none is expected any that
   is no slot of that list;
-- its content is similar: Dice's coefficient of the pairs of neighbouring letters and digits is at least `SIMILAR`. A
-  pair weighs the less, the more of the dialogue's expected contents have it, so that the words in which "lives in
-  Leeds" and "lives in York" differ decide.
+- its content says the fact's keys, the words that the dialogue turns on ("York"): of each an alternative, folded.
 
-Each expected fact agrees with one noted fact at most, and the other way round; the most similar pairs are taken first.
-A closure is right if both of its facts agree, its time if it is of the expected day too; a relation is right if both
-facts and the type agree. A negative is broken by a noted fact of its turn that agrees with nothing and is similar to it.
-Two sentences with one frame and another word can still pass for the same: the figures compare models and prompts with
-each other, they are no absolute truth.
+Each expected fact agrees with one noted fact at most, and the other way round; the most similar pairs are taken first,
+by Dice's coefficient of the pairs of neighbouring letters and digits of their contents. A closure is right if both of
+its facts agree, its day if it is the expected one too (in UTC); a relation is right if both facts and the type agree. A
+negative is broken by a noted fact of its turn that agrees with nothing and is similar to it (`SIMILAR`). A sentence
+that says the keys and denies them passes: the figures compare models and prompts with each other, they are no absolute
+truth.
 """
 
 import unicodedata
@@ -141,15 +140,16 @@ def pairs(text: str) -> Counter[str]:
     return Counter(letters[place : place + 2] for place in range(max(len(letters) - 1, 1)))
 
 
-def similarity(one: str, other: str, commonness: Counter[str]) -> float:
+def similarity(one: str, other: str) -> float:
     """Compare two texts, from 0 to 1."""
     first, second = pairs(one), pairs(other)
+    return 2 * (first & second).total() / (first.total() + second.total())
 
-    def weight(counted: Counter[str]) -> float:
-        return sum(count / max(commonness[pair], 1) for pair, count in counted.items())
 
-    total = weight(first) + weight(second)
-    return 2 * weight(first & second) / total if total else 0.0
+def says(content: str, keys: tuple[str, ...]) -> bool:
+    """Whether a content has an alternative of each key."""
+    text = folded(content)
+    return all(any(folded(word) in text for word in key.split("|")) for key in keys)
 
 
 def is_same_name(expected: str, noted: str, subjects: set[str]) -> bool:
@@ -178,21 +178,21 @@ def _may_agree(dialogue: Dialogue, expected: Fact, noted: Noted) -> bool:
         and (is_near or expected.id in dialogue.turns[noted.turn].repeats)
         and (slots[0] == slots[1] if expected.attribute else slots[1] not in SYNONYMS)
         and is_same_name(expected.name, noted.name, subjects)
+        and says(noted.content, expected.keys)
     )
 
 
 def agreements(dialogue: Dialogue, noted: list[Noted]) -> dict[str, str]:
     """Give the ids of expected facts by those of the noted ones that agree with them."""
-    commonness = Counter(pair for fact in dialogue.facts.values() for pair in pairs(fact.content))
     candidates = sorted(
-        (-similarity(expected.content, fact.content, commonness), expected.id, place, fact.id)
+        (-similarity(expected.content, fact.content), expected.id, place, fact.id)
         for place, fact in enumerate(noted)
         for expected in dialogue.facts.values()
         if _may_agree(dialogue, expected, fact)
     )
     agreed: dict[str, str] = {}
-    for similar, expected_id, _, noted_id in candidates:
-        if -similar >= SIMILAR and noted_id not in agreed and expected_id not in agreed.values():
+    for _, expected_id, _, noted_id in candidates:
+        if noted_id not in agreed and expected_id not in agreed.values():
             agreed[noted_id] = expected_id
     return agreed
 
@@ -216,20 +216,20 @@ def score(dialogue: Dialogue, noted: list[Noted], relations: list[NotedRelation]
     for relation in sorted(relations, key=lambda relation: (begins[relation.newer], relation.newer)):
         if relation.type in closing and relation.older in ends:
             by.setdefault(relation.older, relation.newer)
-    found = {(agreed.get(old), agreed.get(by.get(old, ""))): (old, end) for old, end in ends.items()}
-    expected = {(closure.fact, closure.by): closure.end for closure in dialogue.closures}
-    right = [pair for pair in expected if pair in found]
-    on_time = [pair for pair in right if found[pair][1].date() == expected[pair].date()]
-    result.closures = Count(len(right), len(expected), len(ends))
-    result.times = Count(len(on_time), len(expected), len(ends))
-    for pair, end in expected.items():
-        if pair not in on_time:
-            told = f"it ended on {found[pair][1]:%Y-%m-%d}" if pair in found else "it did not"
-            name = dialogue.facts[pair[0]].content
-            result.misses.append(f"{dialogue.id}: should have ended on {end:%Y-%m-%d}, {told}: {name}")
-    for pair, (old, end) in found.items():
-        if pair not in expected:
-            result.misses.append(f"{dialogue.id}: should not have ended ({end:%Y-%m-%d}): {contents[old]}")
+    found = [(agreed.get(old), agreed.get(by.get(old, "")), old, end) for old, end in ends.items()]
+    days = {(old, new): end.date() for old, new, _, end in found}
+    expected = {(closure.fact, closure.by): closure.end.date() for closure in dialogue.closures}
+    on_time = [both for both in expected if days.get(both) == expected[both]]
+    result.closures = Count(sum(both in days for both in expected), len(expected), len(found))
+    result.times = Count(len(on_time), len(expected), len(found))
+    for both, day in expected.items():
+        if both not in on_time:
+            told = f"it did on {days[both]}" if both in days else "it did not, or not by the right fact"
+            content = dialogue.facts[both[0]].content
+            result.misses.append(f"{dialogue.id}: should have ended on {day}, {told}: {content}")
+    for old, new, noted_id, end in found:
+        if old is None or new is None or (old, new) not in expected:
+            result.misses.append(f"{dialogue.id}: should not have ended on {end.date()}: {contents[noted_id]}")
 
     wanted = {(relation.older, relation.newer, relation.type) for relation in dialogue.relations}
     got = Counter((agreed.get(item.older), agreed.get(item.newer), item.type) for item in relations)
@@ -246,7 +246,7 @@ def score(dialogue: Dialogue, noted: list[Noted], relations: list[NotedRelation]
         wrong = [
             fact.content
             for fact in surplus
-            if fact.turn == negative.turn and similarity(negative.content, fact.content, Counter()) >= SIMILAR
+            if fact.turn == negative.turn and similarity(negative.content, fact.content) >= SIMILAR
         ]
         result.broken += bool(wrong)
         result.misses += [f"{dialogue.id}: {negative.kind} taken for a fact: {content}" for content in wrong]

@@ -26,6 +26,7 @@ class Fact:
     attribute: str | None
     content: str
     event_time: str | None
+    keys: tuple[str, ...]  # what its content must say, each with alternatives apart by `|`
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Dialogue:
             turn
             | {
                 "at": datetime.fromisoformat(turn["at"]),
-                "facts": tuple(Fact(**fact) for fact in turn.get("facts", ())),
+                "facts": tuple(Fact(**fact | {"keys": tuple(fact["keys"])}) for fact in turn.get("facts", ())),
                 "repeats": tuple(turn.get("repeats", ())),
             }
             for turn in row["turns"]
@@ -162,7 +163,9 @@ class Script:
             for tag, _, attributes, content in ELEMENT.findall(data)
         ]
         new = [(attributes["number"], self._names(attributes, text)) for tag, attributes, text in shown if tag == "new"]
-        stored = [(attributes["id"], self._names(attributes, text)) for tag, attributes, text in shown if tag == "stored"]
+        stored = [
+            (attributes["id"], self._names(attributes, text)) for tag, attributes, text in shown if tag == "stored"
+        ]
         assert new, f"{self._dialogue.id}: no new facts are shown: {data}"
         for number, new_names in new:
             for stored_id, stored_names in stored:
