@@ -13,8 +13,6 @@ import argparse
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
 
 import umi
 from evolution_score import Noted, NotedRelation, Score, score
@@ -23,21 +21,20 @@ from evolution_script import Dialogue, Script, dialogues
 MOST_FACTS = 1_000  # of one dialogue that are read
 
 
-def callable_provider(answer: Callable[[str, str], str]) -> umi.CallableProvider:
-    """Let a function of the schema's name and the data answer: all that depends on what a request looks like."""
+def scripted(script: Script) -> umi.CallableProvider:
+    """Let the script answer: all that depends on what a request looks like in Python."""
 
-    def complete(request: Any) -> str:
-        data = request.messages[-1].text
-        return answer("relations" if "<new" in data else "facts", data)
+    def answer(request: umi.CompletionRequest) -> str:
+        return script.answer(request.schema_name or "", request.prompt)
 
-    return umi.CallableProvider(complete)
+    return umi.CallableProvider(answer)
 
 
-def provider(llm: str, script: Script) -> Any:
+def provider(llm: str, script: Script) -> umi.LanguageModelProvider:
     """Make the model that is named on the command line."""
     vendor, _, model = llm.partition(":")
     if llm == "scripted":
-        return callable_provider(script.answer)
+        return scripted(script)
     if vendor == "anthropic" and model:
         return umi.AnthropicProvider(model=model)
     if vendor == "openai" and model:
