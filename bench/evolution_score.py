@@ -157,8 +157,6 @@ def is_same_name(expected: str, noted: str, subjects: set[str]) -> bool:
     mine, theirs = folded(expected), folded(noted)
     if mine == theirs:
         return True
-    if theirs in subjects:
-        return False
 
     def fits(subject: str) -> bool:
         one, other = set(subject.split()), set(theirs.split())

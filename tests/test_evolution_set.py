@@ -130,6 +130,8 @@ def test_a_negative_that_was_noted() -> None:
     counted = score(dialogue, [*noted, vineyard], relations)
     assert (counted.broken, counted.negatives, counted.facts.precision) == (1, 2, 0.5)
     assert not counted.is_perfect
+    in_another_turn = score(dialogue, [*noted, replace(vineyard, turn=2)], relations)
+    assert (in_another_turn.broken, in_another_turn.facts.precision) == (0, 0.5)
 
 
 def test_the_script_answers_what_it_is_shown() -> None:

@@ -331,9 +331,16 @@ def test_embeddings() -> None:
         assert vectors == [pytest.approx(hashed_vector(text, 4), abs=1e-6) for text in ("one", "two")]
         with pytest.raises(openai.InternalServerError):
             embed(server, ["one"])
+        response = gpt(server).embeddings.create(model="text-embedding-3-small", input=["one", "two"], dimensions=4)
+        assert [item.index for item in response.data] == [1, 0]
         (vector,) = embed(server, ["one"], encoding_format="float")
         assert vector == hashed_vector("one", 1536)
-    assert [request.inputs for request in server.requests] == [("one", "two"), ("one",), ("one",)]
+    assert [request.inputs for request in server.requests] == [
+        ("one", "two"),
+        ("one",),
+        ("one", "two"),
+        ("one",),
+    ]
 
 
 def send(server: ModelServer, path: str, body: Any, **headers: str) -> int:
