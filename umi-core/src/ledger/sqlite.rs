@@ -3,8 +3,10 @@
 mod chains;
 mod check;
 mod core;
+mod decisions;
 mod episodes;
 mod errors;
+#[cfg_attr(not(test), expect(dead_code, reason = "extraction is what calls it"))]
 mod extraction;
 mod facts;
 mod feed;
