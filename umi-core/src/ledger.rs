@@ -5,7 +5,6 @@
 
 #[cfg(test)]
 mod contract;
-#[cfg_attr(not(test), expect(dead_code, reason = "extraction is what calls it"))]
 mod extraction;
 pub(crate) mod sqlite;
 

@@ -6,7 +6,6 @@ mod core;
 mod decisions;
 mod episodes;
 mod errors;
-#[cfg_attr(not(test), expect(dead_code, reason = "extraction is what calls it"))]
 mod extraction;
 mod facts;
 mod feed;
@@ -60,7 +59,7 @@ use self::{
 };
 pub(crate) use self::{
     restore::{RestoredFact, Slots},
-    salvage::{Salvage, SavedBlock, SavedKey, SavedVectors},
+    salvage::{Salvage, SavedBlock, SavedDecision, SavedKey, SavedVectors},
     target::Target,
 };
 use super::{
@@ -235,6 +234,11 @@ impl SqliteLedger {
     ) -> Result<Slots> {
         let space = space.clone();
         self.write(ROW_BYTES, move |write| restore::sayings(write, &space, &facts, slots)).await
+    }
+
+    /// Writes how sayings relate that are there, before their chains are computed.
+    pub(crate) async fn restore_decisions(&self, decisions: Vec<SavedDecision>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::decisions(write, &decisions)).await
     }
 
     /// Computes chains from their sayings.

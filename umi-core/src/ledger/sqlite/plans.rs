@@ -42,7 +42,10 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
             facts::REPEATED.to_owned(),
             "repeat USING INDEX versions_content (user=? AND type=? AND name_folded=? AND <expr>=?)",
         ),
-        (extraction::SUBJECT_MOVED.to_owned(), "slots USING INDEX slots_subject (user=? AND type=? AND name_folded=?)"),
+        (
+            extraction::SUBJECT_MOVED.to_owned(),
+            "slots USING COVERING INDEX slots_subject (user=? AND type=? AND name_folded=?)",
+        ),
         (decisions::CLOSINGS.to_owned(), "decisions USING COVERING INDEX decisions_closes (closes=? AND closes_at>?)"),
         (decisions::OF_VERSION.to_owned(), "decisions USING INDEX sqlite_autoindex_decisions_2 (sighting=?)"),
         (decisions::OF_VERSION.to_owned(), "decisions USING INDEX decisions_other (other=?)"),
