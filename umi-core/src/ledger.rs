@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+mod extraction;
 mod jobs;
 pub(crate) mod sqlite;
 
@@ -14,8 +15,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub(crate) use self::jobs::{EmbedJob, JobLease};
 pub use self::jobs::{Job, JobKind};
+pub(crate) use self::{
+    extraction::{ExtractJob, Extraction, ExtractionOutcome, LeasedJob, NewRelation},
+    jobs::{EmbedJob, JobLease},
+};
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
@@ -55,6 +59,8 @@ pub(crate) struct NewEpisode {
     pub wants_vectors: bool,
     /// The job to leave behind when the pieces lack their vectors.
     pub embed_job: Option<EmbedJob>,
+    /// The job to leave behind when a model is to find its facts.
+    pub extract_job: Option<ExtractJob>,
 }
 
 /// What became of one appended episode.
@@ -308,6 +314,7 @@ pub struct CheckReport {
 /// The durable truth of a store.
 ///
 /// A write that returns an error has changed nothing. Reads see every commit that was acknowledged before they began.
+#[cfg_attr(not(test), expect(dead_code, reason = "extraction is what calls it"))]
 #[async_trait]
 pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     // ---- embedding spaces -------------------------------------------------------------------------------------
@@ -339,6 +346,21 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>>;
     /// Records facts in one transaction.
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>>;
+    /// Records what a model found in episodes and removes their jobs, in one transaction, unless what it decided on has
+    /// moved since.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a fact or a relation that cannot be one; `NotFound` when an episode of a fact is gone.
+    async fn record_extracted(&self, space: &EmbeddingSpace, extraction: Extraction) -> Result<ExtractionOutcome>;
+    /// Facts of the tenant that hold at `now` about subjects, given by type and name: of each subject the latest, in all
+    /// up to `limit`, in the order of `subjects`.
+    async fn subject_facts(
+        &self,
+        scope: &Scope,
+        subjects: &[(EntityType, String)],
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Entity>>;
     /// Records a new version behind the one that holds.
     ///
     /// # Errors
@@ -381,8 +403,14 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn has_jobs(&self) -> Result<bool>;
     /// Jobs that wait, oldest first.
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>>;
-    /// Takes up to `limit` jobs whose lease has ended or that have none, of all tenants.
-    async fn lease_jobs(&self, limit: usize, now: Timestamp, lease: JobLease) -> Result<Vec<(Job, OwnerText)>>;
+    /// Takes up to `limit` jobs of some kinds whose lease has ended or that have none, of all tenants.
+    async fn lease_jobs(
+        &self,
+        kinds: &[JobKind],
+        limit: usize,
+        now: Timestamp,
+        lease: JobLease,
+    ) -> Result<Vec<LeasedJob>>;
     /// Moves the end of everything that the holder holds.
     async fn renew_jobs(&self, lease: JobLease) -> Result<()>;
     /// Lets go of everything that the holder holds.

@@ -1,5 +1,6 @@
 //! What every ledger must do. Each test runs over a file and over memory.
 
+mod decisions;
 mod episodes;
 mod facts;
 mod feed;
@@ -63,6 +64,7 @@ fn episode(number: u128, second: i64, text: &str) -> NewEpisode {
         key: None,
         wants_vectors: true,
         embed_job: None,
+        extract_job: None,
     }
 }
 

@@ -1,9 +1,12 @@
 //! Jobs: work that a write leaves for later, and who holds it.
 
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Owner;
+use crate::error::{Error, Result};
 
 /// Work that was left for later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +52,30 @@ pub(crate) struct JobLease {
 pub enum JobKind {
     /// Embed the pieces of the owner.
     Embed,
+    /// Find the facts of an episode with a language model.
+    Extract,
 }
 
 impl JobKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Embed, Self::Extract];
+
     /// The kind's name, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Embed => "embed",
+            Self::Extract => "extract",
         }
+    }
+}
+
+impl FromStr for JobKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
+            Error::invalid_input(format!("unknown kind of job `{shown}`")).with_hint("known kinds: embed, extract")
+        })
     }
 }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, named_params};
 use uuid::Uuid;
 
 use super::{
+    decisions,
     errors::Stored,
     evolutions,
     rows::{self, micros},
@@ -76,8 +77,11 @@ pub(super) struct Existing {
     pub(super) entity: Entity,
 }
 
-/// Where a version stands in its chain: its time, and the seq of its first saying.
-pub(super) fn place(connection: &Connection, version: i64) -> Stored<(Timestamp, i64)> {
+/// Where a saying stands in its chain: its time and its seq. A version stands where its first saying does.
+pub(super) type Place = (Timestamp, i64);
+
+/// Where a version stands.
+pub(super) fn place(connection: &Connection, version: i64) -> Stored<Place> {
     Ok(connection
         .prepare_cached("SELECT valid_from, said_seq FROM versions WHERE version = ?1")?
         .query_row((version,), |row| Ok((rows::time(row, 0)?, row.get(1)?)))?)
@@ -90,7 +94,7 @@ pub(super) struct Stretch {
     /// The internal keys of its versions, oldest first.
     versions: Vec<i64>,
     /// Where the version behind it begins, if there is one.
-    end: Option<Timestamp>,
+    end: Option<Place>,
 }
 
 impl Stretch {
@@ -108,37 +112,36 @@ impl Stretch {
         Self::near(connection, slot, (valid_from, seq), [2, 1])
     }
 
-    /// What the loss of a saying of the version at this place can change: the version may go, and those beside it
-    /// become one. The versions beside these are told apart from them again.
-    pub(super) fn beside(connection: &Connection, slot: i64, place: (Timestamp, i64)) -> Stored<Self> {
+    /// What a new or lost closing at a place can change, or the loss of a saying of the version there: the version may
+    /// go, or become two, and those beside it become one. The versions beside these are told apart from them again.
+    pub(super) fn beside(connection: &Connection, slot: i64, place: Place) -> Stored<Self> {
         Self::near(connection, slot, place, [3, 2])
     }
 
     /// The `before` versions up to a place, and the `behind` ones that follow it.
-    fn near(
-        connection: &Connection,
-        slot: i64,
-        (valid_from, seq): (Timestamp, i64),
-        [before, behind]: [i64; 2],
-    ) -> Stored<Self> {
-        let read = |sql: &str, limit: i64| -> Stored<Vec<(i64, Option<Timestamp>)>> {
+    fn near(connection: &Connection, slot: i64, (valid_from, seq): Place, [before, behind]: [i64; 2]) -> Stored<Self> {
+        let read = |sql: &str, limit: i64| -> Stored<Vec<(i64, Place)>> {
             Ok(connection
                 .prepare_cached(sql)?
-                .query_map((slot, micros(valid_from), seq, limit), |row| Ok((row.get(0)?, rows::maybe_time(row, 1)?)))?
+                .query_map((slot, micros(valid_from), seq, limit), |row| {
+                    Ok((row.get(0)?, (rows::time(row, 1)?, row.get(2)?)))
+                })?
                 .collect::<rusqlite::Result<_>>()?)
         };
         let mut versions = read(
-            "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) <= (?2, ?3) \
-             ORDER BY valid_from DESC, said_seq DESC LIMIT ?4",
+            "SELECT version, valid_from, said_seq FROM versions WHERE slot = ?1 \
+             AND (valid_from, said_seq) <= (?2, ?3) ORDER BY valid_from DESC, said_seq DESC LIMIT ?4",
             before,
         )?;
         versions.reverse();
-        versions.extend(read(
-            "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) > (?2, ?3) \
-             ORDER BY valid_from, said_seq LIMIT ?4",
-            behind,
-        )?);
-        let end = versions.last().and_then(|(_, end)| *end);
+        let mut later = read(
+            "SELECT version, valid_from, said_seq FROM versions WHERE slot = ?1 \
+             AND (valid_from, said_seq) > (?2, ?3) ORDER BY valid_from, said_seq LIMIT ?4",
+            behind + 1,
+        )?;
+        let is_last = rows::number(later.len()) <= behind;
+        let end = if is_last { None } else { later.pop().map(|(_, place)| place) };
+        versions.append(&mut later);
         Ok(Self { slot, versions: versions.into_iter().map(|(version, _)| version).collect(), end })
     }
 
@@ -189,9 +192,12 @@ impl Stretch {
                 starts_version: sighting.starts_version,
             })
             .collect();
-        let mut computed: Vec<Computed> = chain(&said).iter().filter_map(|span| merge(span, &sightings)).collect();
-        if let Some(last) = computed.last_mut() {
-            last.entity.valid_to = self.end;
+        let mut closings = decisions::closings(connection, self.slot, said.iter().map(|one| one.valid_from).min())?;
+        closings.retain(|closing| self.end.is_none_or(|end| (closing.at, closing.seq) < end));
+        let spans = chain(&said, &closings);
+        let mut computed: Vec<Computed> = spans.iter().filter_map(|span| merge(span, &sightings)).collect();
+        if let (Some(last), Some((end, _))) = (computed.last_mut(), self.end) {
+            last.entity.valid_to.get_or_insert(end);
         }
         Ok(computed)
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     chains::Computed,
+    decisions,
     errors::Stored,
     rows::{self, micros},
     writer::Write,
@@ -30,11 +31,12 @@ pub(super) struct Related {
 /// The updates of each two versions, by their internal keys.
 pub(super) type Updates = BTreeMap<(i64, i64), Related>;
 
-/// The updates between these versions. Other relations are a model's decision.
+/// The updates between these versions that follow from their chain. Other relations are a model's decision.
 pub(super) fn related(connection: &Connection, versions: &[i64]) -> Stored<Updates> {
     let among: BTreeSet<i64> = versions.iter().copied().collect();
     let mut statement = connection.prepare_cached(
-        "SELECT older, newer, evolution, reason, confidence FROM evolutions WHERE older = ?1 AND type = 'update'",
+        "SELECT older, newer, evolution, reason, confidence FROM evolutions \
+         WHERE older = ?1 AND type = 'update' AND decision IS NULL",
     )?;
     let read = |row: &Row<'_>| {
         let related = Related { evolution: row.get(2)?, reason: row.get(3)?, confidence: row.get(4)? };
@@ -52,20 +54,34 @@ pub(super) fn related(connection: &Connection, versions: &[i64]) -> Stored<Updat
     Ok(found)
 }
 
-/// Keeps one `update` between each two versions that follow one another, and gives the ids of new ones.
+/// Whether nothing lies between two versions of a chain that stand side by side.
+pub(super) fn follows(older: &Computed, newer: &Computed) -> bool {
+    older.entity.valid_to == Some(newer.entity.valid_from)
+}
+
+/// Keeps one `update` between each two versions that follow one another, but for those of which a model decided how they
+/// relate, and the relations that it decided on. Gives the ids of new ones.
 pub(super) fn relate(
     write: &mut Write<'_>,
     mut before: Updates,
     keys: &[i64],
     computed: &[Computed],
 ) -> Stored<Vec<Uuid>> {
-    let mut new = Vec::new();
-    let follow: BTreeSet<(i64, i64)> = keys.windows(2).map(|keys| (keys[0], keys[1])).collect();
+    let decided = decisions::decided(write.connection, keys)?;
+    decisions::drop_undecided(write, keys, &decided)?;
+    let told_by_model: BTreeSet<[i64; 2]> = decided.keys().map(|&(older, newer, _)| [older, newer]).collect();
+    let pairs: Vec<_> = keys
+        .windows(2)
+        .zip(computed.windows(2))
+        .filter(|(keys, pair)| follows(&pair[0], &pair[1]) && !told_by_model.contains(&[keys[0], keys[1]]))
+        .collect();
+    let follow: BTreeSet<(i64, i64)> = pairs.iter().map(|(keys, _)| (keys[0], keys[1])).collect();
     // First of all, because a new row may get the key of one that went with its version.
     for (_, gone) in before.extract_if(.., |ends, _| !follow.contains(ends)) {
         write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
     }
-    for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
+    let mut new = decisions::relate(write, &decided)?;
+    for (keys, pair) in pairs {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
         let Told { reason, confidence, created_at } = told(&older.entity, &newer.entity);
         let found = before.remove(&(*source, *target));

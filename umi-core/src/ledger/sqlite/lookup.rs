@@ -13,7 +13,7 @@ use super::{
     rows::{self, micros},
 };
 use crate::{
-    entity::{Entity, EntityType, EvolutionRelation, EvolutionType},
+    entity::{Entity, EntityType, EvolutionRelation, fold},
     ledger::FactFilter,
     scope::{SCOPE_PREDICATE, Scope},
 };
@@ -170,7 +170,7 @@ pub(super) fn current(
 /// two ends are the last columns.
 fn evolutions_sql(condition: &str) -> String {
     format!(
-        "SELECT {}, older, newer FROM evolutions JOIN versions AS first ON first.version = older \
+        "SELECT {}, older, newer, evolutions.decision IS NOT NULL AS is_decided FROM evolutions JOIN versions AS first ON first.version = older \
          JOIN versions AS second ON second.version = newer WHERE {condition} AND {} AND {} \
          ORDER BY first.valid_from, first.said_seq, second.valid_from, second.said_seq, evolutions.id",
         rows::EVOLUTION,
@@ -179,20 +179,21 @@ fn evolutions_sql(condition: &str) -> String {
     )
 }
 
-/// A relation as it is stored, with the keys of its two ends.
-type Stretched = (EvolutionRelation, i64, i64);
+/// A relation as it is stored, with the keys of its two ends and whether a model decided on it.
+type Stretched = (EvolutionRelation, i64, i64, bool);
 
 fn stretched(row: &Row<'_>) -> rusqlite::Result<Stretched> {
-    Ok((rows::evolution(row)?, row.get("older")?, row.get("newer")?))
+    Ok((rows::evolution(row)?, row.get("older")?, row.get("newer")?, row.get("is_decided")?))
 }
 
-/// A relation as a scope sees it: to a narrowed one an `update` tells only of what it admits of the two versions.
+/// A relation as a scope sees it: to a narrowed one what follows from a chain tells only of what it admits of the two
+/// versions. What a model decided tells of their contents alone.
 fn relation_seen(
     connection: &Connection,
     scope: &Scope,
-    (relation, older, newer): Stretched,
+    (relation, older, newer, is_decided): Stretched,
 ) -> Stored<Option<EvolutionRelation>> {
-    if !is_narrowed(scope) || relation.evolution_type != EvolutionType::Update {
+    if !is_narrowed(scope) || is_decided {
         return Ok(Some(relation));
     }
     let (Some(older), Some(newer)) = (by_key(connection, scope, older)?, by_key(connection, scope, newer)?) else {
@@ -263,6 +264,49 @@ pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) 
         )?
         .collect::<rusqlite::Result<_>>()?;
     all_seen(connection, scope, found)
+}
+
+/// The latest facts about a subject that hold, through the slots of the tenant.
+pub(super) fn of_subject_sql() -> String {
+    format!(
+        "SELECT {}, versions.version FROM slots CROSS JOIN versions ON versions.slot = slots.slot \
+         WHERE slots.user = :user AND slots.type = :type AND slots.name_folded = :name AND {HOLDS} \
+         ORDER BY valid_from DESC, said_seq DESC LIMIT :limit",
+        rows::VERSION
+    )
+}
+
+/// Facts about subjects that hold at `now`: of each the latest first, up to `limit` of all.
+pub(super) fn of_subjects(
+    connection: &Connection,
+    scope: &Scope,
+    subjects: &[(EntityType, String)],
+    now: Timestamp,
+    limit: usize,
+) -> Stored<Vec<Entity>> {
+    let (user, ..) = scope.bound();
+    let mut statement = connection.prepare_cached(&of_subject_sql())?;
+    let mut seen = HashSet::with_capacity(subjects.len());
+    let mut found = Vec::new();
+    for (entity_type, name) in subjects {
+        let subject = (*entity_type, fold(name));
+        let left = limit.saturating_sub(found.len());
+        if left == 0 || seen.contains(&subject) {
+            continue;
+        }
+        let rows = statement.query_map(
+            named_params! {
+                ":user": user, ":at": micros(now), ":type": entity_type.as_str(), ":name": subject.1,
+                ":limit": rows::number(left),
+            },
+            keyed,
+        )?;
+        for version in rows {
+            found.push(version?.1);
+        }
+        seen.insert(subject);
+    }
+    Ok(found)
 }
 
 /// The number of facts that hold, plus that of episodes.
