@@ -481,7 +481,8 @@ def test_what_a_model_decided_and_what_waits_for_one_are_saved(tmp_path: Path) -
     connection.executescript(
         """
         INSERT INTO decisions SELECT 1, '00000000-0000-4000-8000-000000000001', 98, newer.user, newer.sighting,
-            older.sighting, 'contradict', 'one works at one place', 0.75, 7000000, older.slot, newer.valid_from, newer.seq
+            older.sighting, 'contradict', 'one works at one place', 0.75, 7000000, older.slot, newer.valid_from,
+            newer.seq
         FROM sightings AS newer, sightings AS older WHERE newer.content LIKE '%Initech' AND older.content LIKE '%Acme';
         INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, created_at, evolves)
         SELECT '00000000-0000-4000-8000-000000000002', 'extract', user, agent, session, episode, 0, 0, 0 FROM episodes;
