@@ -129,7 +129,7 @@ impl AnthropicModel {
                     MessageRole::User => "user",
                     MessageRole::Assistant => "assistant",
                 };
-                json!({"role": role, "content": message.parts.iter().map(part).collect::<Vec<_>>()})
+                json!({"role": role, "content": message.parts.iter().filter(|part| !is_empty(part)).map(part).collect::<Vec<_>>()})
             })
             .collect();
         let mut body = json!({
@@ -211,6 +211,11 @@ impl LanguageModel for AnthropicModel {
         }
         self.completion(request, &reply)
     }
+}
+
+/// The API takes no empty texts.
+fn is_empty(part: &MessagePart) -> bool {
+    matches!(part, MessagePart::Text(text) if text.is_empty())
 }
 
 fn part(part: &MessagePart) -> Value {

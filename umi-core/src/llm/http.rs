@@ -281,10 +281,11 @@ impl Service {
             .acquire()
             .await
             .map_err(|error| Error::internal("the places for requests are gone").with_source(error))?;
+        let client = connection.client.get_or_try_init(|| self.client()).await?;
         let mut requests = 0;
         loop {
             requests += 1;
-            let outcome = self.attempt(&connection, url.clone(), body.clone()).await;
+            let outcome = self.attempt(client, url.clone(), body.clone()).await;
             let wait = if requests > u64::from(self.options.max_retries) {
                 None
             } else {
@@ -321,15 +322,14 @@ impl Service {
         Some(longest.mul_f64(1.0 - random / 2.0))
     }
 
-    async fn attempt(&self, connection: &Connection, url: Url, body: Vec<u8>) -> Result<Reply> {
+    async fn attempt(&self, client: &Client, url: Url, body: Vec<u8>) -> Result<Reply> {
         let timeout = self.options.timeout;
-        tokio::time::timeout(timeout, self.exchange(connection, url, body))
+        tokio::time::timeout(timeout, self.exchange(client, url, body))
             .await
             .unwrap_or_else(|_| Err(self.too_late(&format!("did not answer in {timeout:?}"))))
     }
 
-    async fn exchange(&self, connection: &Connection, url: Url, body: Vec<u8>) -> Result<Reply> {
-        let client = connection.client.get_or_try_init(|| self.client()).await?;
+    async fn exchange(&self, client: &Client, url: Url, body: Vec<u8>) -> Result<Reply> {
         let request = client.post(url).headers(self.headers.clone()).body(body);
         let mut response = request.send().await.map_err(|error| self.unreached(error))?;
         let status = response.status().as_u16();
