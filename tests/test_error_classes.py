@@ -25,6 +25,7 @@ import pytest
 
 from umi import (
     CallableEmbeddingProvider,
+    CallableProvider,
     CoreMemory,
     Entity,
     EvolutionRelation,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - naive on purpose
 VECTORS = RecallOptions(use_text_search=False)
-MODEL: Any = object()  # what a type checker would refuse is the point
+MODEL = CallableProvider(lambda request: request.prompt)
 UNKNOWN: Any = "later"
 NO_PAIR: Any = ()
 BUILTIN: dict[type[UmiError], type[Exception]] = {
@@ -562,7 +563,7 @@ CASES: list[Case] = [
     # FeatureNotBuiltError
     Case("a language model", FeatureNotBuiltError, lambda env: Memory.open(env.folder, llm=MODEL),
          "this version has no language models", hint="leave llm out: what was said is remembered as it is"),
-    Case("a builder's language model", FeatureNotBuiltError, lambda _: MemoryBuilder().with_llm(MODEL),
+    Case("a builder's language model", FeatureNotBuiltError, lambda _: MemoryBuilder().with_llm(MODEL).build(),
          "this version has no language models", hint="leave llm out: what was said is remembered as it is"),
     # StoreLockedError; that of writers comes after half a minute
     Case("purging while another process reads", StoreLockedError, lambda env: env.read_elsewhere().purge_sync(),

@@ -67,6 +67,7 @@ mod _umi {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("REMEMBER_BATCH", umi_core::REMEMBER_BATCH)?;
+        module.add("COMPLETION_TOKENS", umi_core::COMPLETION_TOKENS)?;
         module.add("ANTHROPIC_MODEL", umi_core::ANTHROPIC_MODEL)?;
         module.add("OPENAI_MODEL", umi_core::OPENAI_MODEL)?;
         module.add("OPENAI_EMBEDDING_MODEL", umi_core::OPENAI_EMBEDDING_MODEL)?;

@@ -10,7 +10,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList, PyString},
 };
 use umi_core::{
-    self as core, AnswerSchema, AnthropicModel, COMPLETION_TOKENS, Error, ErrorKind, HttpOptions, LanguageModel,
+    self as core, AnswerSchema, AnthropicModel, Error, ErrorKind, HttpOptions, LanguageModel,
     Message, MessagePart, MessageRole, OpenAIEmbedder, OpenAIModel, Result,
 };
 
@@ -215,8 +215,10 @@ impl LanguageModelProvider {
     }
 }
 
-/// A model of Anthropic's Messages API. The key is that of `ANTHROPIC_API_KEY` and the URL (without `/v1`) that of
-/// `ANTHROPIC_BASE_URL` unless they are given.
+/// A model of Anthropic's Messages API.
+///
+/// The key is that of `ANTHROPIC_API_KEY` and the URL (without `/v1`) that of `ANTHROPIC_BASE_URL` unless they are
+/// given. The timeout is that of one try, in seconds.
 #[pyclass(frozen, extends = LanguageModelProvider, module = "umi")]
 pub(crate) struct AnthropicProvider;
 
@@ -224,15 +226,15 @@ pub(crate) struct AnthropicProvider;
 impl AnthropicProvider {
     #[new]
     #[pyo3(
-        signature = (api_key=None, *, model=None, base_url=None, max_tokens=None, timeout=Real(60.0), max_retries=Whole(2), max_concurrency=Whole(8)),
-        text_signature = "(api_key=None, *, model=None, base_url=None, max_tokens=None, timeout=60.0, max_retries=2, max_concurrency=8)"
+        signature = (api_key=None, *, model=None, base_url=None, max_tokens=Whole(4096), timeout=Real(60.0), max_retries=Whole(2), max_concurrency=Whole(8)),
+        text_signature = "(api_key=None, *, model=None, base_url=None, max_tokens=4096, timeout=60.0, max_retries=2, max_concurrency=8)"
     )]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         api_key: Option<Text>,
         model: Option<Text>,
         base_url: Option<Text>,
-        max_tokens: Option<Whole>,
+        max_tokens: Whole,
         timeout: Real,
         max_retries: Whole,
         max_concurrency: Whole,
@@ -244,15 +246,17 @@ impl AnthropicProvider {
         if let Some(model) = model {
             client = client.with_model(model_name(model)?);
         }
-        let client = client.with_max_tokens(max_tokens.map_or(Ok(COMPLETION_TOKENS), tokens)?);
+        let client = client.with_max_tokens(tokens(max_tokens)?);
         let shown = format!("model={}, base_url={}", shown(client.model()), shown(&client.base_url()));
         let base = LanguageModelProvider { inner: Arc::new(client), shown };
         Ok(PyClassInitializer::from(base).add_subclass(Self))
     }
 }
 
-/// A model of OpenAI's chat completions, or of a compatible server. The key is that of `OPENAI_API_KEY` and the URL
-/// (with `/v1`) that of `OPENAI_BASE_URL` unless they are given.
+/// A model of OpenAI's chat completions, or of a compatible server.
+///
+/// The key is that of `OPENAI_API_KEY` and the URL (with `/v1`) that of `OPENAI_BASE_URL` unless they are given. The
+/// timeout is that of one try, in seconds.
 #[pyclass(frozen, extends = LanguageModelProvider, module = "umi")]
 pub(crate) struct OpenAIProvider;
 
@@ -260,15 +264,15 @@ pub(crate) struct OpenAIProvider;
 impl OpenAIProvider {
     #[new]
     #[pyo3(
-        signature = (api_key=None, *, model=None, base_url=None, max_tokens=None, timeout=Real(60.0), max_retries=Whole(2), max_concurrency=Whole(8)),
-        text_signature = "(api_key=None, *, model=None, base_url=None, max_tokens=None, timeout=60.0, max_retries=2, max_concurrency=8)"
+        signature = (api_key=None, *, model=None, base_url=None, max_tokens=Whole(4096), timeout=Real(60.0), max_retries=Whole(2), max_concurrency=Whole(8)),
+        text_signature = "(api_key=None, *, model=None, base_url=None, max_tokens=4096, timeout=60.0, max_retries=2, max_concurrency=8)"
     )]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         api_key: Option<Text>,
         model: Option<Text>,
         base_url: Option<Text>,
-        max_tokens: Option<Whole>,
+        max_tokens: Whole,
         timeout: Real,
         max_retries: Whole,
         max_concurrency: Whole,
@@ -280,28 +284,28 @@ impl OpenAIProvider {
         if let Some(model) = model {
             client = client.with_model(model_name(model)?);
         }
-        let client = client.with_max_tokens(max_tokens.map_or(Ok(COMPLETION_TOKENS), tokens)?);
+        let client = client.with_max_tokens(tokens(max_tokens)?);
         let shown = format!("model={}, base_url={}", shown(client.model()), shown(&client.base_url()));
         let base = LanguageModelProvider { inner: Arc::new(client), shown };
         Ok(PyClassInitializer::from(base).add_subclass(Self))
     }
 }
 
-/// A model that is a function of yours: `fn(request: CompletionRequest)`, plain or async, gives a `str`, a `dict` (the
-/// JSON that `request.schema` asks for) or a `Completion`.
+/// A model that is a function of yours: `fn(request: CompletionRequest)`, plain or async.
+///
+/// It gives a `str`, a `dict` (the JSON that `request.schema` asks for) or a `Completion`.
 ///
 /// A plain function runs in a worker thread, never on the event loop; an async one runs on the loop that awaits the
-/// call, else on a loop of its own thread. What it raises is the cause of the `ProviderError`; a `ProviderError` of its
-/// own is raised as it is.
+/// call, else on a loop of its own thread. What it raises is the cause of the `ProviderError`.
 #[pyclass(frozen, extends = LanguageModelProvider, module = "umi")]
 pub(crate) struct CallableProvider;
 
 #[pymethods]
 impl CallableProvider {
     #[new]
-    #[pyo3(signature = (r#fn, *, name=None), text_signature = "(fn, *, name='callable')")]
-    fn new(r#fn: &Bound<'_, PyAny>, name: Option<Text>) -> PyResult<PyClassInitializer<Self>> {
-        let name = name.map_or_else(|| Ok("callable".to_owned()), model_name)?;
+    #[pyo3(signature = (r#fn, *, name=Text("callable".to_owned())), text_signature = "(fn, *, name='callable')")]
+    fn new(r#fn: &Bound<'_, PyAny>, name: Text) -> PyResult<PyClassInitializer<Self>> {
+        let name = model_name(name)?;
         let shown = format!("name={}", shown(&name));
         let inner = Arc::new(CallableModel { function: Function::new(r#fn)?, name });
         Ok(PyClassInitializer::from(LanguageModelProvider { inner, shown }).add_subclass(Self))
@@ -357,8 +361,10 @@ fn read_answer(answer: &Bound<'_, PyAny>) -> PyResult<core::Completion> {
     Err(wrong_type("str, dict or Completion", answer))
 }
 
-/// Vectors of OpenAI's embeddings, or of a compatible server. The key is that of `OPENAI_API_KEY` and the URL (with
-/// `/v1`) that of `OPENAI_BASE_URL` unless they are given.
+/// Vectors of OpenAI's embeddings, or of a compatible server.
+///
+/// The key is that of `OPENAI_API_KEY` and the URL (with `/v1`) that of `OPENAI_BASE_URL` unless they are given. The
+/// timeout is that of one try, in seconds. Dimensions that are not given are those that the model is known to have.
 #[pyclass(frozen, extends = EmbeddingProvider, module = "umi")]
 pub(crate) struct OpenAIEmbeddingProvider;
 
