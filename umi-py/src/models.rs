@@ -10,8 +10,8 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList, PyString},
 };
 use umi_core::{
-    self as core, AnswerSchema, AnthropicModel, Error, ErrorKind, HttpOptions, LanguageModel,
-    Message, MessagePart, MessageRole, OpenAIEmbedder, OpenAIModel, Result,
+    self as core, AnswerSchema, AnthropicModel, Error, ErrorKind, HttpOptions, LanguageModel, Message, MessagePart,
+    MessageRole, OpenAIEmbedder, OpenAIModel, Result,
 };
 
 use crate::{

@@ -143,10 +143,8 @@ impl AnthropicModel {
             body["tool_choice"] = if is_forced {
                 json!({"type": "tool", "name": answer.name, "disable_parallel_tool_use": true})
             } else {
-                if !system.is_empty() {
-                    system.push_str("\n\n");
-                }
-                system.push_str(&format!("Answer by calling the tool `{}` once, and with nothing else.", answer.name));
+                let told = format!("Answer by calling the tool `{}` once, and with nothing else.", answer.name);
+                system = if system.is_empty() { told } else { format!("{system}\n\n{told}") };
                 json!({"type": "auto", "disable_parallel_tool_use": true})
             };
         }

@@ -25,7 +25,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait that is not asked for by the service.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// The longest wait that a service may ask for; a longer one is left to the caller.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// What a service may answer, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// The most tries after the first.
@@ -33,7 +33,7 @@ const MAX_RETRIES: u32 = 10;
 /// The most requests at once.
 const MAX_CONCURRENCY: usize = 1024;
 /// The longest time that one try may be given.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// The limits of the calls of a provider's service.
 ///
@@ -58,7 +58,7 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             max_retries: 2,
@@ -286,15 +286,11 @@ impl Service {
         loop {
             requests += 1;
             let outcome = self.attempt(client, url.clone(), body.clone()).await;
-            let wait = if requests > u64::from(self.options.max_retries) {
-                None
-            } else {
-                match &outcome {
-                    Ok(reply) if Self::may_help(reply) => self.wait_before(requests, reply.retry_after),
-                    Ok(_) => None,
-                    Err(error) if error.is_retryable() => self.wait_before(requests, None),
-                    Err(_) => None,
-                }
+            let wait = match &outcome {
+                _ if requests > u64::from(self.options.max_retries) => None,
+                Ok(reply) if Self::may_help(reply) => self.wait_before(requests, reply.retry_after),
+                Err(error) if error.is_retryable() => self.wait_before(requests, None),
+                _ => None,
             };
             let Some(wait) = wait else {
                 return outcome.map(|reply| Reply { requests, ..reply });
@@ -340,14 +336,11 @@ impl Service {
         let lost = |error: Error| error.with_response(Some(status), request_id.clone(), None);
         let mut body = Vec::new();
         loop {
-            let read = tokio::time::timeout(self.options.read_timeout, response.chunk()).await;
-            let chunk = match read {
-                Ok(chunk) => chunk.map_err(|error| lost(self.unreached(error)))?,
-                Err(_) => {
-                    let pause = format!("paused for {:?} within its answer", self.options.read_timeout);
-                    return Err(lost(self.too_late(&pause)));
-                }
+            let Ok(read) = tokio::time::timeout(self.options.read_timeout, response.chunk()).await else {
+                let pause = format!("paused for {:?} within its answer", self.options.read_timeout);
+                return Err(lost(self.too_late(&pause)));
             };
+            let chunk = read.map_err(|error| lost(self.unreached(error)))?;
             let Some(chunk) = chunk else { break };
             if body.len() + chunk.len() > ANSWER_BYTES {
                 let message = format!("{} answered more than {ANSWER_BYTES} bytes", self.provider);

@@ -114,7 +114,7 @@ async fn a_wait_that_is_too_long_is_left_to_the_caller() {
     let error = service.refused(&reply);
     assert_eq!(error.kind(), ErrorKind::RateLimit);
     let details = error.details();
-    assert_eq!(details.retry_after, Some(Duration::from_secs(3600)));
+    assert_eq!(details.retry_after, Some(Duration::from_hours(1)));
     assert_eq!((details.status, details.request_id.as_deref()), (Some(429), Some("req_1")));
     assert_eq!((details.provider.as_deref(), details.retryable), (Some("anthropic"), true));
     assert_eq!(error.message(), "anthropic answered with status `429`: slow down");
