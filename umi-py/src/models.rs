@@ -229,7 +229,6 @@ impl AnthropicProvider {
         signature = (api_key=None, *, model=None, base_url=None, max_tokens=Whole(4096), timeout=Real(60.0), max_retries=Whole(2), max_concurrency=Whole(8)),
         text_signature = "(api_key=None, *, model=None, base_url=None, max_tokens=4096, timeout=60.0, max_retries=2, max_concurrency=8)"
     )]
-    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         api_key: Option<Text>,
         model: Option<Text>,
@@ -267,7 +266,6 @@ impl OpenAIProvider {
         signature = (api_key=None, *, model=None, base_url=None, max_tokens=Whole(4096), timeout=Real(60.0), max_retries=Whole(2), max_concurrency=Whole(8)),
         text_signature = "(api_key=None, *, model=None, base_url=None, max_tokens=4096, timeout=60.0, max_retries=2, max_concurrency=8)"
     )]
-    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         api_key: Option<Text>,
         model: Option<Text>,
@@ -375,7 +373,6 @@ impl OpenAIEmbeddingProvider {
         signature = (api_key=None, *, model=None, dimensions=None, base_url=None, timeout=Real(60.0), max_retries=Whole(2), batch_size=Whole(100)),
         text_signature = "(api_key=None, *, model=None, dimensions=None, base_url=None, timeout=60.0, max_retries=2, batch_size=100)"
     )]
-    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         api_key: Option<Text>,
         model: Option<Text>,
