@@ -25,6 +25,7 @@ import pytest
 
 from umi import (
     CallableEmbeddingProvider,
+    CallableProvider,
     CoreMemory,
     Entity,
     EvolutionRelation,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - naive on purpose
 VECTORS = RecallOptions(use_text_search=False)
-MODEL: Any = object()  # what a type checker would refuse is the point
+MODEL = CallableProvider(lambda request: request.prompt)
 UNKNOWN: Any = "later"
 NO_PAIR: Any = ()
 BUILTIN: dict[type[UmiError], type[Exception]] = {
@@ -562,7 +563,7 @@ CASES: list[Case] = [
     # FeatureNotBuiltError
     Case("a language model", FeatureNotBuiltError, lambda env: Memory.open(env.folder, llm=MODEL),
          "this version has no language models", hint="leave llm out: what was said is remembered as it is"),
-    Case("a builder's language model", FeatureNotBuiltError, lambda _: MemoryBuilder().with_llm(MODEL),
+    Case("a builder's language model", FeatureNotBuiltError, lambda _: MemoryBuilder().with_llm(MODEL).build(),
          "this version has no language models", hint="leave llm out: what was said is remembered as it is"),
     # StoreLockedError; that of writers comes after half a minute
     Case("purging while another process reads", StoreLockedError, lambda env: env.read_elsewhere().purge_sync(),
@@ -642,27 +643,27 @@ def test_the_words_are_of_one_style() -> None:
 OF_BAD_STORES = {"StorageError", "CorruptStoreError", "StoreVersionError", "StoreIOError"}
 # No way leads to one from outside; `test_errors.py` panics on purpose behind the guard.
 OF_DEFECTS = {"InternalError"}
-# This engine has no language model and no `Context` yet. An embedder's own are the cause of an `EmbeddingError`.
-OF_LATER_PARTS = {
+# Those of services, provoked in the test of language models.
+OF_PROVIDERS = {
     "ProviderError",
     "RateLimitError",
     "AuthenticationError",
     "ProviderTimeoutError",
     "ContextOverflowError",
     "InvalidResponseError",
-    "RefNotFoundError",
 }
+OF_LATER_PARTS = {"RefNotFoundError"}  # this engine has no `Context` yet
 
 
 def test_every_class_is_provoked() -> None:
     """A new class, or a new kind of the core, needs a row in this table, or in the test of bad stores."""
     provoked = {case.error.__name__ for case in CASES}
-    elsewhere = OF_BAD_STORES | OF_DEFECTS | OF_LATER_PARTS
+    elsewhere = OF_BAD_STORES | OF_DEFECTS | OF_PROVIDERS | OF_LATER_PARTS
     assert provoked | elsewhere == set(exceptions.__all__) - {"UmiError"}
     assert not provoked & elsewhere
-    assert {type(error).__name__ for _, error in _umi._error_kinds()} <= provoked | OF_BAD_STORES | OF_DEFECTS | {
-        "ProviderError"
-    }
+    assert {type(error).__name__ for _, error in _umi._error_kinds()} <= provoked | elsewhere
     others = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__))
-    for name in OF_BAD_STORES - {"StorageError"}:  # the base of the others, itself for what SQLite has no word for
+    for name in (OF_BAD_STORES | OF_PROVIDERS) - {
+        "StorageError"
+    }:  # the base of the others, itself for what SQLite has no word for
         assert name in others, f"no test provokes {name}"

@@ -46,6 +46,8 @@ def test_every_kind_has_its_class(kind: str, error: UmiError) -> None:
         assert error.is_retryable
     if isinstance(error, exceptions.ProviderError):
         assert error.provider == "provider"
+        assert (error.status, error.request_id, error.retry_after) == (429, "request", 1.5)
+        assert error.is_retryable
 
 
 @pytest.mark.parametrize("name", exceptions.__all__)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from umi import (
+    CallableProvider,
     FeatureNotBuiltError,
     InMemoryStorageBackend,
     InvalidInputError,
@@ -207,9 +208,12 @@ def test_the_builder(tmp_path: Path) -> None:
 
 
 def test_language_models_come_later() -> None:
+    model = CallableProvider(lambda request: request.prompt)
     with pytest.raises(FeatureNotBuiltError):
-        MemoryBuilder().with_llm(object())  # type: ignore[arg-type]
+        MemoryBuilder().with_llm(model).build()
     with pytest.raises(ImportError):
+        Memory.in_memory(llm=model)
+    with pytest.raises(TypeError):
         Memory.in_memory(llm=object())  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         Memory()

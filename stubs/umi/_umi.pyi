@@ -10,13 +10,19 @@ from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, final
 
 from typing_extensions import disjoint_base
 
+from umi._results import Usage
 from umi.exceptions import UmiError
 
 __version__: str
 REMEMBER_BATCH: int
+COMPLETION_TOKENS: int
+ANTHROPIC_MODEL: str
+OPENAI_MODEL: str
+OPENAI_EMBEDDING_MODEL: str
 
 _T = TypeVar("_T")
 _ScopeArgs: TypeAlias = tuple[str | None, str | None, str | None]
+_Answer: TypeAlias = str | dict[str, Any] | Completion
 _Failure: TypeAlias = tuple[str, UmiError, str | None]
 _RememberedParts: TypeAlias = tuple[
     list[str], list[Entity], list[EvolutionRelation], list[_Failure], tuple[int, int, int]
@@ -811,6 +817,154 @@ class CallableEmbeddingProvider(EmbeddingProvider):
     ) -> Self: ...
 
 @final
+class OpenAIEmbeddingProvider(EmbeddingProvider):
+    """Vectors of OpenAI's embeddings, or of a compatible server.
+
+    The key is that of `OPENAI_API_KEY` and the URL (with `/v1`) that of `OPENAI_BASE_URL` unless they are given. The
+    timeout is that of one try, in seconds. Dimensions that are not given are those that the model is known to have.
+    """
+
+    def __new__(
+        cls,
+        api_key: str | None = None,
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        base_url: str | None = None,
+        timeout: float = 60.0,
+        max_retries: int = 2,
+        batch_size: int = 100,
+    ) -> Self: ...
+
+@final
+class CompletionRequest:
+    """What a model is asked: instructions, messages, and the form of its answer."""
+
+    def __new__(
+        cls,
+        messages: str | Iterable[Mapping[str, Any]],
+        *,
+        system: str = "",
+        schema: dict[str, Any] | None = None,
+        schema_name: str | None = None,
+        max_tokens: int | None = None,
+    ) -> Self: ...
+    @property
+    def system(self) -> str:
+        """The instructions."""
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages: `{"role": …, "content": …}`, the content a text, or a list of texts and images."""
+    @property
+    def prompt(self) -> str:
+        """The words of the last message."""
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON Schema that the answer has to fit, or None for free text."""
+    @property
+    def schema_name(self) -> str | None:
+        """What the answer is, as an identifier (`facts`, say), or None for free text."""
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of the answer, or None for the provider's own limit."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
+@final
+class Completion:
+    """What a model answered."""
+
+    def __new__(cls, text: str, *, input_tokens: int = 0, output_tokens: int = 0, is_cut: bool = False) -> Self: ...
+    @property
+    def text(self) -> str:
+        """The text; JSON where a schema was asked for."""
+    @property
+    def usage(self) -> Usage:
+        """What the service counted: a `Usage`."""
+    @property
+    def request_id(self) -> str | None:
+        """The service's id of the request, or None."""
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer ended because it reached its limit of tokens."""
+    def json(self) -> Any:
+        """The answer to a request with a schema, as Python's `json` reads it."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+
+@disjoint_base
+class LanguageModelProvider:
+    """What answers requests. Made through one of its subclasses."""
+
+    @property
+    def name(self) -> str:
+        """The provider and the model, such as `anthropic:claude-sonnet-4-6`."""
+    def complete(self, request: CompletionRequest | str) -> Operation[Completion]:
+        """Answers a request, or a text alone. To be awaited; cancelling it stops the request.
+
+        Raises a `ProviderError` when the service fails.
+        """
+    def complete_sync(self, request: CompletionRequest | str) -> Completion:
+        """Answers a request, or a text alone, and blocks meanwhile."""
+
+@final
+class AnthropicProvider(LanguageModelProvider):
+    """A model of Anthropic's Messages API.
+
+    The key is that of `ANTHROPIC_API_KEY` and the URL (without `/v1`) that of `ANTHROPIC_BASE_URL` unless they are
+    given. The timeout is that of one try, in seconds.
+    """
+
+    def __new__(
+        cls,
+        api_key: str | None = None,
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        max_tokens: int = 4096,
+        timeout: float = 60.0,
+        max_retries: int = 2,
+        max_concurrency: int = 8,
+    ) -> Self: ...
+
+@final
+class OpenAIProvider(LanguageModelProvider):
+    """A model of OpenAI's chat completions, or of a compatible server.
+
+    The key is that of `OPENAI_API_KEY` and the URL (with `/v1`) that of `OPENAI_BASE_URL` unless they are given. The
+    timeout is that of one try, in seconds.
+    """
+
+    def __new__(
+        cls,
+        api_key: str | None = None,
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        max_tokens: int = 4096,
+        timeout: float = 60.0,
+        max_retries: int = 2,
+        max_concurrency: int = 8,
+    ) -> Self: ...
+
+@final
+class CallableProvider(LanguageModelProvider):
+    """A model that is a function of yours: `fn(request: CompletionRequest)`, plain or async.
+
+    It gives a `str`, a `dict` (the JSON that `request.schema` asks for) or a `Completion`.
+
+    A plain function runs in a worker thread, never on the event loop; an async one runs on the loop that awaits the
+    call, else on a loop of its own thread. What it raises is the cause of the `ProviderError`.
+    """
+
+    def __new__(
+        cls,
+        fn: Callable[[CompletionRequest], _Answer] | Callable[[CompletionRequest], Awaitable[_Answer]],
+        *,
+        name: str = "callable",
+    ) -> Self: ...
+
+@final
 class SqliteStorageBackend:
     """A store in a folder: one SQLite database. Made with `connect()`; the folder is made when a memory is opened."""
 
@@ -846,6 +1000,7 @@ class Engine:
     @staticmethod
     def open(
         storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+        llm: LanguageModelProvider | None,
         embedder: EmbeddingProvider | None,
         config: MemoryConfig | None,
         scope: _ScopeArgs,

@@ -10,6 +10,8 @@ use crate::{
     index::vector::{self, normalise},
 };
 
+pub(crate) mod cached;
+pub(crate) mod openai;
 pub(crate) mod sim;
 pub(crate) mod static_table;
 mod word_piece;

@@ -212,6 +212,16 @@ impl Error {
         self.change(|inner| inner.details.provider = Some(provider.into()))
     }
 
+    /// Adds what a provider's answer said: its HTTP status, its request id and how long it asks its caller to wait.
+    #[must_use]
+    pub fn with_response(self, status: Option<u16>, request_id: Option<String>, retry_after: Option<Duration>) -> Self {
+        self.change(|inner| {
+            inner.details.status = status;
+            inner.details.request_id = request_id;
+            inner.details.retry_after = retry_after;
+        })
+    }
+
     /// Says which part of the input it is about.
     pub(crate) fn with_place(self, place: &str) -> Self {
         self.change(|inner| inner.message = format!("{place}: {}", inner.message))
@@ -252,6 +262,19 @@ impl Error {
         matches!(
             self.kind(),
             ErrorKind::InvalidInput | ErrorKind::EmptyText | ErrorKind::TextTooLong | ErrorKind::InvalidLimit
+        )
+    }
+
+    /// Whether a model's service failed, of whatever kind.
+    pub fn is_provider(&self) -> bool {
+        matches!(
+            self.kind(),
+            ErrorKind::Provider
+                | ErrorKind::RateLimit
+                | ErrorKind::Authentication
+                | ErrorKind::ProviderTimeout
+                | ErrorKind::ContextOverflow
+                | ErrorKind::InvalidResponse
         )
     }
 

@@ -40,7 +40,9 @@ pub use uuid::Uuid;
 
 pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
-    embed::{Embedder, EmbeddingSpace, check_vectors, sim::SimEmbedder, static_table::StaticEmbedder},
+    embed::{
+        Embedder, EmbeddingSpace, check_vectors, openai::OpenAIEmbedder, sim::SimEmbedder, static_table::StaticEmbedder,
+    },
     entity::{
         Closing, Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit,
         fold,
@@ -49,7 +51,11 @@ pub use self::{
     error::{Details, Error, ErrorKind, Result},
     index::IndexStats,
     ledger::{CheckReport, ForgetReach, Job, JobKind, LedgerStats, Owner},
-    llm::{AnswerSchema, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole},
+    llm::{
+        ANTHROPIC_MODEL, AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, Message,
+        MessagePart, MessageRole, OPENAI_EMBEDDING_MODEL, OPENAI_MODEL, anthropic::AnthropicModel, http::HttpOptions,
+        openai::OpenAIModel, scripted::ScriptedModel,
+    },
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
         MemoryCore, MemoryStats, MemoryWorking, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,

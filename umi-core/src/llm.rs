@@ -6,6 +6,21 @@ use async_trait::async_trait;
 
 use crate::{error::Result, memory::Usage};
 
+pub(crate) mod anthropic;
+pub(crate) mod http;
+pub(crate) mod openai;
+mod refusal;
+pub(crate) mod scripted;
+
+/// The model of [`AnthropicModel`](crate::AnthropicModel) where none is named.
+pub const ANTHROPIC_MODEL: &str = "claude-sonnet-4-6";
+/// The model of [`OpenAIModel`](crate::OpenAIModel) where none is named.
+pub const OPENAI_MODEL: &str = "gpt-5.4-mini";
+/// The model of [`OpenAIEmbedder`](crate::OpenAIEmbedder) where none is named.
+pub const OPENAI_EMBEDDING_MODEL: &str = "text-embedding-3-small";
+/// The most tokens of an answer where a request says nothing.
+pub const COMPLETION_TOKENS: u32 = 4096;
+
 /// Who says a message of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -116,10 +131,29 @@ pub struct Completion {
     pub is_cut: bool,
 }
 
+impl Completion {
+    /// An answer of this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Says what it took.
+    #[must_use]
+    pub fn with_usage(self, usage: Usage) -> Self {
+        Self { usage, ..self }
+    }
+
+    /// Says that it ended because it reached its limit of tokens.
+    #[must_use]
+    pub fn with_cut(self, is_cut: bool) -> Self {
+        Self { is_cut, ..self }
+    }
+}
+
 /// Answers requests.
 #[async_trait]
 pub trait LanguageModel: Send + Sync + fmt::Debug {
-    /// The provider and the model, such as `anthropic:claude-sonnet-4-5`.
+    /// The provider and the model, such as `anthropic:claude-sonnet-4-6`.
     fn name(&self) -> &str;
 
     /// Answers a request. Dropping the future stops the request.

@@ -192,6 +192,11 @@ impl Ids for SeededIds {
 /// The bits that count ids within a millisecond; beyond them the milliseconds are counted on.
 const COUNT_BITS: u32 = 12;
 
+/// A number from 0 up to 1, of the random bits of an id.
+pub(crate) fn fraction(ids: &dyn Ids, now: Timestamp) -> f64 {
+    (ids.next(now).as_u128() & 0xffff_ffff) as f64 / f64::from(u32::MAX)
+}
+
 fn milliseconds(now: Timestamp) -> u64 {
     now.as_millisecond().max(0).unsigned_abs() & 0xffff_ffff_ffff
 }

@@ -35,6 +35,11 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Embedding => "EmbeddingError",
         ErrorKind::EmbeddingSpace => "EmbeddingSpaceError",
         ErrorKind::Provider => "ProviderError",
+        ErrorKind::RateLimit => "RateLimitError",
+        ErrorKind::Authentication => "AuthenticationError",
+        ErrorKind::ProviderTimeout => "ProviderTimeoutError",
+        ErrorKind::ContextOverflow => "ContextOverflowError",
+        ErrorKind::InvalidResponse => "InvalidResponseError",
         ErrorKind::Closed => "ClosedError",
         ErrorKind::Forked => "ForkedError",
         ErrorKind::FeatureNotBuilt => "FeatureNotBuiltError",
@@ -186,6 +191,7 @@ pub(crate) fn _error_kinds(py: Python<'_>) -> PyResult<Vec<(String, Py<PyAny>)>>
                 .with_sizes(10, 20)
                 .with_file(Some(28), "file")
                 .with_provider("provider")
+                .with_response(Some(429), Some("request".to_owned()), Some(std::time::Duration::from_millis(1_500)))
                 .with_retryable(true)
                 .with_source(Error::new(ErrorKind::Internal, "cause").with_source(std::io::Error::other("root")));
             Ok((format!("{kind:?}"), to_value(py, &error)?.unbind()))

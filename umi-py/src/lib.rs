@@ -11,9 +11,11 @@ mod entity;
 mod episode;
 mod error;
 mod evolution;
+mod functions;
 mod logging;
 mod memory;
 mod metadata;
+mod models;
 mod opening;
 mod providers;
 mod recall_options;
@@ -42,6 +44,10 @@ mod _umi {
         error::{_error_kinds, _panic},
         evolution::EvolutionRelation,
         memory::{_close_all, Engine},
+        models::{
+            AnthropicProvider, CallableProvider, Completion, CompletionRequest, LanguageModelProvider,
+            OpenAIEmbeddingProvider, OpenAIProvider,
+        },
         providers::{
             CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,
             SqliteStorageBackend, StaticEmbeddingProvider,
@@ -61,6 +67,10 @@ mod _umi {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("REMEMBER_BATCH", umi_core::REMEMBER_BATCH)?;
+        module.add("COMPLETION_TOKENS", umi_core::COMPLETION_TOKENS)?;
+        module.add("ANTHROPIC_MODEL", umi_core::ANTHROPIC_MODEL)?;
+        module.add("OPENAI_MODEL", umi_core::OPENAI_MODEL)?;
+        module.add("OPENAI_EMBEDDING_MODEL", umi_core::OPENAI_EMBEDDING_MODEL)?;
         error::load_classes(module.py())
     }
 }

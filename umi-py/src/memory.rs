@@ -15,6 +15,7 @@ use crate::{
     error::IntoPyResult,
     logging,
     metadata::Meta,
+    models::LanguageModelProvider,
     opening::Opening,
     providers::{EmbeddingProvider, Folder, Storage},
     recall_options::{RecallOptions, limit},
@@ -125,11 +126,12 @@ pub(crate) fn text(text: Option<Text>) -> Option<String> {
 impl Engine {
     /// Opens a store. Where `waits` is false, it may still be under way when this returns, after some milliseconds.
     #[staticmethod]
-    #[pyo3(signature = (storage, embedder, config, scope, clock, reembed, seed, waits))]
+    #[pyo3(signature = (storage, llm, embedder, config, scope, clock, reembed, seed, waits))]
     #[expect(clippy::too_many_arguments, reason = "the Python layer gives them their names")]
     fn open(
         py: Python<'_>,
         storage: Option<Storage>,
+        llm: Option<PyRef<'_, LanguageModelProvider>>,
         embedder: Option<PyRef<'_, EmbeddingProvider>>,
         config: Option<Py<MemoryConfig>>,
         scope: ScopeArgs,
@@ -148,6 +150,11 @@ impl Engine {
         .reembed(reembed);
         if let Some(storage) = storage {
             builder = builder.storage(storage.0);
+        }
+        if llm.is_some() {
+            return Err(Error::new(ErrorKind::FeatureNotBuilt, "this version has no language models")
+                .with_hint("leave llm out: what was said is remembered as it is"))
+            .py();
         }
         if let Some(embedder) = embedder {
             builder = builder.embedder(Arc::clone(&embedder.inner));

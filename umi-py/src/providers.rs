@@ -3,15 +3,12 @@
 use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use pyo3::{
     buffer::PyBuffer,
     exceptions::{PyTypeError, PyUnicodeError},
-    intern,
     prelude::*,
-    types::{PyCFunction, PyDict, PyList, PyTuple},
+    types::PyList,
 };
-use tokio::sync::oneshot;
 use umi_core::{
     Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend, check_vectors,
 };
@@ -19,7 +16,8 @@ use umi_core::{
 use crate::{
     convert::{Real, Text, Whole, hash_of, shown, words},
     error::{IntoPyResult, PythonError},
-    runtime::{Operation, awaiting_loop, on_callers_thread},
+    functions::Function,
+    runtime::Operation,
 };
 
 /// The most dimensions of a vector.
@@ -112,9 +110,7 @@ impl CallableEmbeddingProvider {
     #[new]
     #[pyo3(signature = (r#fn, *, dimensions, name))]
     fn new(r#fn: &Bound<'_, PyAny>, dimensions: Whole, name: Text) -> PyResult<PyClassInitializer<Self>> {
-        if !r#fn.is_callable() {
-            return Err(PyTypeError::new_err("fn is not callable"));
-        }
+        let function = Function::new(r#fn)?;
         let dimensions = dimensions.size("dimensions")?;
         if !(1..=DIMENSIONS).contains(&dimensions) {
             return Err(Error::invalid_input(format!(
@@ -127,28 +123,14 @@ impl CallableEmbeddingProvider {
                 .with_hint("name the model, because vectors of two models are never compared"))
             .py();
         }
-        // here, because the workers that will need it should not import anything
-        r#fn.py().import(intern!(r#fn.py(), "umi._loop"))?;
-        let embedder = CallableEmbedder {
-            is_async: is_coroutine_function(r#fn)?,
-            function: r#fn.clone().unbind(),
-            space: EmbeddingSpace::new(name.0, dimensions, ""),
-        };
+        let embedder = CallableEmbedder { function, space: EmbeddingSpace::new(name.0, dimensions, "") };
         let inner: Arc<dyn Embedder> = Arc::new(embedder);
         Ok(PyClassInitializer::from(EmbeddingProvider { inner }).add_subclass(Self))
     }
 }
 
-fn is_coroutine_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = function.py();
-    let test = py.import(intern!(py, "inspect"))?.getattr(intern!(py, "iscoroutinefunction"))?;
-    Ok(test.call1((function,))?.extract::<bool>()?
-        || test.call1((function.getattr(intern!(py, "__call__"))?,))?.extract::<bool>()?)
-}
-
 struct CallableEmbedder {
-    function: Py<PyAny>,
-    is_async: bool,
+    function: Function,
     space: EmbeddingSpace,
 }
 
@@ -162,28 +144,6 @@ impl CallableEmbedder {
     fn shown_name(&self) -> String {
         self.space.model.chars().take(64).collect()
     }
-
-    /// What the function gives, awaited.
-    async fn answer(&self, texts: &[String]) -> PyResult<Py<PyAny>> {
-        let (function, event_loop) = Python::attach(|py| (self.function.clone_ref(py), awaiting_loop(py)));
-        if self.is_async {
-            return run(function, texts, event_loop).await;
-        }
-        let argument = texts.to_vec();
-        let call = move || Python::attach(|py| function.call1(py, (PyList::new(py, argument)?,)));
-        let answer = on_callers_thread(call).await.py()??;
-        let is_awaitable = Python::attach(|py| answer.bind(py).hasattr(intern!(py, "__await__")))?;
-        if is_awaitable {
-            let given = Python::attach(|py| {
-                let give = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-                    Python::attach(|py| answer.clone_ref(py))
-                };
-                Ok::<_, PyErr>(PyCFunction::new_closure(py, None, None, give)?.into_any().unbind())
-            })?;
-            return run(given, texts, event_loop).await;
-        }
-        Ok(answer)
-    }
 }
 
 #[async_trait]
@@ -193,7 +153,9 @@ impl Embedder for CallableEmbedder {
     }
 
     async fn embed(&self, texts: &[String]) -> umi_core::Result<Vec<Vec<f32>>> {
-        let answer = self.answer(texts).await.map_err(|error| {
+        let texts = texts.to_vec();
+        let argument = |py: Python<'_>| Ok(PyList::new(py, texts)?.into_any().unbind());
+        let answer = self.function.call(argument).await.map_err(|error| {
             let error = PythonError::new(error);
             Error::new(ErrorKind::Embedding, format!("embedder `{}` raised `{}`", self.shown_name(), error.class()))
                 .with_hint("its cause is what it raised")
@@ -205,42 +167,6 @@ impl Embedder for CallableEmbedder {
                 .with_hint("a function gives one list of numbers a text, in order")
                 .with_source(PythonError::new(error))
         })
-    }
-}
-
-/// Calls an async function on an event loop: the caller's, else the private one.
-async fn run(function: Py<PyAny>, texts: &[String], event_loop: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-    let (sender, receiver) = oneshot::channel::<()>();
-    let running = Python::attach(|py| -> PyResult<_> {
-        let submit = py.import(intern!(py, "umi._loop"))?.getattr(intern!(py, "submit"))?;
-        let future = submit.call1((function, PyList::new(py, texts)?, event_loop))?;
-        let sender = Mutex::new(Some(sender));
-        let wake = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-            if let Some(sender) = sender.lock().take() {
-                // nobody listens any more where the call was dropped
-                let _ = sender.send(());
-            }
-        };
-        future.call_method1(intern!(py, "add_done_callback"), (PyCFunction::new_closure(py, None, None, wake)?,))?;
-        Ok(Running { future: future.unbind() })
-    })?;
-    // an error says that the callback was dropped uncalled; the future's own result tells why
-    let _ = receiver.await;
-    Python::attach(|py| running.future.call_method1(py, intern!(py, "result"), (0,)))
-}
-
-/// A future of `concurrent.futures`, cancelled when nobody waits for it any more.
-struct Running {
-    future: Py<PyAny>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        Python::attach(|py| {
-            if let Err(error) = self.future.call_method0(py, intern!(py, "cancel")) {
-                error.write_unraisable(py, None);
-            }
-        });
     }
 }
 

@@ -101,7 +101,7 @@ impl Entry {
     fn start(process: u32) -> std::io::Result<Self> {
         Ok(Self {
             process,
-            runtime: Builder::new_multi_thread().worker_threads(2).thread_name("umi-worker").enable_time().build()?,
+            runtime: Builder::new_multi_thread().worker_threads(2).thread_name("umi-worker").enable_all().build()?,
             callers: Builder::new_current_thread()
                 .max_blocking_threads(CALLERS_THREADS)
                 .thread_name("umi-caller")

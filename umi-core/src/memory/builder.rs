@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks};
 use crate::{
-    embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
+    embed::{Embedder, cached::CachedEmbedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, Result},
     ledger::sqlite::fork,
     scope::Scope,
@@ -210,6 +210,12 @@ impl MemoryBuilder {
             (Some(clock), _) => clock,
             (None, Some(_)) => Arc::new(ManualClock::new(sim_start()?)),
             (None, None) => Arc::new(SystemClock),
+        };
+        let embedder = if embedder.is_in_process() {
+            embedder
+        } else {
+            let secret = IDS.next(clock.now()).as_u128() as u64;
+            Arc::new(CachedEmbedder::new(embedder, secret))
         };
         let is_simulated = self.seed.is_some();
         let memory = Memory {

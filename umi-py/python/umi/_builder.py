@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from umi._memory import Memory, refuse_language_model
+from umi._memory import Memory
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
-    from umi._umi import EmbeddingProvider, InMemoryStorageBackend, ManualClock, MemoryConfig, SqliteStorageBackend
+    from umi._umi import (
+        EmbeddingProvider,
+        InMemoryStorageBackend,
+        LanguageModelProvider,
+        ManualClock,
+        MemoryConfig,
+        SqliteStorageBackend,
+    )
 
 __all__ = ["MemoryBuilder"]
 
@@ -20,19 +27,20 @@ class MemoryBuilder:
         'alice'
     """
 
-    __slots__ = ("_clock", "_config", "_embedder", "_reembed", "_scope", "_storage")
+    __slots__ = ("_clock", "_config", "_embedder", "_llm", "_reembed", "_scope", "_storage")
 
     def __init__(self) -> None:
         self._storage: SqliteStorageBackend | InMemoryStorageBackend | None = None
+        self._llm: LanguageModelProvider | None = None
         self._embedder: EmbeddingProvider | None = None
         self._config: MemoryConfig | None = None
         self._scope: tuple[str | None, str | None, str | None] = (None, None, None)
         self._clock: ManualClock | None = None
         self._reembed = False
 
-    def with_llm(self, llm: None) -> MemoryBuilder:
-        """Takes a language model; this version has none, so None."""
-        refuse_language_model(llm)
+    def with_llm(self, llm: LanguageModelProvider | None) -> MemoryBuilder:
+        """Finds facts in what is said, and relates them, with this language model."""
+        self._llm = llm
         return self
 
     def with_embedder(self, embedder: EmbeddingProvider | None) -> MemoryBuilder:
@@ -70,8 +78,18 @@ class MemoryBuilder:
     def build(self) -> Memory:
         """Opens the memory; as `Memory.open()`."""
         return Memory._open(  # noqa: SLF001 - its own
-            self._storage, None, None, self._embedder, self._config, self._scope, self._clock, reembed=self._reembed
+            self._storage,
+            None,
+            self._llm,
+            self._embedder,
+            self._config,
+            self._scope,
+            self._clock,
+            reembed=self._reembed,
         )
 
     def __repr__(self) -> str:
-        return f"MemoryBuilder(storage={self._storage!r}, embedder={self._embedder!r}, config={self._config!r})"
+        return (
+            f"MemoryBuilder(storage={self._storage!r}, llm={self._llm!r}, embedder={self._embedder!r}, "
+            f"config={self._config!r})"
+        )

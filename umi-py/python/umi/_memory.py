@@ -10,8 +10,17 @@ from sys import maxsize
 from umi import _process
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
-from umi._umi import REMEMBER_BATCH, Batch, Engine, InMemoryStorageBackend, SqliteStorageBackend
-from umi.exceptions import ClosedError, FeatureNotBuiltError, ForkedError, InvalidInputError, UmiError
+from umi._umi import (
+    REMEMBER_BATCH,
+    AnthropicProvider,
+    Batch,
+    Engine,
+    InMemoryStorageBackend,
+    OpenAIEmbeddingProvider,
+    OpenAIProvider,
+    SqliteStorageBackend,
+)
+from umi.exceptions import ClosedError, ForkedError, InvalidInputError, UmiError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
         Episode,
         EvolutionRelation,
         Job,
+        LanguageModelProvider,
         ManualClock,
         MemoryConfig,
         RecallOptions,
@@ -76,7 +86,7 @@ class Memory:
         cls,
         storage: SqliteStorageBackend | InMemoryStorageBackend | None,
         seed: int | None,
-        llm: None,
+        llm: LanguageModelProvider | None,
         embedder: EmbeddingProvider | None,
         config: MemoryConfig | None,
         scope: tuple[str | None, str | None, str | None],
@@ -84,9 +94,8 @@ class Memory:
         *,
         reembed: bool,
     ) -> Self:
-        refuse_language_model(llm)
         waits = not _is_on_an_event_loop()
-        memory = cls._of(Engine.open(storage, embedder, config, scope, clock, reembed, seed, waits))
+        memory = cls._of(Engine.open(storage, llm, embedder, config, scope, clock, reembed, seed, waits))
         _process.opened(memory)
         return memory
 
@@ -95,7 +104,7 @@ class Memory:
         cls,
         path: str | os.PathLike[str] = "./umi_memory",
         *,
-        llm: None = None,
+        llm: LanguageModelProvider | None = None,
         embedder: EmbeddingProvider | None = None,
         config: MemoryConfig | None = None,
         user: str | None = None,
@@ -113,7 +122,7 @@ class Memory:
 
         Args:
             path: The folder. Opening it again in one process gives another handle on the same store.
-            llm: A language model; this version has none, so None.
+            llm: What finds facts in what is said, and relates them. Without one what is said is remembered as it is.
             embedder: What makes vectors; `StaticEmbeddingProvider()` unless it is given.
             config: Limits and defaults.
             user: The tenant of calls that name none.
@@ -144,7 +153,7 @@ class Memory:
     def in_memory(
         cls,
         *,
-        llm: None = None,
+        llm: LanguageModelProvider | None = None,
         embedder: EmbeddingProvider | None = None,
         config: MemoryConfig | None = None,
         user: str | None = None,
@@ -163,7 +172,7 @@ class Memory:
         cls,
         seed: int,
         *,
-        llm: None = None,
+        llm: LanguageModelProvider | None = None,
         embedder: EmbeddingProvider | None = None,
         config: MemoryConfig | None = None,
         user: str | None = None,
@@ -174,6 +183,40 @@ class Memory:
     ) -> Self:
         """Opens a simulated store: no file, and ids, vectors and a clock that depend on the seed alone."""
         return cls._open(None, seed, llm, embedder, config, (user, agent, session), clock, reembed=reembed)
+
+    @classmethod
+    def with_anthropic(
+        cls,
+        anthropic_key: str | None = None,
+        openai_key: str | None = None,
+        db_path: str | os.PathLike[str] = "./umi_memory",
+    ) -> Self:
+        """Opens a store with Anthropic's default model and OpenAI's default embeddings.
+
+        Args:
+            anthropic_key: The key for Anthropic; `ANTHROPIC_API_KEY` unless it is given.
+            openai_key: The key for OpenAI; `OPENAI_API_KEY` unless it is given.
+            db_path: The store's folder.
+
+        Raises:
+            InvalidInputError: A key is neither given nor in the environment.
+        """
+        llm, embedder = AnthropicProvider(anthropic_key), OpenAIEmbeddingProvider(openai_key)
+        return cls.open(db_path, llm=llm, embedder=embedder)
+
+    @classmethod
+    def with_openai(cls, openai_key: str | None = None, db_path: str | os.PathLike[str] = "./umi_memory") -> Self:
+        """Opens a store with OpenAI's default model and default embeddings.
+
+        Args:
+            openai_key: The key; `OPENAI_API_KEY` unless it is given.
+            db_path: The store's folder.
+
+        Raises:
+            InvalidInputError: The key is neither given nor in the environment.
+        """
+        llm, embedder = OpenAIProvider(openai_key), OpenAIEmbeddingProvider(openai_key)
+        return cls.open(db_path, llm=llm, embedder=embedder)
 
     def scoped(self, *, user: str | None = None, agent: str | None = None, session: str | None = None) -> Self:
         """Gives a handle of another scope on the same store; a user named here is pinned.
@@ -803,14 +846,6 @@ def _is_on_an_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def refuse_language_model(llm: object) -> None:
-    """Refuses every language model, because this version has none."""
-    if llm is not None:
-        raise FeatureNotBuiltError(
-            "this version has no language models", hint="leave llm out: what was said is remembered as it is"
-        )
 
 
 def _begin(
