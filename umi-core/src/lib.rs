@@ -25,6 +25,10 @@ mod embed;
 mod entity;
 mod episode;
 mod error;
+mod evolve;
+mod expand;
+mod extract;
+mod fence;
 mod index;
 mod ledger;
 mod llm;
@@ -48,12 +52,12 @@ pub use self::{
     error::{Details, Error, ErrorKind, Result},
     index::IndexStats,
     ledger::{CheckReport, ForgetReach, Job, JobKind, LedgerStats, Owner},
-    llm::{AnswerSchema, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole},
+    llm::{AnswerSchema, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole, sim::SimLanguageModel},
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
-        MemoryCore, MemoryStats, MemoryWorking, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,
+        MemoryCore, MemoryStats, MemoryWorking, ModelUsage, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,
         RecallResults, Recalled, RecoverReport, Remember, RememberOptions, RememberRequest, RememberResult,
-        StepFailure, StorageBackend, TEXT_BYTES, TokenCounter, Turn, Usage, Wait, after_fork_in_child,
+        StepFailure, StorageBackend, TEXT_BYTES, TokenCounter, TokenPrices, Turn, Usage, Wait, after_fork_in_child,
         after_fork_in_parent, before_fork, estimate_tokens, new_id, prepare,
     },
     metadata::{METADATA_BYTES, METADATA_DEPTH, Metadata},

@@ -6,6 +6,10 @@ use async_trait::async_trait;
 
 use crate::{error::Result, memory::Usage};
 
+pub(crate) mod ask;
+mod lenient;
+pub(crate) mod sim;
+
 /// Who says a message of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -114,6 +118,25 @@ pub struct Completion {
     pub request_id: Option<String>,
     /// Whether the answer ended because it reached its limit of tokens.
     pub is_cut: bool,
+}
+
+impl Completion {
+    /// An answer of this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Says what it took.
+    #[must_use]
+    pub fn with_usage(self, usage: Usage) -> Self {
+        Self { usage, ..self }
+    }
+
+    /// Says that it ended because it reached its limit of tokens.
+    #[must_use]
+    pub fn with_cut(self, is_cut: bool) -> Self {
+        Self { is_cut, ..self }
+    }
 }
 
 /// Answers requests.

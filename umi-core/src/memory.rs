@@ -17,6 +17,7 @@ mod results;
 mod store;
 mod tasks;
 mod tokens;
+mod usage;
 mod working;
 
 use std::{
@@ -45,6 +46,7 @@ pub use self::{
     request::{RememberRequest, Turn},
     results::{RecallResults, Recalled, RememberResult, StepFailure, Usage},
     tokens::estimate_tokens,
+    usage::{ModelUsage, TokenPrices},
     working::MemoryWorking,
 };
 use self::{store::Lease, tasks::Tasks};

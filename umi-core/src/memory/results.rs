@@ -35,6 +35,13 @@ pub struct Usage {
     pub requests: u64,
 }
 
+impl Usage {
+    /// A count of tokens read and written, and of requests made.
+    pub fn new(input_tokens: u64, output_tokens: u64, requests: u64) -> Self {
+        Self { input_tokens, output_tokens, requests }
+    }
+}
+
 /// What became of one remembered text, conversation or fact.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
