@@ -5,14 +5,16 @@
 
 #[cfg(test)]
 mod contract;
+mod extraction;
 pub(crate) mod sqlite;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path, str::FromStr, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub(crate) use self::extraction::{ExtractJob, Extraction, ExtractionOutcome, LeasedJob, NewRelation};
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
@@ -52,6 +54,8 @@ pub(crate) struct NewEpisode {
     pub wants_vectors: bool,
     /// The job to leave behind when the pieces lack their vectors.
     pub embed_job: Option<EmbedJob>,
+    /// The job to leave behind when a model is to find its facts.
+    pub extract_job: Option<ExtractJob>,
 }
 
 /// What became of one appended episode.
@@ -190,14 +194,31 @@ pub(crate) struct JobLease {
 pub enum JobKind {
     /// Embed the pieces of the owner.
     Embed,
+    /// Find the facts of an episode with a language model.
+    Extract,
 }
 
 impl JobKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Embed, Self::Extract];
+
     /// The kind's name, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Embed => "embed",
+            Self::Extract => "extract",
         }
+    }
+}
+
+impl FromStr for JobKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
+            Error::invalid_input(format!("unknown kind of job `{shown}`")).with_hint("known kinds: embed, extract")
+        })
     }
 }
 
@@ -391,6 +412,21 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>>;
     /// Records facts in one transaction.
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>>;
+    /// Records what a model found in episodes and removes their jobs, in one transaction, unless what it decided on has
+    /// moved since.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a fact or a relation that cannot be one; `NotFound` when an episode of a fact is gone.
+    async fn record_extracted(&self, space: &EmbeddingSpace, extraction: Extraction) -> Result<ExtractionOutcome>;
+    /// Facts of the tenant that hold at `now` about subjects, given by type and name: of each subject the latest, in all
+    /// up to `limit`, in the order of `subjects`.
+    async fn subject_facts(
+        &self,
+        scope: &Scope,
+        subjects: &[(EntityType, String)],
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Entity>>;
     /// Records a new version behind the one that holds.
     ///
     /// # Errors
@@ -433,8 +469,14 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn has_jobs(&self) -> Result<bool>;
     /// Jobs that wait, oldest first.
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>>;
-    /// Takes up to `limit` jobs whose lease has ended or that have none, of all tenants.
-    async fn lease_jobs(&self, limit: usize, now: Timestamp, lease: JobLease) -> Result<Vec<(Job, OwnerText)>>;
+    /// Takes up to `limit` jobs of some kinds whose lease has ended or that have none, of all tenants.
+    async fn lease_jobs(
+        &self,
+        kinds: &[JobKind],
+        limit: usize,
+        now: Timestamp,
+        lease: JobLease,
+    ) -> Result<Vec<LeasedJob>>;
     /// Moves the end of everything that the holder holds.
     async fn renew_jobs(&self, lease: JobLease) -> Result<()>;
     /// Lets go of everything that the holder holds.

@@ -76,6 +76,7 @@ fn episode(number: u128, second: i64, text: &str) -> NewEpisode {
         key: None,
         wants_vectors: true,
         embed_job: None,
+        extract_job: None,
     }
 }
 

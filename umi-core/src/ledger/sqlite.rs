@@ -5,6 +5,7 @@ mod check;
 mod core;
 mod episodes;
 mod errors;
+mod extraction;
 mod facts;
 mod feed;
 mod forget;
@@ -61,13 +62,14 @@ pub(crate) use self::{
     target::Target,
 };
 use super::{
-    Appended, Changes, CheckReport, EpisodePage, FactFilter, FactUpdate, ForgetReach, Job, JobLease, Ledger,
-    LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded, Worked, WorkingChange, WorkingEntry,
+    Appended, Changes, CheckReport, EpisodePage, Extraction, ExtractionOutcome, FactFilter, FactUpdate, ForgetReach,
+    Job, JobKind, JobLease, LeasedJob, Ledger, LedgerStats, NewEpisode, NewFact, OwnerText, OwnerVectors, Recorded,
+    Worked, WorkingChange, WorkingEntry,
 };
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
-    entity::{Entity, EvolutionRelation},
+    entity::{Entity, EntityType, EvolutionRelation},
     episode::Episode,
     error::{Error, Result},
     scope::Scope,
@@ -277,6 +279,10 @@ fn episode_bytes(new: &NewEpisode) -> usize {
     ROW_BYTES + new.episode.text.len() + new.episode.metadata.as_str().len() + pieces
 }
 
+fn fact_bytes(new: &NewFact) -> usize {
+    ROW_BYTES + 2 * new.entity.content.len() + piece_bytes(&new.piece)
+}
+
 fn piece_bytes(piece: &super::Piece) -> usize {
     piece.lexical.len() + piece.vector.as_ref().map_or(0, Vec::len)
 }
@@ -322,8 +328,26 @@ impl Ledger for SqliteLedger {
 
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>> {
         let space = space.clone();
-        let bytes = facts.iter().map(|fact| ROW_BYTES + 2 * fact.entity.content.len() + piece_bytes(&fact.piece)).sum();
+        let bytes = facts.iter().map(fact_bytes).sum();
         self.write(bytes, move |write| facts::record(write, &space, &facts)).await
+    }
+
+    async fn record_extracted(&self, space: &EmbeddingSpace, extraction: Extraction) -> Result<ExtractionOutcome> {
+        let space = space.clone();
+        let facts: usize = extraction.facts.iter().map(fact_bytes).sum();
+        let relations: usize = extraction.relations.iter().map(|relation| ROW_BYTES + relation.reason.len()).sum();
+        self.write(facts + relations, move |write| extraction::record(write, &space, &extraction)).await
+    }
+
+    async fn subject_facts(
+        &self,
+        scope: &Scope,
+        subjects: &[(EntityType, String)],
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Entity>> {
+        let (scope, subjects) = (scope.clone(), subjects.to_vec());
+        self.read(move |connection| lookup::of_subjects(connection, &scope, &subjects, now, limit)).await
     }
 
     async fn update(&self, space: &EmbeddingSpace, scope: &Scope, update: FactUpdate) -> Result<Recorded> {
@@ -424,8 +448,15 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| jobs::pending(connection, &scope)).await
     }
 
-    async fn lease_jobs(&self, limit: usize, now: Timestamp, lease: JobLease) -> Result<Vec<(Job, OwnerText)>> {
-        self.write(ROW_BYTES, move |write| jobs::lease(write, limit, now, lease)).await
+    async fn lease_jobs(
+        &self,
+        kinds: &[JobKind],
+        limit: usize,
+        now: Timestamp,
+        lease: JobLease,
+    ) -> Result<Vec<LeasedJob>> {
+        let kinds = kinds.to_vec();
+        self.write(ROW_BYTES, move |write| jobs::lease(write, &kinds, limit, now, lease)).await
     }
 
     async fn renew_jobs(&self, lease: JobLease) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::{
     embed::{EmbeddingSpace, embed_encoded},
     error::{Error, ErrorKind, Result},
     index::analysis::{AnalysedPiece, analyse_episode, analyse_fact},
-    ledger::{EmbedJob, Job, JobLease, OwnerText, OwnerVectors},
+    ledger::{EmbedJob, Job, JobKind, JobLease, OwnerText, OwnerVectors},
     scope::Scope,
 };
 
@@ -130,9 +130,12 @@ impl Memory {
         let mut seen = BTreeSet::new();
         loop {
             let now = self.now();
-            let jobs = self.ledger().lease_jobs(BATCH, now, held.lease(now)?).await?;
-            let jobs: Vec<_> =
-                jobs.into_iter().map(|(job, text)| (job.id, text)).filter(|(job, _)| seen.insert(*job)).collect();
+            let jobs = self.ledger().lease_jobs(&[JobKind::Embed], BATCH, now, held.lease(now)?).await?;
+            let jobs: Vec<_> = jobs
+                .into_iter()
+                .map(|leased| (leased.job.id, leased.text))
+                .filter(|(job, _)| seen.insert(*job))
+                .collect();
             if jobs.is_empty() {
                 return Ok(finished);
             }

@@ -129,7 +129,7 @@ impl Rebuild {
                 let analysed = analyse_episode(episode.name.as_deref(), episode.at, &episode.text);
                 let wants_vectors = saved.vectors.wanted;
                 let (pieces, embed_job) = self.pieces(analysed, saved.vectors).await?;
-                rows.push(NewEpisode { episode, pieces, key: saved.key, wants_vectors, embed_job });
+                rows.push(NewEpisode { episode, pieces, key: saved.key, wants_vectors, embed_job, extract_job: None });
             }
             self.report.episodes += rows.len() as u64;
             if !rows.is_empty() {

@@ -343,7 +343,14 @@ impl Memory {
             let wants_vectors = turn.wants_vectors;
             let needs_reembed = wants_vectors && !has_vectors && !leaves_jobs;
             turns.push((turn.request, embed_job.map(|job| job.id), turn.waits, needs_reembed));
-            rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, wants_vectors, embed_job });
+            rows.push(NewEpisode {
+                episode: turn.episode,
+                pieces,
+                key: turn.key,
+                wants_vectors,
+                embed_job,
+                extract_job: None,
+            });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
         let appended = self.ledger().append(&space, rows).await?;

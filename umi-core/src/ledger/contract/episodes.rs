@@ -77,10 +77,10 @@ fn a_job_is_born_held_by_the_call_that_left_it() {
         let job = EmbedJob { lease: Some(lease(91, 30)), ..free_job(71) };
         store.append_one(NewEpisode { embed_job: Some(job), ..episode(1, 10, "mine") }).await;
         assert_eq!(store.pending(&alice()).await.unwrap().len(), 1);
-        assert!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().is_empty());
+        assert!(store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().is_empty());
         store.release_jobs(id(91)).await.unwrap();
         assert_eq!(store.next_lease_end().await.unwrap(), None);
-        assert_eq!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().len(), 1);
+        assert_eq!(store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().len(), 1);
     });
 }
 
@@ -96,28 +96,31 @@ fn a_job_is_held_by_one_until_its_lease_ends() {
         said.embed_job = Some(free_job(72));
         store.say(said).await;
         assert!(store.has_jobs().await.unwrap());
-        let leased = store.lease_jobs(9, at(20), lease(91, 30)).await.unwrap();
+        let leased = store.lease_jobs(&JobKind::ALL, 9, at(20), lease(91, 30)).await.unwrap();
         assert_eq!(
-            leased.iter().map(|(job, text)| (job.id, text.owner().id)).collect::<Vec<_>>(),
+            leased.iter().map(|leased| (leased.job.id, leased.text.owner().id)).collect::<Vec<_>>(),
             [(id(71), id(1)), (id(72), id(2))]
         );
         assert_eq!(store.next_lease_end().await.unwrap(), Some(at(30)));
-        assert!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().is_empty());
+        assert!(store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().is_empty());
         store.fail_job(id(71), id(91), &Error::storage("down")).await.unwrap();
-        assert!(store.lease_jobs(9, at(29), lease(92, 40)).await.unwrap().is_empty(), "it is still held");
+        assert!(
+            store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().is_empty(),
+            "it is still held"
+        );
         store.renew_jobs(lease(91, 35)).await.unwrap();
-        assert!(store.lease_jobs(9, at(34), lease(92, 40)).await.unwrap().is_empty());
-        let again = store.lease_jobs(1, at(35), lease(92, 40)).await.unwrap();
-        assert_eq!((again.len(), again[0].0.attempts, again[0].0.last_error.as_deref()), (1, 1, Some("down")));
+        assert!(store.lease_jobs(&JobKind::ALL, 9, at(34), lease(92, 40)).await.unwrap().is_empty());
+        let again = store.lease_jobs(&JobKind::ALL, 1, at(35), lease(92, 40)).await.unwrap();
+        assert_eq!((again.len(), again[0].job.attempts, again[0].job.last_error.as_deref()), (1, 1, Some("down")));
         let head = store.head().unwrap();
-        let jobs = [(id(71), again[0].1.owner()), (id(72), Owner { kind: Kind::Fact, id: id(2) })];
+        let jobs = [(id(71), again[0].text.owner()), (id(72), Owner { kind: Kind::Fact, id: id(2) })];
         let vectors = |owner| OwnerVectors { owner, vectors: vec![(0, vec![7])] };
         // Who lost a lease takes nothing from who holds it now.
         assert!(!store.finish_embed_job(&space(), jobs[0].0, id(91), vectors(jobs[0].1)).await.unwrap());
         store.fail_job(id(71), id(91), &Error::storage("late")).await.unwrap();
         store.release_jobs(id(91)).await.unwrap();
         assert_eq!(
-            store.lease_jobs(9, at(36), lease(93, 50)).await.unwrap().len(),
+            store.lease_jobs(&JobKind::ALL, 9, at(36), lease(93, 50)).await.unwrap().len(),
             1,
             "only the one that 91 still held"
         );

@@ -87,7 +87,8 @@ const QUERIES: &[&str] = &[
      HAVING count(vectors.piece) BETWEEN 1 AND count(*) - 1) JOIN episodes USING (episode)",
     "SELECT 'spaces: there are ' || count(*) || ' active ones' FROM spaces WHERE state = 'active' HAVING count(*) > 1",
     // jobs
-    "SELECT 'jobs: ' || id || ' is of the unknown kind `' || substr(kind, 1, 64) || '`' FROM jobs WHERE kind <> 'embed'",
+    "SELECT 'jobs: ' || id || ' is of the unknown kind `' || substr(kind, 1, 64) || '`' FROM jobs \
+     WHERE kind NOT IN ('embed', 'extract')",
     "SELECT 'jobs: ' || id || ' has a lease without a holder' FROM jobs \
      WHERE (lease_until IS NULL) <> (lease_holder IS NULL)",
     "SELECT 'jobs: ' || jobs.id || ' is of another scope than what it is about' FROM jobs \

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::{
     errors::Stored,
+    jobs::NewJob,
     rows::{self, micros},
-    spaces::{self, NewJob, OwnerKey, SpaceKey},
+    spaces::{self, OwnerKey, SpaceKey},
     writer::Write,
 };
 use crate::{
@@ -57,8 +58,12 @@ fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Store
         })?;
     let owner = OwnerKey::Episode(write.connection.last_insert_rowid());
     spaces::insert_pieces(write, space, owner, &new.pieces, new.wants_vectors)?;
-    if let Some(job) = new.embed_job {
-        NewJob { job, owner, user, agent, session, created_at: micros(episode.recorded_at) }.insert(write)?;
+    let job = NewJob { owner, user, agent, session, created_at: micros(episode.recorded_at) };
+    if let Some(embed) = new.embed_job {
+        job.embed(write, embed)?;
+    }
+    if let Some(extract) = new.extract_job {
+        job.extract(write, extract)?;
     }
     Ok(Appended { id: episode.id, known: None })
 }

@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::{
     chains::{self, Changed, Stretch},
     errors::{self, Stored},
+    jobs::NewJob,
     lookup,
     rows::{self, micros},
-    spaces::{self, NewJob, OwnerKey, SpaceKey},
+    spaces::{self, OwnerKey, SpaceKey},
     writer::Write,
 };
 use crate::{
@@ -154,7 +155,7 @@ pub(super) fn insert_sighting(
     let owner = OwnerKey::Sighting(write.connection.last_insert_rowid());
     spaces::insert_pieces(write, space, owner, std::slice::from_ref(piece), true)?;
     if let Some(job) = embed_job {
-        NewJob { job, owner, user, agent, session, created_at: micros(entity.recorded_at) }.insert(write)?;
+        NewJob { owner, user, agent, session, created_at: micros(entity.recorded_at) }.embed(write, job)?;
     }
     Ok(seq)
 }

@@ -14,7 +14,7 @@ use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
     error::Error,
-    ledger::{Job, JobKind, JobLease, Owner, OwnerText, OwnerVectors},
+    ledger::{EmbedJob, ExtractJob, Job, JobKind, JobLease, LeasedJob, Owner, OwnerVectors},
     scope::{SCOPE_PREDICATE, Scope},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 const LAST_ERROR_BYTES: usize = 1_024;
 
 /// The columns that [`read`] reads. The scope's columns are those of `jobs`.
-const JOB: &str = "SELECT jobs.job, jobs.id, jobs.episode, jobs.sighting, jobs.attempts, jobs.last_error, \
+const JOB: &str = "SELECT jobs.job, jobs.id, jobs.kind, jobs.evolves, jobs.episode, jobs.sighting, jobs.attempts, jobs.last_error, \
      jobs.created_at, coalesce((SELECT id FROM episodes WHERE episodes.episode = jobs.episode), \
      (SELECT id FROM sightings WHERE sightings.sighting = jobs.sighting)) AS owner_id, \
      coalesce((SELECT id FROM episodes WHERE episodes.episode = jobs.episode), \
@@ -39,7 +39,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, OwnerKey, Job)> {
     };
     let job = Job {
         id: rows::parsed(row, "id")?,
-        kind: JobKind::Embed,
+        kind: rows::parsed(row, "kind")?,
         episode_id: rows::maybe_id(row, "episode_id")?,
         owner: Owner { kind, id: rows::parsed(row, "owner_id")? },
         attempts: row.get("attempts")?,
@@ -47,6 +47,53 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, OwnerKey, Job)> {
         created_at: rows::time(row, "created_at")?,
     };
     Ok((row.get("job")?, owner, job))
+}
+
+/// A job to leave behind.
+#[derive(Debug)]
+pub(super) struct NewJob<'a> {
+    pub(super) owner: OwnerKey,
+    pub(super) user: &'a str,
+    pub(super) agent: &'a str,
+    pub(super) session: &'a str,
+    pub(super) created_at: i64,
+}
+
+impl NewJob<'_> {
+    /// Leaves a job to embed the owner.
+    pub(super) fn embed(&self, write: &Write<'_>, job: EmbedJob) -> Stored<()> {
+        self.insert(write, JobKind::Embed, job, true)
+    }
+
+    /// Leaves a job to find the owner's facts.
+    pub(super) fn extract(&self, write: &Write<'_>, job: ExtractJob) -> Stored<()> {
+        let ExtractJob { id, lease, detects_evolutions } = job;
+        self.insert(write, JobKind::Extract, EmbedJob { id, lease }, detects_evolutions)
+    }
+
+    fn insert(&self, write: &Write<'_>, kind: JobKind, job: EmbedJob, evolves: bool) -> Stored<()> {
+        let (episode, sighting) = self.owner.columns();
+        write
+            .connection
+            .prepare_cached(
+                "INSERT INTO jobs (id, kind, user, agent, session, episode, sighting, attempts, created_at, \
+                 lease_until, lease_holder, evolves) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11)",
+            )?
+            .execute((
+                rows::text(job.id),
+                kind.as_str(),
+                self.user,
+                self.agent,
+                self.session,
+                episode,
+                sighting,
+                self.created_at,
+                job.lease.map(|lease| micros(lease.until)),
+                job.lease.map(|lease| rows::text(lease.holder)),
+                evolves,
+            ))?;
+        Ok(())
+    }
 }
 
 /// Whether there is a job.
@@ -63,22 +110,34 @@ pub(super) fn pending(connection: &Connection, scope: &Scope) -> Stored<Vec<Job>
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Takes jobs that nobody holds.
-pub(super) fn lease(write: &Write<'_>, limit: usize, now: Timestamp, lease: JobLease) -> Stored<Vec<(Job, OwnerText)>> {
-    let free: Vec<(i64, OwnerKey, Job)> = write
-        .connection
-        .prepare_cached(&format!("{JOB} WHERE lease_until IS NULL OR lease_until <= ?1 ORDER BY job LIMIT ?2"))?
-        .query_map((micros(now), rows::number(limit)), read)?
+/// Takes jobs of some kinds that nobody holds.
+pub(super) fn lease(
+    write: &Write<'_>,
+    kinds: &[JobKind],
+    limit: usize,
+    now: Timestamp,
+    lease: JobLease,
+) -> Stored<Vec<LeasedJob>> {
+    let mut statement = write.connection.prepare_cached(&format!(
+        "{JOB} WHERE (lease_until IS NULL OR lease_until <= ?1) \
+         AND ((?2 AND kind = 'embed') OR (?3 AND kind = 'extract')) ORDER BY job LIMIT ?4"
+    ))?;
+    let [embed, extract] = JobKind::ALL.map(|kind| kinds.contains(&kind));
+    let free: Vec<(i64, OwnerKey, Job, bool)> = statement
+        .query_map((micros(now), embed, extract, rows::number(limit)), |row| {
+            let (key, owner, job) = read(row)?;
+            Ok((key, owner, job, row.get("evolves")?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let mut leased = Vec::with_capacity(free.len());
-    for (key, owner, job) in free {
+    for (key, owner, job, detects_evolutions) in free {
         write
             .connection
             .prepare_cached("UPDATE jobs SET lease_until = ?1, lease_holder = ?2 WHERE job = ?3")?
             .execute((micros(lease.until), rows::text(lease.holder), key))?;
         let text = spaces::owner_text(write.connection, owner)?
             .ok_or_else(|| errors::damaged(format!("the job `{}` has no owner", job.id)))?;
-        leased.push((job, text));
+        leased.push(LeasedJob { job, text, detects_evolutions });
     }
     Ok(leased)
 }
@@ -119,7 +178,7 @@ pub(super) fn finish(
 ) -> Stored<bool> {
     let found: Option<i64> = write
         .connection
-        .prepare_cached("SELECT job FROM jobs WHERE id = ?1 AND lease_holder = ?2")?
+        .prepare_cached("SELECT job FROM jobs WHERE id = ?1 AND lease_holder = ?2 AND kind = 'embed'")?
         .query_row((rows::text(job), rows::text(holder)), |row| row.get(0))
         .optional()?;
     let Some(key) = found else { return Ok(false) };

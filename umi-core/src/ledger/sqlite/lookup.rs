@@ -12,7 +12,7 @@ use super::{
     rows::{self, micros},
 };
 use crate::{
-    entity::{Entity, EntityType, EvolutionRelation, EvolutionType},
+    entity::{Entity, EntityType, EvolutionRelation, EvolutionType, fold},
     ledger::FactFilter,
     scope::{SCOPE_PREDICATE, Scope},
 };
@@ -262,6 +262,50 @@ pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) 
         )?
         .collect::<rusqlite::Result<_>>()?;
     all_seen(connection, scope, found)
+}
+
+/// The latest facts about a subject that hold.
+pub(super) fn of_subject_sql() -> String {
+    format!(
+        "{} ORDER BY valid_from DESC, said_seq DESC LIMIT :limit",
+        versions_sql(&format!(
+            "slot IN (SELECT slot FROM slots WHERE user = :user AND type = :type AND name_folded = :name) AND {HOLDS}"
+        ))
+    )
+}
+
+/// Facts about subjects that hold at `now`: of each the latest first, up to `limit` of all.
+pub(super) fn of_subjects(
+    connection: &Connection,
+    scope: &Scope,
+    subjects: &[(EntityType, String)],
+    now: Timestamp,
+    limit: usize,
+) -> Stored<Vec<Entity>> {
+    let tenant = Scope::from_parts(scope.user().map(str::to_owned), None, None)?;
+    let (user, agent, session) = tenant.bound();
+    let mut statement = connection.prepare_cached(&of_subject_sql())?;
+    let mut seen = HashSet::with_capacity(subjects.len());
+    let mut found = Vec::new();
+    for (entity_type, name) in subjects {
+        let subject = (*entity_type, fold(name));
+        let left = limit.saturating_sub(found.len());
+        if left == 0 || seen.contains(&subject) {
+            continue;
+        }
+        let rows = statement.query_map(
+            named_params! {
+                ":user": user, ":agent": agent, ":session": session, ":at": micros(now),
+                ":type": entity_type.as_str(), ":name": subject.1, ":limit": rows::number(left),
+            },
+            keyed,
+        )?;
+        for version in rows {
+            found.push(version?.1);
+        }
+        seen.insert(subject);
+    }
+    Ok(found)
 }
 
 /// The number of facts that hold, plus that of episodes.

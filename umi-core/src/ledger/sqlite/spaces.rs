@@ -8,7 +8,7 @@ use super::{errors::Stored, rows, writer::Write};
 use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
-    ledger::{EmbedJob, JobKind, Owner, OwnerText, OwnerVectors, Piece},
+    ledger::{Owner, OwnerText, OwnerVectors, Piece},
 };
 
 /// The internal key of a space.
@@ -269,40 +269,4 @@ pub(super) fn activate(write: &mut Write<'_>, space: &EmbeddingSpace) -> Stored<
         write.advance_to(seq);
     }
     Ok(true)
-}
-
-/// Leaves a job to embed an owner.
-#[derive(Debug)]
-pub(super) struct NewJob<'a> {
-    pub(super) job: EmbedJob,
-    pub(super) owner: OwnerKey,
-    pub(super) user: &'a str,
-    pub(super) agent: &'a str,
-    pub(super) session: &'a str,
-    pub(super) created_at: i64,
-}
-
-impl NewJob<'_> {
-    pub(super) fn insert(&self, write: &Write<'_>) -> Stored<()> {
-        let (episode, sighting) = self.owner.columns();
-        write
-            .connection
-            .prepare_cached(
-                "INSERT INTO jobs (id, kind, user, agent, session, episode, sighting, attempts, created_at, \
-                 lease_until, lease_holder) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10)",
-            )?
-            .execute((
-                rows::text(self.job.id),
-                JobKind::Embed.as_str(),
-                self.user,
-                self.agent,
-                self.session,
-                episode,
-                sighting,
-                self.created_at,
-                self.job.lease.map(|lease| rows::micros(lease.until)),
-                self.job.lease.map(|lease| rows::text(lease.holder)),
-            ))?;
-        Ok(())
-    }
 }

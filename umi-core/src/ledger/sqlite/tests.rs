@@ -29,7 +29,7 @@ fn episode(number: u128, text: &str) -> NewEpisode {
         importance: 0.5,
     };
     let piece = Piece { ordinal: 0, lexical: text.as_bytes().to_vec(), vector: Some(vec![1; 256]) };
-    NewEpisode { episode, pieces: vec![piece], key: None, wants_vectors: true, embed_job: None }
+    NewEpisode { episode, pieces: vec![piece], key: None, wants_vectors: true, embed_job: None, extract_job: None }
 }
 
 fn bytes_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
