@@ -55,7 +55,7 @@ pub use self::{
     llm::{AnswerSchema, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole, sim::SimLanguageModel},
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
-        MemoryCore, MemoryStats, MemoryWorking, ModelUsage, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,
+        MemoryCore, MemoryStats, MemoryWorking, ModelUsage, Progress, RECALL_LIMIT, RECALLED_SOURCE, REMEMBER_BATCH, Recall, RecallOptions,
         RecallResults, Recalled, RecoverReport, Remember, RememberOptions, RememberRequest, RememberResult,
         StepFailure, StorageBackend, TEXT_BYTES, TokenCounter, TokenPrices, Turn, Usage, Wait, after_fork_in_child,
         after_fork_in_parent, before_fork, estimate_tokens, new_id, prepare,
