@@ -2,12 +2,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    entity::EntityType,
-    error::ErrorKind,
-    fence,
-    llm::MessagePart,
-};
+use crate::{entity::EntityType, error::ErrorKind, fence, llm::MessagePart};
 
 const OLD: &str = "01960000-0000-7000-8000-000000000001";
 const OTHER: &str = "01960000-0000-7000-8000-000000000002";

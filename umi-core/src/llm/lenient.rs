@@ -89,7 +89,9 @@ impl Reader<'_> {
             let value = match self.peek() {
                 // A value that was left out.
                 Some(',' | '}') => Some(Value::Null),
-                Some(_) => self.value(depth + 1),
+                Some('{' | '[' | '"' | '\'') => self.value(depth + 1),
+                // A word that is no value costs its field alone.
+                Some(_) => Some(self.word().unwrap_or_else(|| self.skip_word())),
                 None => None,
             };
             if self.rest.is_empty() {
@@ -223,6 +225,12 @@ impl Reader<'_> {
         Some(value)
     }
 
+    fn skip_word(&mut self) -> Value {
+        let end = self.rest.find([',', ']', '}', '\n']).unwrap_or(self.rest.len());
+        self.rest = &self.rest[end..];
+        Value::Null
+    }
+
     fn peek(&self) -> Option<char> {
         self.rest.chars().next()
     }
@@ -268,13 +276,13 @@ mod tests {
             r#"{"facts": [{"name": "Ana", "confidence": 0.5}]}"#,
             "```json\n{\"facts\": [{\"name\": \"Ana\", \"confidence\": 0.5}]}\n```",
             "Here {you} are [as asked]:\n{\"facts\": [{\"name\": \"Ana\", \"confidence\": 0.5},],} I hope it helps {}",
-            "{'facts': [{'name': 'Ana', 'confidence': .5e0 , }, // the only one\n]}",
+            "{'facts': [{'name': 'Ana', 'confidence': 0.5 , }, // the only one\n]}",
             "{facts: [{name: \"Ana\", confidence: 0.5}]}",
         ] {
-            // `.5` is no number of JSON, and costs its field's object alone in real answers; here it is left out
-            let text = text.replace(" .5e0", " 0.5");
-            assert_eq!(found(&text), Some((facts.clone(), false)), "{text}");
+            assert_eq!(found(text), Some((facts.clone(), false)), "{text}");
         }
+        let bad = found(r#"{"facts": [{"name": "Ana", "confidence": very high, "x": 1e400}]}"#);
+        assert_eq!(bad, Some((json!({"facts": [{"name": "Ana", "confidence": null, "x": null}]}), false)));
     }
 
     #[test]

@@ -33,13 +33,12 @@ const SLOTS: [(&str, &str); 14] = [
     ("work as", "role"),
 ];
 /// Verbs that say what can stand beside others.
-const BESIDE: [&str; 12] = [
-    "likes", "like", "loves", "love", "hates", "hate", "speaks", "speak", "owns", "own", "plays", "play",
-];
+const BESIDE: [&str; 12] =
+    ["likes", "like", "loves", "love", "hates", "hate", "speaks", "speak", "owns", "own", "plays", "play"];
 /// Words that no name begins with.
 const NO_NAMES: [&str; 28] = [
-    "i", "the", "a", "an", "my", "we", "he", "she", "it", "they", "this", "that", "and", "but", "on", "in", "at", "what",
-    "where", "when", "who", "how", "why", "yes", "no", "thanks", "hello", "hi",
+    "i", "the", "a", "an", "my", "we", "he", "she", "it", "they", "this", "that", "and", "but", "on", "in", "at",
+    "what", "where", "when", "who", "how", "why", "yes", "no", "thanks", "hello", "hi",
 ];
 /// Words that say nothing about what a text is about.
 const SMALL_WORDS: [&str; 40] = [
@@ -133,7 +132,8 @@ impl SimLanguageModel {
             let number: usize = new.attribute("number").and_then(|number| number.parse().ok()).unwrap_or(1);
             let new_words = words(new.text);
             for old in &stored {
-                let is_same_subject = old.attribute("name").map(str::to_lowercase) == new.attribute("name").map(str::to_lowercase);
+                let is_same_subject =
+                    old.attribute("name").map(str::to_lowercase) == new.attribute("name").map(str::to_lowercase);
                 let Some(id) = old.attribute("id").and_then(|id| Uuid::try_parse(id).ok()) else { continue };
                 let name = words(old.attribute("name").unwrap_or_default());
                 let shared = new_words.intersection(&words(old.text)).filter(|word| !name.contains(*word)).count();
@@ -165,8 +165,8 @@ impl SimLanguageModel {
             .filter(|word| !word.is_empty() && !SMALL_WORDS.contains(&word.to_lowercase().as_str()))
             .collect();
         let mut rewrites = vec![telling.join(" "), names(question).join(" ")];
-        let stem = |word: &&str| word.to_lowercase().trim_end_matches("ed").trim_end_matches('s').to_owned();
-        rewrites.push(telling.iter().map(stem).collect::<Vec<_>>().join(" "));
+        let is_plain = |word: &&str| !word.starts_with(char::is_uppercase);
+        rewrites.push(telling.iter().copied().filter(is_plain).collect::<Vec<_>>().join(" "));
         rewrites.retain(|rewrite| !rewrite.is_empty());
         if !rewrites.is_empty() {
             let turn = self.seed as usize % rewrites.len();
@@ -216,7 +216,8 @@ fn statement(sentence: &str, turn: &Element<'_>, last: Option<&str>) -> Option<(
     let find = |verb: &str| lower.find(&format!(" {verb} ")).map(|place| place + 1);
     let slots = SLOTS.iter().filter_map(|(verb, slot)| Some((find(verb)?, Some(*slot))));
     let beside = BESIDE.iter().filter_map(|verb| Some((find(verb)?, None)));
-    let denied = ["no longer", "does not", "do not", "stopped"].into_iter().filter_map(|verb| Some((find(verb)?, None)));
+    let denied =
+        ["no longer", "does not", "do not", "stopped"].into_iter().filter_map(|verb| Some((find(verb)?, None)));
     let (place, slot) = slots.chain(beside).chain(denied).min_by_key(|(place, _)| *place)?;
     let (subject, said) = (body[..place].trim(), body[place..].trim());
     let speaker = || turn.attribute("name").or(turn.attribute("role")).unwrap_or("user").to_owned();
@@ -235,8 +236,8 @@ fn names(text: &str) -> Vec<String> {
     for word in text.split_whitespace() {
         let bare = word.trim_matches(|char: char| !char.is_alphanumeric());
         let bare = bare.strip_suffix("'s").unwrap_or(bare);
-        let is_name = bare.chars().next().is_some_and(char::is_uppercase)
-            && !NO_NAMES.contains(&bare.to_lowercase().as_str());
+        let is_name =
+            bare.chars().next().is_some_and(char::is_uppercase) && !NO_NAMES.contains(&bare.to_lowercase().as_str());
         match names.last_mut() {
             Some(name) if is_name && is_open => {
                 name.push(' ');
@@ -253,10 +254,11 @@ fn names(text: &str) -> Vec<String> {
 /// The first date in a text, such as 2026-05-04.
 fn date(text: &str) -> Option<&str> {
     let is_date = |word: &&str| {
-        word.len() == 10 && word.bytes().enumerate().all(|(place, byte)| match place {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
+        word.len() == 10
+            && word.bytes().enumerate().all(|(place, byte)| match place {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            })
     };
     text.split(|char: char| !(char.is_ascii_digit() || char == '-')).find(is_date)
 }
@@ -289,7 +291,10 @@ mod tests {
     async fn plain_sentences_give_facts() {
         let facts = facts(
             &["I met Leo Brand today."],
-            &[("He lives in Graz. Where does he live? My sister Ana likes tea!", None), ("I work at Acme.", Some("Bo"))],
+            &[
+                ("He lives in Graz. Where does he live? My sister Ana likes tea!", None),
+                ("I work at Acme.", Some("Bo")),
+            ],
         )
         .await;
         let short: Vec<_> = facts

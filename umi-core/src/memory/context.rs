@@ -3,7 +3,12 @@
 use std::{fmt, future::IntoFuture, pin::Pin};
 
 use super::{
-    Memory, RECALL_LIMIT, options::RecallOptions, prompt::Prompt, recall::{FoundRows, Row}, store::blocking, tokens::estimate_tokens,
+    Memory, RECALL_LIMIT,
+    options::RecallOptions,
+    prompt::Prompt,
+    recall::{FoundRows, Row},
+    store::blocking,
+    tokens::estimate_tokens,
 };
 use crate::{
     entity::EntityType,

@@ -327,12 +327,18 @@ impl Memory {
             match self.ledger().record_extracted(&space, extraction).await {
                 Ok(ExtractionOutcome::Recorded(recorded)) => {
                     if is_last && first.detects_evolutions {
-                        let message = format!("what the facts are about changed {DECISIONS} times meanwhile; they are recorded without relations");
+                        let message = format!(
+                            "what the facts are about changed {DECISIONS} times meanwhile; they are recorded without relations"
+                        );
                         let error = Error::storage(message).with_retryable(true);
                         extracted.warnings.push(StepFailure { step: "evolve", error, job_id: None });
                     }
                     if let Some(error) = failure {
-                        let failures = embed_jobs.into_iter().map(|job| StepFailure { step: "embed", error: error.clone(), job_id: Some(job) });
+                        let failures = embed_jobs.into_iter().map(|job| StepFailure {
+                            step: "embed",
+                            error: error.clone(),
+                            job_id: Some(job),
+                        });
                         extracted.warnings.extend(failures);
                     }
                     return Ok(Some(recorded));

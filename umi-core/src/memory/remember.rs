@@ -340,7 +340,9 @@ impl Memory {
                 .collect();
             let now = turn.episode.recorded_at;
             let embed_job = match turn.wants_vectors && leaves_jobs {
-                true => Some(EmbedJob { id: self.next_id(now), lease: self.lease_now(turn.waits, &mut held.embed, now)? }),
+                true => {
+                    Some(EmbedJob { id: self.next_id(now), lease: self.lease_now(turn.waits, &mut held.embed, now)? })
+                }
                 false => None,
             };
             let extract_job = match turn.extracts {
@@ -358,7 +360,14 @@ impl Memory {
                 waits: turn.waits,
                 needs_reembed: wants_vectors && !has_vectors && !leaves_jobs,
             });
-            rows.push(NewEpisode { episode: turn.episode, pieces, key: turn.key, wants_vectors, embed_job, extract_job });
+            rows.push(NewEpisode {
+                episode: turn.episode,
+                pieces,
+                key: turn.key,
+                wants_vectors,
+                embed_job,
+                extract_job,
+            });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
         let appended = self.ledger().append(&space, rows).await?;

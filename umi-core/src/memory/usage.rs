@@ -92,11 +92,7 @@ impl UsageCounters {
     pub(super) fn read(&self, prices: Option<TokenPrices>) -> ModelUsage {
         let usage = |step: Step| {
             let [input, output, requests] = &self.0[step as usize];
-            Usage::new(
-                input.load(Ordering::Relaxed),
-                output.load(Ordering::Relaxed),
-                requests.load(Ordering::Relaxed),
-            )
+            Usage::new(input.load(Ordering::Relaxed), output.load(Ordering::Relaxed), requests.load(Ordering::Relaxed))
         };
         let mut read = ModelUsage {
             extract: usage(Step::Extract),
