@@ -189,22 +189,16 @@ fn relation(
         return None;
     };
     let old = ask::text(item, "old").unwrap_or_default();
-    let old = match Uuid::try_parse(&old).ok().and_then(|id| known.get(&id)) {
-        Some(old) => *old,
-        None => {
-            notes.push(format!("{place} names the unknown id `{}`; it is left out", ask::shown(&old)));
-            return None;
-        }
+    let Some(&old) = Uuid::try_parse(&old).ok().and_then(|id| known.get(&id)) else {
+        notes.push(format!("{place} names the unknown id `{}`; it is left out", ask::shown(&old)));
+        return None;
     };
     let kind = ask::text(item, "type").unwrap_or_default();
-    let evolution_type = match kind.parse() {
-        Ok(evolution_type) => evolution_type,
-        Err(_) => {
-            if !kind.eq_ignore_ascii_case("none") {
-                notes.push(format!("{place} is of the unknown type `{}`; it is left out", ask::shown(&kind)));
-            }
-            return None;
+    let Ok(evolution_type) = kind.parse() else {
+        if !kind.eq_ignore_ascii_case("none") {
+            notes.push(format!("{place} is of the unknown type `{}`; it is left out", ask::shown(&kind)));
         }
+        return None;
     };
     if !needs_decision(&new[number - 1], old) {
         // The order of time decides it, and does so whatever the model says.

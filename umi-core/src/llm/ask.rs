@@ -87,7 +87,8 @@ pub(crate) fn list(text: &str, key: &str, notes: &mut Notes) -> Result<(Vec<Valu
         return Err(unreadable("the answer is empty"));
     }
     // A list of other things, `[1]` in the prose say, is not the one.
-    let is_items = |items: &[Value]| items.is_empty() || items.iter().any(|item| item.is_object() || item.is_string());
+    let is_items =
+        |items: &[Value]| items.iter().any(|item| item.is_object() || item.is_string()) || text.trim() == "[]";
     let accepts = |value: &Value| match value {
         Value::Object(fields) => matches!(fields.get(key), Some(Value::Array(_) | Value::Object(_) | Value::Null)),
         Value::Array(items) => is_items(items),
@@ -97,10 +98,7 @@ pub(crate) fn list(text: &str, key: &str, notes: &mut Notes) -> Result<(Vec<Valu
     let found = lenient::find(text, |value| value.is_object() && accepts(value))
         .or_else(|| lenient::find(text, accepts))
         .ok_or_else(|| unreadable(format!("the answer holds no JSON object with the list `{key}`")))?;
-    if found.is_cut {
-        notes.push("the answer was cut off; what came before its end is used");
-    }
-    Ok(match found.value {
+    let (items, fields) = match found.value {
         Value::Object(mut fields) => {
             let items = match fields.remove(key) {
                 Some(Value::Array(items)) => items,
@@ -111,7 +109,13 @@ pub(crate) fn list(text: &str, key: &str, notes: &mut Notes) -> Result<(Vec<Valu
         }
         Value::Array(items) => (items, Map::new()),
         _ => (Vec::new(), Map::new()),
-    })
+    };
+    match (found.is_cut, items.is_empty()) {
+        (true, true) => return Err(unreadable(format!("the answer was cut off before the first item of `{key}`"))),
+        (true, false) => notes.push("the answer was cut off; what came before its end is used"),
+        (false, _) => {}
+    }
+    Ok((items, fields))
 }
 
 fn unreadable(message: impl Into<String>) -> Error {
@@ -166,15 +170,13 @@ pub(crate) fn ordinal(item: &Value, field: &str, most: usize) -> Option<usize> {
 
 /// A confidence, from 0 to 1: clamped, and `fallback` where there is none.
 pub(crate) fn confidence(item: &Value, fallback: f64, place: &str, notes: &mut Notes) -> f64 {
-    match number(item, "confidence") {
-        Some(value) => value.clamp(0.0, 1.0),
-        None => {
-            if item.get("confidence").is_some_and(|value| !value.is_null()) {
-                notes.push(format!("{place} has a confidence that is no number; it counts as {fallback}"));
-            }
-            fallback
-        }
+    if let Some(value) = number(item, "confidence") {
+        return value.clamp(0.0, 1.0);
     }
+    if item.get("confidence").is_some_and(|value| !value.is_null()) {
+        notes.push(format!("{place} has a confidence that is no number; it counts as {fallback}"));
+    }
+    fallback
 }
 
 /// The beginning of a text within a number of bytes.
@@ -201,11 +203,14 @@ mod tests {
             r#"[{"name": "Ana"}]"#,
             r#"Note [1]: the list [{"name": "Bo"}] is this: {"facts": [{"name": "Ana"}]}"#,
         ] {
-            assert_eq!(items(text).unwrap(), [item.clone()], "{text}");
+            assert_eq!(items(text).unwrap(), std::slice::from_ref(&item), "{text}");
         }
         assert!(items(r#"{"facts": []}"#).unwrap().is_empty());
         assert!(items(r#"{"facts": null}"#).unwrap().is_empty());
-        for text in ["", " \n", "no facts", r#"{"items": []}"#, r#"{"facts": "none"}"#] {
+        assert!(items(" [] ").unwrap().is_empty());
+        for text in
+            ["", " \n", "no facts", r#"{"items": []}"#, r#"{"facts": "none"}"#, "none []", "[[[[", r#"{"facts": ["#]
+        {
             assert_eq!(items(text).unwrap_err().kind(), ErrorKind::InvalidResponse, "{text}");
         }
     }

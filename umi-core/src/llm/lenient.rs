@@ -147,15 +147,13 @@ impl Reader<'_> {
 
     /// A field's name, quoted or not.
     fn name(&mut self) -> Option<String> {
-        match self.peek()? {
-            quote @ ('"' | '\'') => Some(self.string(quote)),
-            _ => {
-                let end = self.rest.find(|char: char| !(char.is_alphanumeric() || matches!(char, '_' | '-')))?;
-                let name = self.rest[..end].to_owned();
-                self.rest = &self.rest[end..];
-                (!name.is_empty()).then_some(name)
-            }
+        if let quote @ ('"' | '\'') = self.peek()? {
+            return Some(self.string(quote));
         }
+        let end = self.rest.find(|char: char| !(char.is_alphanumeric() || matches!(char, '_' | '-')))?;
+        let name = self.rest[..end].to_owned();
+        self.rest = &self.rest[end..];
+        (!name.is_empty()).then_some(name)
     }
 
     /// A string. Raw line breaks are taken, a lone half of a surrogate pair becomes U+FFFD.

@@ -206,7 +206,7 @@ fn data(request: &CompletionRequest) -> &str {
 
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let parts = text.split_inclusive(['.', '!', '?', '\n']);
-    parts.map(|part| part.trim()).filter(|part| !part.is_empty() && !part.ends_with('?'))
+    parts.map(str::trim).filter(|part| !part.is_empty() && !part.ends_with('?'))
 }
 
 /// Who or what a sentence is about, the slot that it fills, and what it says from its verb on.

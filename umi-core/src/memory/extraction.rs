@@ -126,8 +126,7 @@ impl Memory {
     /// Extracts held jobs that were left, those of one call together, and gives how many are done. When the service is
     /// out, the rest is not tried.
     pub(super) async fn extract_left(&self, held: &HeldJobs, model: &dyn LanguageModel, left: Vec<LeasedJob>) -> u64 {
-        let mut groups: BTreeMap<(Option<String>, Option<String>, Option<String>, Timestamp, bool), Vec<ExtractTask>> =
-            BTreeMap::new();
+        let mut groups: BTreeMap<_, Vec<ExtractTask>> = BTreeMap::new();
         for LeasedJob { job, text, detects_evolutions } in left {
             let OwnerText::Episode(episode) = text else { continue };
             let Episode { user, agent, session, .. } = episode.clone();

@@ -179,7 +179,9 @@ impl Memory {
             if searches.iter().any(|search| search.vector.is_some()) && !self.is_space_active().await? {
                 // The store moved to another space meanwhile: what was compared may be of two spaces.
                 lexical_only(self.space_is_not_active(), options, &mut found.warnings)?;
-                searches.iter_mut().for_each(|search| search.vector = None);
+                for search in &mut searches {
+                    search.vector = None;
+                }
                 hits = self.search_all(&searches).await?;
             }
             let count = hits.len();

@@ -339,11 +339,11 @@ impl Memory {
                 })
                 .collect();
             let now = turn.episode.recorded_at;
-            let embed_job = match turn.wants_vectors && leaves_jobs {
-                true => {
-                    Some(EmbedJob { id: self.next_id(now), lease: self.lease_now(turn.waits, &mut held.embed, now)? })
-                }
-                false => None,
+            let embed_job = if turn.wants_vectors && leaves_jobs {
+                let lease = self.lease_now(turn.waits, &mut held.embed, now)?;
+                Some(EmbedJob { id: self.next_id(now), lease })
+            } else {
+                None
             };
             let extract_job = match turn.extracts {
                 Some(detects_evolutions) => {
@@ -381,7 +381,7 @@ impl Memory {
                 if left.needs_reembed && result.warnings.is_empty() {
                     result.warnings.push(StepFailure { step: "embed", error: space.mismatch(own), job_id: None });
                 }
-                work.take(left, &episode);
+                work.take(&left, &episode);
             }
             result.episode_ids.push(appended.id);
             result.entities.push(episode.to_note());
@@ -463,8 +463,8 @@ struct Work {
 }
 
 impl Work {
-    fn take(&mut self, left: Left, episode: &Episode) {
-        let Left { request, embed_job, extract_job, waits, .. } = left;
+    fn take(&mut self, left: &Left, episode: &Episode) {
+        let &Left { request, embed_job, extract_job, waits, .. } = left;
         if !waits {
             self.background.extend(embed_job.map(|job| ("embed", job, request)));
             self.background.extend(extract_job.map(|job| ("extract", job.id, request)));
