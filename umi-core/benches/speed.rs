@@ -88,7 +88,7 @@ fn chains(criterion: &mut Criterion) {
             })
             .collect();
         group.throughput(Throughput::Elements(u64::from(count)));
-        group.bench_function(format!("{count} sightings"), |bench| bench.iter(|| chain(black_box(&sightings))));
+        group.bench_function(format!("{count} sightings"), |bench| bench.iter(|| chain(black_box(&sightings), &[])));
     }
     group.finish();
 }

@@ -10,8 +10,9 @@ use unicode_categories::UnicodeCategories;
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
+pub(crate) use self::evolution::EVOLUTION_REASON_BYTES;
 pub use self::{
-    chain::{Sighting, Span, chain},
+    chain::{Closing, Sighting, Span, chain},
     evolution::{EvolutionRelation, EvolutionType},
     kind::EntityType,
 };

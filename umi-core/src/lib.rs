@@ -46,7 +46,8 @@ pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::{Embedder, EmbeddingSpace, check_vectors, sim::SimEmbedder, static_table::StaticEmbedder},
     entity::{
-        Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit, fold,
+        Closing, Entity, EntityType, EvolutionRelation, EvolutionType, Sighting, Span, chain, check_bytes, check_unit,
+        fold,
     },
     episode::{Episode, Kind},
     error::{Details, Error, ErrorKind, Result},

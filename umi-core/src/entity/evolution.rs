@@ -40,6 +40,11 @@ impl EvolutionType {
             Self::Contradict => "contradict",
         }
     }
+
+    /// Whether the older of the two holds no longer.
+    pub(crate) fn closes(self) -> bool {
+        matches!(self, Self::Update | Self::Contradict)
+    }
 }
 
 impl fmt::Display for EvolutionType {

@@ -3,6 +3,7 @@
 mod chains;
 mod check;
 mod core;
+mod decisions;
 mod episodes;
 mod errors;
 mod extraction;
@@ -58,7 +59,7 @@ use self::{
 };
 pub(crate) use self::{
     restore::{RestoredFact, Slots},
-    salvage::{Salvage, SavedBlock, SavedKey, SavedVectors},
+    salvage::{Salvage, SavedBlock, SavedDecision, SavedKey, SavedVectors},
     target::Target,
 };
 use super::{
@@ -233,6 +234,11 @@ impl SqliteLedger {
     ) -> Result<Slots> {
         let space = space.clone();
         self.write(ROW_BYTES, move |write| restore::sayings(write, &space, &facts, slots)).await
+    }
+
+    /// Writes how sayings relate that are there, before their chains are computed.
+    pub(crate) async fn restore_decisions(&self, decisions: Vec<SavedDecision>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| restore::decisions(write, &decisions)).await
     }
 
     /// Computes chains from their sayings.

@@ -18,7 +18,7 @@ use crate::{
         vector,
     },
     ledger::{
-        EmbedJob, Ledger, NewEpisode, Piece,
+        EmbedJob, ExtractJob, Ledger, NewEpisode, Piece,
         sqlite::{RestoredFact, Salvage, SavedVectors, Slots, SqliteLedger, Target},
     },
     world::{Clock, SystemClock},
@@ -129,7 +129,13 @@ impl Rebuild {
                 let analysed = analyse_episode(episode.name.as_deref(), episode.at, &episode.text);
                 let wants_vectors = saved.vectors.wanted;
                 let (pieces, embed_job) = self.pieces(analysed, saved.vectors).await?;
-                rows.push(NewEpisode { episode, pieces, key: saved.key, wants_vectors, embed_job, extract_job: None });
+                let extract_job = saved.extract.map(|detects_evolutions| ExtractJob {
+                    id: new_id(SystemClock.now()),
+                    lease: None,
+                    detects_evolutions,
+                });
+                let key = saved.key;
+                rows.push(NewEpisode { episode, pieces, key, wants_vectors, embed_job, extract_job });
             }
             self.report.episodes += rows.len() as u64;
             if !rows.is_empty() {
@@ -185,6 +191,8 @@ impl Rebuild {
                 break;
             }
         }
+        let (damaged, decisions) = off(damaged, Salvage::decisions).await?;
+        self.ledger.restore_decisions(decisions).await?;
         let new: Vec<i64> = slots.into_values().collect();
         for some in new.chunks(CHAINS) {
             self.ledger.compute_chains(some.to_vec(), SystemClock.now()).await?;

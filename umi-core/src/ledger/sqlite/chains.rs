@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, named_params};
 use uuid::Uuid;
 
 use super::{
+    decisions,
     errors::Stored,
     rows::{self, micros},
     writer::Write,
@@ -80,8 +81,11 @@ pub(super) struct Existing {
     pub(super) entity: Entity,
 }
 
-/// Where a version stands in its chain: its time, and the seq of its first saying.
-pub(super) fn place(connection: &Connection, version: i64) -> Stored<(Timestamp, i64)> {
+/// Where a saying stands in its chain: its time and its seq. A version stands where its first saying does.
+pub(super) type Place = (Timestamp, i64);
+
+/// Where a version stands.
+pub(super) fn place(connection: &Connection, version: i64) -> Stored<Place> {
     Ok(connection
         .prepare_cached("SELECT valid_from, said_seq FROM versions WHERE version = ?1")?
         .query_row((version,), |row| Ok((rows::time(row, 0)?, row.get(1)?)))?)
@@ -94,7 +98,7 @@ pub(super) struct Stretch {
     /// The internal keys of its versions, oldest first.
     versions: Vec<i64>,
     /// Where the version behind it begins, if there is one.
-    end: Option<Timestamp>,
+    end: Option<Place>,
 }
 
 impl Stretch {
@@ -112,37 +116,36 @@ impl Stretch {
         Self::near(connection, slot, (valid_from, seq), [2, 1])
     }
 
-    /// What the loss of a saying of the version at this place can change: the version may go, and those beside it
-    /// become one. The versions beside these are told apart from them again.
-    pub(super) fn beside(connection: &Connection, slot: i64, place: (Timestamp, i64)) -> Stored<Self> {
+    /// What a new or lost closing at a place can change, or the loss of a saying of the version there: the version may
+    /// go, or become two, and those beside it become one. The versions beside these are told apart from them again.
+    pub(super) fn beside(connection: &Connection, slot: i64, place: Place) -> Stored<Self> {
         Self::near(connection, slot, place, [3, 2])
     }
 
     /// The `before` versions up to a place, and the `behind` ones that follow it.
-    fn near(
-        connection: &Connection,
-        slot: i64,
-        (valid_from, seq): (Timestamp, i64),
-        [before, behind]: [i64; 2],
-    ) -> Stored<Self> {
-        let read = |sql: &str, limit: i64| -> Stored<Vec<(i64, Option<Timestamp>)>> {
+    fn near(connection: &Connection, slot: i64, (valid_from, seq): Place, [before, behind]: [i64; 2]) -> Stored<Self> {
+        let read = |sql: &str, limit: i64| -> Stored<Vec<(i64, Place)>> {
             Ok(connection
                 .prepare_cached(sql)?
-                .query_map((slot, micros(valid_from), seq, limit), |row| Ok((row.get(0)?, rows::maybe_time(row, 1)?)))?
+                .query_map((slot, micros(valid_from), seq, limit), |row| {
+                    Ok((row.get(0)?, (rows::time(row, 1)?, row.get(2)?)))
+                })?
                 .collect::<rusqlite::Result<_>>()?)
         };
         let mut versions = read(
-            "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) <= (?2, ?3) \
-             ORDER BY valid_from DESC, said_seq DESC LIMIT ?4",
+            "SELECT version, valid_from, said_seq FROM versions WHERE slot = ?1 \
+             AND (valid_from, said_seq) <= (?2, ?3) ORDER BY valid_from DESC, said_seq DESC LIMIT ?4",
             before,
         )?;
         versions.reverse();
-        versions.extend(read(
-            "SELECT version, valid_to FROM versions WHERE slot = ?1 AND (valid_from, said_seq) > (?2, ?3) \
-             ORDER BY valid_from, said_seq LIMIT ?4",
-            behind,
-        )?);
-        let end = versions.last().and_then(|(_, end)| *end);
+        let mut later = read(
+            "SELECT version, valid_from, said_seq FROM versions WHERE slot = ?1 \
+             AND (valid_from, said_seq) > (?2, ?3) ORDER BY valid_from, said_seq LIMIT ?4",
+            behind + 1,
+        )?;
+        let is_last = rows::number(later.len()) <= behind;
+        let end = if is_last { None } else { later.pop().map(|(_, place)| place) };
+        versions.append(&mut later);
         Ok(Self { slot, versions: versions.into_iter().map(|(version, _)| version).collect(), end })
     }
 
@@ -193,9 +196,12 @@ impl Stretch {
                 starts_version: sighting.starts_version,
             })
             .collect();
-        let mut computed: Vec<Computed> = chain(&said).iter().filter_map(|span| merge(span, &sightings)).collect();
-        if let Some(last) = computed.last_mut() {
-            last.entity.valid_to = self.end;
+        let mut closings = decisions::closings(connection, self.slot, said.iter().map(|one| one.valid_from).min())?;
+        closings.retain(|closing| self.end.is_none_or(|end| (closing.at, closing.seq) < end));
+        let spans = chain(&said, &closings);
+        let mut computed: Vec<Computed> = spans.iter().filter_map(|span| merge(span, &sightings)).collect();
+        if let (Some(last), Some((end, _))) = (computed.last_mut(), self.end) {
+            last.entity.valid_to.get_or_insert(end);
         }
         Ok(computed)
     }
@@ -418,11 +424,12 @@ pub(super) struct Related {
 /// The updates of each two versions, by their internal keys.
 pub(super) type Updates = BTreeMap<(i64, i64), Related>;
 
-/// The updates between these versions. Other relations are a model's decision.
+/// The updates between these versions that follow from their chain. Other relations are a model's decision.
 pub(super) fn related(connection: &Connection, versions: &[i64]) -> Stored<Updates> {
     let among: BTreeSet<i64> = versions.iter().copied().collect();
     let mut statement = connection.prepare_cached(
-        "SELECT older, newer, evolution, reason, confidence FROM evolutions WHERE older = ?1 AND type = 'update'",
+        "SELECT older, newer, evolution, reason, confidence FROM evolutions \
+         WHERE older = ?1 AND type = 'update' AND decision IS NULL",
     )?;
     let read = |row: &Row<'_>| {
         let related = Related { evolution: row.get(2)?, reason: row.get(3)?, confidence: row.get(4)? };
@@ -440,7 +447,13 @@ pub(super) fn related(connection: &Connection, versions: &[i64]) -> Stored<Updat
     Ok(found)
 }
 
-/// Keeps one `update` between each two versions that follow one another.
+/// Whether nothing lies between two versions of a chain that stand side by side.
+pub(super) fn follows(older: &Computed, newer: &Computed) -> bool {
+    older.entity.valid_to == Some(newer.entity.valid_from)
+}
+
+/// Keeps one `update` between each two versions that follow one another, but for those of which a model decided how they
+/// relate, and the relations that it decided on.
 fn relate(
     write: &mut Write<'_>,
     mut before: Updates,
@@ -448,12 +461,21 @@ fn relate(
     computed: &[Computed],
     changed: &mut Changed,
 ) -> Stored<()> {
-    let follow: BTreeSet<(i64, i64)> = keys.windows(2).map(|keys| (keys[0], keys[1])).collect();
+    let decided = decisions::decided(write.connection, keys)?;
+    decisions::drop_undecided(write, keys, &decided)?;
+    let told_by_model: BTreeSet<[i64; 2]> = decided.keys().map(|&(older, newer, _)| [older, newer]).collect();
+    let pairs: Vec<_> = keys
+        .windows(2)
+        .zip(computed.windows(2))
+        .filter(|(keys, pair)| follows(&pair[0], &pair[1]) && !told_by_model.contains(&[keys[0], keys[1]]))
+        .collect();
+    let follow: BTreeSet<(i64, i64)> = pairs.iter().map(|(keys, _)| (keys[0], keys[1])).collect();
     // First of all, because a new row may get the key of one that went with its version.
     for (_, gone) in before.extract_if(.., |ends, _| !follow.contains(ends)) {
         write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((gone.evolution,))?;
     }
-    for (keys, pair) in keys.windows(2).zip(computed.windows(2)) {
+    changed.evolutions.extend(decisions::relate(write, &decided)?);
+    for (keys, pair) in pairs {
         let ([source, target], [older, newer]) = (keys, pair) else { continue };
         let Told { reason, confidence, created_at } = told(&older.entity, &newer.entity);
         let found = before.remove(&(*source, *target));

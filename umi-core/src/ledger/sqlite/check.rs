@@ -9,6 +9,7 @@ use rusqlite::{Connection, Params, Row};
 
 use super::{
     chains::{self, Stretch},
+    decisions,
     errors::{Fault, Stored},
     migrations, rows,
 };
@@ -20,13 +21,14 @@ const PROBLEMS: usize = 1_000;
 const KEYS: usize = 1_000;
 
 /// Every table, with what a finding calls it.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "spaces",
     "episodes",
     "slots",
     "versions",
     "sightings",
     "evolutions",
+    "decisions",
     "pieces",
     "vectors",
     "jobs",
@@ -37,9 +39,18 @@ const TABLES: [&str; 12] = [
 
 /// Every row that has a place in the feed, once.
 const FEED: &str = "SELECT seq FROM episodes UNION ALL SELECT seq FROM versions UNION ALL SELECT seq FROM deletions \
-     UNION ALL SELECT seq FROM evolutions UNION ALL SELECT seq FROM blocks UNION ALL SELECT seq FROM sightings";
+     UNION ALL SELECT seq FROM evolutions UNION ALL SELECT seq FROM blocks UNION ALL SELECT seq FROM sightings \
+     UNION ALL SELECT seq FROM decisions";
 
-/// Findings that one query gives, a line each. Where `{feed}` stands, [`FEED`] is put.
+/// Every decision, with the later and the earlier one of its sayings.
+const DECIDED: &str = "SELECT decisions.*, older.version AS older, newer.version AS newer, older.slot AS older_slot, \
+     newer.valid_from AS newer_at, newer.seq AS newer_seq, \
+     decisions.type IN ('update', 'contradict') AND older.slot <> newer.slot AS is_closing FROM decisions \
+     JOIN sightings AS older ON older.sighting IN (decisions.sighting, other) \
+     JOIN sightings AS newer ON newer.sighting IN (decisions.sighting, other) \
+     AND (older.valid_from, older.seq) < (newer.valid_from, newer.seq)";
+
+/// Findings that one query gives, a line each. Where `{feed}` and `{decided}` stand, [`FEED`] and [`DECIDED`] are put.
 const QUERIES: &[&str] = &[
     // the feed
     "SELECT 'feed: there are ' || count(*) || ' counters' FROM counter HAVING count(*) <> 1",
@@ -63,12 +74,29 @@ const QUERIES: &[&str] = &[
      OR slots.name_folded <> versions.name_folded OR slots.attribute_folded IS NOT versions.attribute_folded",
     "SELECT 'versions: ' || id || ' ends before it begins' FROM versions WHERE valid_to < valid_from",
     "SELECT 'versions: slot ' || slot || ' has ' || count(*) || ' current versions' FROM versions \
-     WHERE valid_to IS NULL GROUP BY slot HAVING count(*) <> 1",
-    "SELECT 'slots: ' || slot || ' has no current version' FROM slots \
-     WHERE NOT EXISTS (SELECT 1 FROM versions WHERE versions.slot = slots.slot AND valid_to IS NULL)",
+     WHERE valid_to IS NULL GROUP BY slot HAVING count(*) > 1",
+    "SELECT 'slots: ' || slot || ' has no version' FROM slots \
+     WHERE NOT EXISTS (SELECT 1 FROM versions WHERE versions.slot = slots.slot)",
     "SELECT 'evolutions: ' || evolutions.id || ' leads to another tenant' FROM evolutions \
      JOIN versions AS first ON first.version = older JOIN versions AS second ON second.version = newer \
      WHERE first.user <> second.user OR first.user <> evolutions.user",
+    // decisions
+    "SELECT 'decisions: ' || decisions.id || ' is of the unknown type `' || substr(type, 1, 64) || '`' FROM decisions \
+     WHERE type NOT IN ('update', 'extend', 'derive', 'contradict')",
+    "SELECT 'decisions: ' || decisions.id || ' leads to another tenant' FROM decisions \
+     JOIN sightings AS one ON one.sighting = decisions.sighting JOIN sightings AS two ON two.sighting = other \
+     WHERE one.user <> decisions.user OR two.user <> decisions.user",
+    "SELECT 'decisions: ' || id || ' closes something else than its sayings say' FROM ({decided}) \
+     WHERE closes IS NOT iif(is_closing, older_slot, NULL) OR closes_at IS NOT iif(is_closing, newer_at, NULL) \
+     OR closes_seq IS NOT iif(is_closing, newer_seq, NULL)",
+    "SELECT 'evolutions: ' || evolutions.id || ' is not what was decided' FROM evolutions \
+     JOIN ({decided}) AS made USING (decision) WHERE evolutions.older <> made.older OR evolutions.newer <> made.newer \
+     OR evolutions.type <> made.type OR evolutions.reason <> made.reason OR evolutions.user <> made.user \
+     OR evolutions.confidence <> made.confidence OR evolutions.created_at <> made.created_at \
+     OR evolutions.id <> made.id",
+    "SELECT 'decisions: ' || made.id || ' gives no relation' FROM ({decided}) AS made WHERE made.older <> made.newer \
+     AND NOT EXISTS (SELECT 1 FROM evolutions WHERE evolutions.older = made.older \
+     AND evolutions.newer = made.newer AND evolutions.type = made.type AND evolutions.decision >= 1)",
     // keys, which an index keeps unique where it is sound
     "SELECT 'episodes: the key `' || substr(key, 1, 64) || '` is there ' || count(*) || ' times' FROM episodes \
      WHERE key IS NOT NULL GROUP BY user, key, turn HAVING count(*) > 1",
@@ -156,7 +184,7 @@ pub(super) fn check(connection: &Connection) -> Stored<CheckReport> {
     let done = references(connection, &mut findings);
     findings.step("references", done)?;
     for query in QUERIES {
-        let done = findings.lines(connection, &query.replace("{feed}", FEED), ());
+        let done = findings.lines(connection, &query.replace("{feed}", FEED).replace("{decided}", DECIDED), ());
         let what = query.split_once('\'').map_or("rows", |(_, rest)| rest.split(':').next().unwrap_or("rows"));
         findings.step(what, done)?;
     }
@@ -285,8 +313,13 @@ fn one_chain(connection: &Connection, slot: i64, findings: &mut Findings) -> Sto
         return Ok(());
     }
     let mut related = chains::related(connection, &keys)?;
+    let decided = decisions::decided(connection, &keys)?;
+    let told_by_model: BTreeSet<(i64, i64)> = decided.keys().map(|&(older, newer, _)| (older, newer)).collect();
     for (pair, versions) in keys.windows(2).zip(computed.windows(2)) {
         let ([older, newer], [before, after]) = (pair, versions) else { continue };
+        if !chains::follows(before, after) || told_by_model.contains(&(*older, *newer)) {
+            continue;
+        }
         let told = chains::told(&before.entity, &after.entity);
         match related.remove(&(*older, *newer)) {
             None => findings.tell(format!("evolutions: what led to version {} is missing", after.entity.id)),

@@ -1,13 +1,21 @@
 //! Recording what a language model found: the facts of episodes and how they relate to stored ones.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
 
-use super::{errors::Stored, facts, lookup, rows, writer::Write};
+use super::{
+    decisions::{self, NewDecision, Places},
+    errors::Stored,
+    facts, lookup,
+    rows::{self, micros},
+    writer::Write,
+};
 use crate::{
     embed::EmbeddingSpace,
-    entity::fold,
+    entity::{check_unit, fold},
     error::Error,
-    ledger::{Extraction, ExtractionOutcome},
+    ledger::{Extraction, ExtractionOutcome, NewFact, NewRelation},
     scope::{Scope, stored},
 };
 
@@ -25,11 +33,95 @@ pub(super) fn record(
     if has_moved(write.connection, &tenant, extraction)? {
         return Ok(ExtractionOutcome::Moved);
     }
-    let recorded = facts::record(write, space, &extraction.facts)?;
+    let relations = anchored(write.connection, &tenant, extraction)?;
+    let mut changes = facts::say(write, space, &extraction.facts)?;
+    let mut places = Places::new();
+    for anchored in &relations {
+        let entity = &anchored.fact.entity;
+        for &(id, other) in &anchored.others {
+            let Some(sighting) = apart(write.connection, entity.id, other)? else { continue };
+            let relation = anchored.relation;
+            let new = NewDecision {
+                id,
+                user: stored(tenant.user()),
+                sighting,
+                other,
+                evolution_type: relation.evolution_type,
+                reason: &relation.reason,
+                confidence: relation.confidence,
+                created_at: entity.recorded_at,
+            };
+            places.extend(decisions::insert(write, &new)?);
+            changes.entry(entity.id).or_default().evolutions.push(id);
+        }
+    }
+    if let Some(now) = extraction.facts.iter().map(|fact| fact.entity.recorded_at).max() {
+        decisions::recompute(write, &places, now)?;
+    }
     for job in jobs {
         write.connection.prepare_cached("DELETE FROM jobs WHERE job = ?1")?.execute((job,))?;
     }
-    Ok(ExtractionOutcome::Recorded(recorded))
+    Ok(ExtractionOutcome::Recorded(facts::tell(write.connection, &extraction.facts, &changes)?))
+}
+
+/// A relation with the sayings of the stored version that it is kept with, each under the id of its own decision.
+struct Anchored<'e> {
+    relation: &'e NewRelation,
+    fact: &'e NewFact,
+    others: Vec<(Uuid, i64)>,
+}
+
+/// Finds the sayings that relations are kept with, in the versions as they were looked at.
+fn anchored<'e>(connection: &Connection, tenant: &Scope, extraction: &'e Extraction) -> Stored<Vec<Anchored<'e>>> {
+    let mut found = Vec::with_capacity(extraction.relations.len());
+    for relation in &extraction.relations {
+        check_unit("confidence", relation.confidence)?;
+        let fact = extraction.facts.get(relation.fact).ok_or_else(|| {
+            Error::invalid_input(format!("a relation names fact `{}` of {}", relation.fact, extraction.facts.len()))
+        })?;
+        let Some(version) = lookup::key(connection, tenant, relation.other)? else { continue };
+        let [before, behind] = around(connection, version, fact.entity.valid_from)?;
+        // A fact from the midst of a version's time ends it, and is ended where that was said again.
+        let behind = if relation.evolution_type.closes() { behind } else { behind.filter(|_| before.is_none()) };
+        let mut others = Vec::with_capacity(2);
+        others.extend(before.map(|before| (relation.id, before)));
+        others
+            .extend(behind.map(|behind| (if before.is_none() { relation.id } else { second_id(relation.id) }, behind)));
+        found.push(Anchored { relation, fact, others });
+    }
+    Ok(found)
+}
+
+/// The nearest sayings of a version to a time: the last one up to it, and the first one behind it.
+fn around(connection: &Connection, version: i64, time: Timestamp) -> Stored<[Option<i64>; 2]> {
+    let nearest = |sql: &str| -> Stored<Option<i64>> {
+        Ok(connection.prepare_cached(sql)?.query_row((version, micros(time)), |row| row.get(0)).optional()?)
+    };
+    Ok([
+        nearest(
+            "SELECT sighting FROM sightings WHERE version = ?1 AND valid_from <= ?2 \
+             ORDER BY valid_from DESC, seq DESC LIMIT 1",
+        )?,
+        nearest(
+            "SELECT sighting FROM sightings WHERE version = ?1 AND valid_from > ?2 ORDER BY valid_from, seq LIMIT 1",
+        )?,
+    ])
+}
+
+/// The id of the second decision of one relation.
+fn second_id(relation: Uuid) -> Uuid {
+    Uuid::new_v5(&relation, b"behind")
+}
+
+/// The key of a new saying, if it did not become part of the version of the other one.
+fn apart(connection: &Connection, saying: Uuid, other: i64) -> Stored<Option<i64>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT own.sighting FROM sightings AS own, sightings AS far \
+             WHERE own.id = ?1 AND far.sighting = ?2 AND own.version <> far.version",
+        )?
+        .query_row((rows::text(saying), other), |row| row.get(0))
+        .optional()?)
 }
 
 /// The keys of the jobs; none where one of them is gone or is another's.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     chains::{self, Changed, Stretch},
+    decisions,
     errors::{self, Stored},
     jobs::NewJob,
     lookup,
@@ -24,10 +25,19 @@ use crate::{
     scope::{Scope, stored},
 };
 
+/// What recording sayings changed, by their ids.
+pub(super) type Changes = BTreeMap<Uuid, Changed>;
+
 /// Records facts. Each answer tells the version that its saying is part of once all of them are recorded.
 pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[NewFact]) -> Stored<Vec<Recorded>> {
+    let changes = say(write, space, facts)?;
+    tell(write.connection, facts, &changes)
+}
+
+/// Writes sayings and computes their chains.
+pub(super) fn say(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[NewFact]) -> Stored<Changes> {
     let space = spaces::claim(write, space)?;
-    let mut evolutions = BTreeMap::new();
+    let mut changes = Changes::new();
     for fact in facts {
         fact.entity.check()?;
         check_episode(write.connection, &fact.entity)?;
@@ -35,11 +45,16 @@ pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[New
         let seq = insert_sighting(write, space, slot, &fact.entity, false, &fact.piece, fact.embed_job)?;
         let stretch = Stretch::around(write.connection, slot, fact.entity.valid_from, seq)?;
         let changed = computed(write, &stretch, fact.entity.recorded_at)?;
-        evolutions.insert(fact.entity.id, changed);
+        changes.insert(fact.entity.id, changed);
     }
+    Ok(changes)
+}
+
+/// What became of sayings.
+pub(super) fn tell(connection: &Connection, facts: &[NewFact], changes: &Changes) -> Stored<Vec<Recorded>> {
     let answer = |Entity { id, user, agent, session, .. }: &Entity| {
         let scope = Scope::from_parts(user.clone(), agent.clone(), session.clone())?;
-        recorded(write.connection, &scope, *id, evolutions.get(id))
+        recorded(connection, &scope, *id, changes.get(id))
     };
     facts.iter().map(|fact| answer(&fact.entity)).collect()
 }
@@ -77,12 +92,15 @@ fn check_episode(connection: &Connection, entity: &Entity) -> Stored<()> {
     Err(Error::not_found(format!("no episode `{episode}`")).with_hint("it may have been forgotten").into())
 }
 
-/// The slot of a content of a subject at a time. The `+` keeps SQLite from putting the value into `substr` too, which
+/// The slot of a content of a subject at a time: one whose version of it holds then, or was ended and followed by nothing
+/// until then. The `+` keeps SQLite from putting the value into `substr` too, which
 /// would hide the expression that is indexed.
 pub(super) const SAME_CONTENT: &str = "SELECT slot FROM versions \
      WHERE user = :user AND type = :type AND name_folded = :name AND attribute_folded IS NULL \
      AND substr(content, 1, 64) = substr(:content, 1, 64) AND +content = :content \
-     AND (valid_to IS NULL OR :time < valid_to) \
+     AND (valid_to IS NULL OR :time < valid_to OR NOT EXISTS (SELECT 1 FROM versions AS later \
+         WHERE later.slot = versions.slot AND later.said_seq <> versions.said_seq AND later.valid_from <= :time \
+         AND (later.valid_from, later.said_seq) > (versions.valid_from, versions.said_seq))) \
      AND (valid_from <= :time OR NOT EXISTS (SELECT 1 FROM versions AS older \
          WHERE older.slot = versions.slot AND older.said_seq <> versions.said_seq \
          AND (older.valid_from, older.said_seq) < (versions.valid_from, versions.said_seq))) \
@@ -181,13 +199,11 @@ pub(super) fn join_repeats(write: &mut Write<'_>, slot: i64, now: Timestamp) -> 
             .query_row(named_params! { ":slot": slot }, |row| row.get(0))
             .optional()?;
         let Some(repeat) = repeat else { return Ok(()) };
-        for sql in [
-            "UPDATE sightings SET slot = ?1 WHERE slot = ?2",
-            "UPDATE versions SET slot = ?1 WHERE slot = ?2",
-            "DELETE FROM slots WHERE ?1 IS NOT NULL AND slot = ?2",
-        ] {
+        for sql in ["UPDATE sightings SET slot = ?1 WHERE slot = ?2", "UPDATE versions SET slot = ?1 WHERE slot = ?2"] {
             write.connection.prepare_cached(sql)?.execute((slot, repeat))?;
         }
+        decisions::follow(write, slot, repeat)?;
+        write.connection.prepare_cached("DELETE FROM slots WHERE slot = ?1")?.execute((repeat,))?;
         let stretch = Stretch::whole(write.connection, slot)?;
         chains::recompute(write, &stretch, &BTreeSet::new(), now)?;
     }

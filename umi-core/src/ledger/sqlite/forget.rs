@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     chains::{self, Stretch},
-    episodes,
+    decisions, episodes,
     errors::Stored,
     facts, lookup,
     spaces::{self, OwnerKey},
@@ -69,6 +69,7 @@ fn sayings(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Stored<
 /// Removes sayings and computes their slots again. Gives how many versions are gone.
 fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> Stored<u64> {
     let mut slots: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    let places = decisions::let_go(write, &sayings.iter().map(|saying| saying.key).collect())?;
     for saying in sayings {
         slots.entry(saying.slot).or_default().extend(saying.version);
         let owner = OwnerKey::Sighting(saying.key);
@@ -79,6 +80,7 @@ fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> 
     for (&slot, touched) in &slots {
         removed += recompute(write, slot, touched, now)?;
     }
+    removed += decisions::recompute(write, &places, now)?;
     // Once all of them are what is left, because two of them may be one now.
     for &slot in slots.keys() {
         facts::join_repeats(write, slot, now)?;
@@ -166,8 +168,11 @@ mod tests {
     use super::*;
     use crate::{
         embed::EmbeddingSpace,
-        entity::{Entity, EntityType},
-        ledger::{FactFilter, FactUpdate, Ledger, NewFact, Piece, sqlite::SqliteLedger},
+        entity::{Entity, EntityType, EvolutionType},
+        ledger::{
+            FactFilter, FactUpdate, Ledger, NewFact, Piece,
+            sqlite::{SqliteLedger, decisions::NewDecision},
+        },
         metadata::Metadata,
     };
 
@@ -175,6 +180,7 @@ mod tests {
     enum Step {
         Say { second: i64, content: u8, confidence: u8 },
         Update { second: i64, content: u8 },
+        Decide { sayings: [prop::sample::Index; 2], kind: EvolutionType },
         Forget(prop::sample::Index),
     }
 
@@ -186,7 +192,30 @@ mod tests {
         });
         let update = (0..30_i64, 0..3_u8).prop_map(|(second, content)| Step::Update { second, content });
         let forget = any::<prop::sample::Index>().prop_map(Step::Forget);
-        prop::collection::vec(prop_oneof![4 => say, 1 => update, 2 => forget], 1..30)
+        let decide = (any::<[prop::sample::Index; 2]>(), prop::sample::select(EvolutionType::ALL.to_vec()))
+            .prop_map(|(sayings, kind)| Step::Decide { sayings, kind });
+        prop::collection::vec(prop_oneof![5 => say, 1 => update, 2 => decide, 2 => forget], 1..30)
+    }
+
+    /// Decides how two sayings relate, and gives whether there are two.
+    fn decide(write: &mut Write<'_>, id: Uuid, sayings: [prop::sample::Index; 2], kind: EvolutionType) -> Stored<()> {
+        let keys: Vec<i64> = write
+            .connection
+            .prepare("SELECT sighting FROM sightings ORDER BY sighting")?
+            .query_map((), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let [sighting, other] = sayings.map(|saying| *saying.get(&keys));
+        if sighting == other {
+            return Ok(());
+        }
+        let (created_at, reason) = (Timestamp::UNIX_EPOCH, "because");
+        let new =
+            NewDecision { id, user: "", sighting, other, evolution_type: kind, reason, confidence: 0.5, created_at };
+        let places = decisions::insert(write, &new)?;
+        decisions::recompute(write, &places, created_at).map(drop)
     }
 
     fn piece() -> Piece {
@@ -194,7 +223,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig::with_cases(60))]
 
         #[test]
         fn the_neighbours_of_what_was_forgotten_are_all_that_changes(steps in steps(), has_attribute: bool) {
@@ -210,7 +239,8 @@ mod tests {
                     match step {
                         Step::Say { second, content, confidence } => {
                             let content = format!("place {content}");
-                            let mut entity = Entity::new(id, at(second), EntityType::Person, "Ana", &content).unwrap();
+                            let name = if number % 3 == 0 { "Ben" } else { "Ana" };
+                            let mut entity = Entity::new(id, at(second), EntityType::Person, name, &content).unwrap();
                             entity.attribute = has_attribute.then(|| "home".to_owned());
                             entity.confidence = f64::from(confidence) / 10.0;
                             entity.metadata = Metadata::parse(&format!("{{\"n{number}\":1}}")).unwrap();
@@ -231,6 +261,9 @@ mod tests {
                                 now: at(second),
                             };
                             ledger.update(&space, &Scope::new(), update).await.unwrap();
+                        }
+                        Step::Decide { sayings, kind } => {
+                            ledger.write(0, move |write| decide(write, id, sayings, kind)).await.unwrap();
                         }
                         Step::Forget(which) => {
                             if facts.is_empty() {

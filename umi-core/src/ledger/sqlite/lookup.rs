@@ -12,7 +12,7 @@ use super::{
     rows::{self, micros},
 };
 use crate::{
-    entity::{Entity, EntityType, EvolutionRelation, EvolutionType, fold},
+    entity::{Entity, EntityType, EvolutionRelation, fold},
     ledger::FactFilter,
     scope::{SCOPE_PREDICATE, Scope},
 };
@@ -169,7 +169,7 @@ pub(super) fn current(
 /// two ends are the last columns.
 fn evolutions_sql(condition: &str) -> String {
     format!(
-        "SELECT {}, older, newer FROM evolutions JOIN versions AS first ON first.version = older \
+        "SELECT {}, older, newer, evolutions.decision IS NOT NULL AS is_decided FROM evolutions JOIN versions AS first ON first.version = older \
          JOIN versions AS second ON second.version = newer WHERE {condition} AND {} AND {} \
          ORDER BY first.valid_from, first.said_seq, second.valid_from, second.said_seq, evolutions.id",
         rows::EVOLUTION,
@@ -178,20 +178,21 @@ fn evolutions_sql(condition: &str) -> String {
     )
 }
 
-/// A relation as it is stored, with the keys of its two ends.
-type Stretched = (EvolutionRelation, i64, i64);
+/// A relation as it is stored, with the keys of its two ends and whether a model decided on it.
+type Stretched = (EvolutionRelation, i64, i64, bool);
 
 fn stretched(row: &Row<'_>) -> rusqlite::Result<Stretched> {
-    Ok((rows::evolution(row)?, row.get("older")?, row.get("newer")?))
+    Ok((rows::evolution(row)?, row.get("older")?, row.get("newer")?, row.get("is_decided")?))
 }
 
-/// A relation as a scope sees it: to a narrowed one an `update` tells only of what it admits of the two versions.
+/// A relation as a scope sees it: to a narrowed one what follows from a chain tells only of what it admits of the two
+/// versions. What a model decided tells of their contents alone.
 fn relation_seen(
     connection: &Connection,
     scope: &Scope,
-    (relation, older, newer): Stretched,
+    (relation, older, newer, is_decided): Stretched,
 ) -> Stored<Option<EvolutionRelation>> {
-    if !is_narrowed(scope) || relation.evolution_type != EvolutionType::Update {
+    if !is_narrowed(scope) || is_decided {
         return Ok(Some(relation));
     }
     let (Some(older), Some(newer)) = (by_key(connection, scope, older)?, by_key(connection, scope, newer)?) else {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Statement};
 
-use super::{episodes, facts, feed, lookup, open, spaces, working};
+use super::{decisions, episodes, extraction, facts, feed, lookup, open, spaces, working};
 
 /// What SQLite will do, a line each.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -42,6 +42,14 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
             facts::REPEATED.to_owned(),
             "repeat USING INDEX versions_content (user=? AND type=? AND name_folded=? AND <expr>=?)",
         ),
+        (
+            extraction::SUBJECT_MOVED.to_owned(),
+            "slots USING COVERING INDEX slots_subject (user=? AND type=? AND name_folded=?)",
+        ),
+        (decisions::CLOSINGS.to_owned(), "decisions USING COVERING INDEX decisions_closes (closes=? AND closes_at>?)"),
+        (decisions::OF_VERSION.to_owned(), "decisions USING INDEX sqlite_autoindex_decisions_2 (sighting=?)"),
+        (decisions::OF_VERSION.to_owned(), "decisions USING INDEX decisions_other (other=?)"),
+        (lookup::of_subject_sql(), "versions USING INDEX versions_slot (slot=?)"),
         (lookup::begun_sql(), "versions USING INDEX versions_slot (slot=? AND valid_from<?)"),
         (lookup::planned_sql(), "versions USING INDEX versions_slot (slot=? AND valid_from>?)"),
         (working::live_key_sql(), "working USING PRIMARY KEY (user=? AND agent=? AND session=? AND key=?)"),
@@ -60,10 +68,14 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
         let lines = plan(&connection, &sql);
         assert!(lines.iter().any(|line| line.contains(searches)), "{sql}\n{lines:#?}");
         assert!(!lines.iter().any(|line| line.starts_with("SCAN") && line != "SCAN CONSTANT ROW"), "{sql}\n{lines:#?}");
-        // Only the few spans of one content are sorted, and episodes of one time by their ids.
+        // Only the few spans of one content or facts of one subject are sorted, and episodes of one time by their ids.
         let of_one_time =
             |line: &String| line == "USE TEMP B-TREE FOR LAST TERM OF ORDER BY" && sql.contains("ORDER BY at");
         let sorts = lines.iter().any(|line| line.contains("USE TEMP B-TREE") && !of_one_time(line));
-        assert_eq!(sorts, sql == facts::SAME_CONTENT || sql == facts::REPEATED, "{sql}\n{lines:#?}");
+        assert_eq!(
+            sorts,
+            [facts::SAME_CONTENT, facts::REPEATED, &lookup::of_subject_sql()].contains(&sql.as_str()),
+            "{sql}\n{lines:#?}"
+        );
     }
 }

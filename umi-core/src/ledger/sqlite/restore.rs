@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::{OptionalExtension, Row, named_params};
 
 use super::{
     chains::{self, Stretch},
+    decisions::{self, NewDecision},
     errors::Stored,
     facts,
     rows::{self, micros},
-    salvage::{SavedBlock, SavedFact, SavedKey},
+    salvage::{SavedBlock, SavedDecision, SavedFact, SavedKey},
     spaces,
     writer::Write,
 };
@@ -79,6 +80,38 @@ fn slot(write: &Write<'_>, entity: &Entity) -> Stored<i64> {
         .prepare_cached("INSERT INTO slots (user, type, name_folded, attribute_folded) VALUES (?1, ?2, ?3, ?4)")?
         .execute((user, kind, &name, &attribute))?;
     Ok(write.connection.last_insert_rowid())
+}
+
+/// Writes decisions between sayings that are there; what follows from them is computed with the chains.
+pub(super) fn decisions(write: &mut Write<'_>, saved: &[SavedDecision]) -> Stored<()> {
+    for decision in saved {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let mut ends: Vec<(i64, String)> = Vec::with_capacity(2);
+        for id in decision.sayings {
+            let found = write
+                .connection
+                .prepare_cached("SELECT sighting, user FROM sightings WHERE id = ?1")?
+                .query_row((rows::text(id),), read)
+                .optional()?;
+            ends.extend(found);
+        }
+        let [(sighting, user), (other, of_other)] = &ends[..] else { continue };
+        if user != of_other || sighting == other {
+            continue;
+        }
+        let new = NewDecision {
+            id: decision.id,
+            user,
+            sighting: *sighting,
+            other: *other,
+            evolution_type: decision.evolution_type,
+            reason: &decision.reason,
+            confidence: decision.confidence,
+            created_at: decision.created_at,
+        };
+        decisions::insert(write, &new)?;
+    }
+    Ok(())
 }
 
 /// Computes chains from their sayings.

@@ -12,6 +12,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use self::{
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     core_memory::BlockType,
     embed::EmbeddingSpace,
-    entity::{Entity, EntityType},
+    entity::{Entity, EntityType, EvolutionType},
     episode::{Episode, Kind},
     error::Result,
 };
@@ -44,6 +45,8 @@ pub(crate) struct SavedEpisode {
     pub(crate) episode: Episode,
     pub(crate) key: Option<(String, u32)>,
     pub(crate) vectors: SavedVectors,
+    /// Whether its facts are still to be found, and if so, whether also how they relate to stored ones.
+    pub(crate) extract: Option<bool>,
 }
 
 /// A saying of a fact as it was stored.
@@ -53,6 +56,18 @@ pub(crate) struct SavedFact {
     /// The key of its chain in the damaged store.
     pub(crate) slot: i64,
     pub(crate) starts_version: bool,
+}
+
+/// How two sayings relate, as a model decided.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedDecision {
+    pub(crate) id: Uuid,
+    /// The saying that was new, and the other one.
+    pub(crate) sayings: [Uuid; 2],
+    pub(crate) evolution_type: EvolutionType,
+    pub(crate) reason: String,
+    pub(crate) confidence: f64,
+    pub(crate) created_at: Timestamp,
 }
 
 /// The vectors of an owner that can still be read.
@@ -109,7 +124,10 @@ pub(crate) struct Salvage {
     episodes: Vec<Found>,
     sightings: Vec<Found>,
     blocks: Vec<Found>,
+    decisions: Vec<Found>,
     working: Vec<Place>,
+    /// The episodes whose facts are still to be found, each with whether to decide how they relate to stored ones.
+    to_extract: HashMap<i64, bool>,
     slots: HashMap<i64, Place>,
     versions: HashMap<i64, Place>,
     pieces: BTreeMap<(Kind, i64), Vec<FoundPiece>>,
@@ -149,7 +167,9 @@ impl Salvage {
             episodes: Vec::new(),
             sightings: Vec::new(),
             blocks: Vec::new(),
+            decisions: Vec::new(),
             working: Vec::new(),
+            to_extract: HashMap::new(),
             slots: HashMap::new(),
             versions: HashMap::new(),
             pieces: BTreeMap::new(),
@@ -231,7 +251,7 @@ impl Salvage {
             }
         }
         self.damaged_pages.sort_unstable();
-        for found in [&mut self.episodes, &mut self.sightings, &mut self.blocks] {
+        for found in [&mut self.episodes, &mut self.sightings, &mut self.blocks, &mut self.decisions] {
             found.sort_unstable();
             // A row that a split page and its old copy both hold.
             let mut seen = HashSet::with_capacity(found.len());
@@ -265,6 +285,12 @@ impl Salvage {
             }
             (false, [Null, Text(_), Integer(seq), ..]) if values::sighting(record).is_some() => {
                 self.sightings.push(found(*seq));
+            }
+            (false, [Null, Text(_), Integer(seq), ..]) if values::decision(record).is_some() => {
+                self.decisions.push(found(*seq));
+            }
+            (false, [Null, Text(_), Text(kind), _, _, _, Integer(episode), ..]) if kind == "extract" => {
+                self.to_extract.insert(*episode, values::evolves(record));
             }
             (false, [Null, Integer(seq), ..]) if values::block(record).is_some() => self.blocks.push(found(*seq)),
             (false, [Null, Text(_), Integer(_), ..]) if record.values.len() == values::VERSION_COLUMNS => {
@@ -320,7 +346,8 @@ impl Salvage {
             }
             bytes += episode.text.len();
             let vectors = self.vectors_of(Kind::Episode, found.key);
-            saved.push(SavedEpisode { episode, key, vectors });
+            let extract = self.to_extract.get(&found.key).copied();
+            saved.push(SavedEpisode { episode, key, vectors, extract });
         }
         (saved, next)
     }
@@ -348,6 +375,23 @@ impl Salvage {
             saved.push((fact, self.vectors_of(Kind::Fact, found.key)));
         }
         (saved, next)
+    }
+
+    /// Every decision whose sayings are still there, in the order in which they were made.
+    pub(crate) fn decisions(&mut self) -> Vec<SavedDecision> {
+        let places: HashMap<i64, Place> = self.sightings.iter().map(|found| (found.key, found.place)).collect();
+        let decisions: Vec<Place> = self.decisions.iter().map(|found| found.place).collect();
+        let mut saved = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            let Some(row) = self.pages.record(decision).as_ref().and_then(values::decision) else { continue };
+            let mut said = |key: i64| {
+                let record = self.pages.record(*places.get(&key)?)?;
+                values::sighting(&record).map(|saying| saying.entity.id)
+            };
+            let [Some(new), Some(other)] = row.sayings.map(&mut said) else { continue };
+            saved.push(SavedDecision { sayings: [new, other], ..row.saved });
+        }
+        saved
     }
 
     /// The type of a fact, from its slot or, where that is lost, from its version.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    SavedBlock, SavedKey,
+    SavedBlock, SavedDecision, SavedKey,
     pages::{Record, Value},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 pub(super) const VERSION_COLUMNS: usize = 26;
 
 /// The numbers of columns that rows have which are not saved, or are told apart by more than that.
-const OTHER_COLUMNS: [usize; 6] = [3, 5, 6, 10, 13, VERSION_COLUMNS];
+const OTHER_COLUMNS: [usize; 8] = [3, 5, 6, 10, 11, 13, 14, VERSION_COLUMNS];
 /// The columns of a working key, which no index has.
 const KEY_COLUMNS: usize = 7;
 
@@ -184,6 +184,33 @@ pub(super) fn sighting(record: &Record) -> Option<Saying> {
     entity.check().ok()?;
     let starts_version = fields.integer(18)? != 0;
     Some(Saying { entity, slot: fields.integer(3)?, version: fields.maybe_integer(4)?, starts_version })
+}
+
+/// A decision, whose sayings are named by their keys.
+pub(super) struct Decision {
+    pub(super) saved: SavedDecision,
+    pub(super) sayings: [i64; 2],
+}
+
+pub(super) fn decision(record: &Record) -> Option<Decision> {
+    let fields = Fields(&record.values);
+    if record.values.len() != 13 {
+        return None;
+    }
+    let saved = SavedDecision {
+        id: fields.id(1)?,
+        sayings: [Uuid::nil(); 2],
+        evolution_type: fields.text(6)?.parse().ok()?,
+        reason: fields.owned(7)?,
+        confidence: fields.unit(8)?,
+        created_at: fields.time(9)?,
+    };
+    Some(Decision { saved, sayings: [fields.integer(4)?, fields.integer(5)?] })
+}
+
+/// Whether a job is also to decide how facts relate; one from before there was a column for it is.
+pub(super) fn evolves(record: &Record) -> bool {
+    Fields(&record.values).integer(13) != Some(0)
 }
 
 /// A version of a core block.

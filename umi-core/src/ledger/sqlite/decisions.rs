@@ -1,0 +1,340 @@
+//! Decisions: how sayings relate to one another, as a model decided, and what follows from it for their versions.
+//!
+//! A decision names two sayings, never versions, so that what it closes depends on nothing that it changes itself: the
+//! one that is true earlier is the older one, and `update` and `contradict` end its slot at the other one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, named_params};
+use uuid::Uuid;
+
+use super::{
+    chains::{self, Place, Stretch},
+    errors::Stored,
+    rows::{self, micros},
+    writer::Write,
+};
+use crate::entity::{Closing, EVOLUTION_REASON_BYTES, EvolutionType};
+
+/// How much of each content the reason of a decision shows whose own reason is gone, in bytes.
+const REASON_CONTENT_BYTES: usize = 320;
+
+/// A saying that a decision names.
+#[derive(Clone, Debug)]
+struct End {
+    sighting: i64,
+    slot: i64,
+    version: Option<i64>,
+    place: Place,
+}
+
+/// Reads a saying.
+fn end(row: &Row<'_>) -> rusqlite::Result<End> {
+    Ok(End {
+        sighting: row.get(0)?,
+        slot: row.get(1)?,
+        version: row.get(2)?,
+        place: (rows::time(row, 3)?, row.get(4)?),
+    })
+}
+
+/// The saying with an internal key.
+fn end_of(connection: &Connection, sighting: i64) -> Stored<End> {
+    Ok(connection
+        .prepare_cached("SELECT sighting, slot, version, valid_from, seq FROM sightings WHERE sighting = ?1")?
+        .query_row((sighting,), end)?)
+}
+
+/// A decision to write.
+#[derive(Debug)]
+pub(super) struct NewDecision<'a> {
+    pub(super) id: Uuid,
+    pub(super) user: &'a str,
+    /// The internal key of the saying that was new.
+    pub(super) sighting: i64,
+    /// That of the other one.
+    pub(super) other: i64,
+    pub(super) evolution_type: EvolutionType,
+    pub(super) reason: &'a str,
+    pub(super) confidence: f64,
+    pub(super) created_at: Timestamp,
+}
+
+/// Where chains are to be computed again.
+pub(super) type Places = BTreeSet<(i64, Place)>;
+
+/// The slot that a decision between two sayings closes, and where.
+fn closing(one: &End, two: &End, evolution_type: EvolutionType) -> Option<(i64, Place)> {
+    let (older, newer) = if one.place < two.place { (one, two) } else { (two, one) };
+    (evolution_type.closes() && one.slot != two.slot).then_some((older.slot, newer.place))
+}
+
+/// Writes a decision and gives what is to be computed again; nothing where it is there already.
+pub(super) fn insert(write: &mut Write<'_>, new: &NewDecision<'_>) -> Stored<Places> {
+    let (one, two) = (end_of(write.connection, new.sighting)?, end_of(write.connection, new.other)?);
+    let closes = closing(&one, &two, new.evolution_type);
+    let seq = write.next_seq();
+    let written = write
+        .connection
+        .prepare_cached(
+            "INSERT INTO decisions (id, seq, user, sighting, other, type, reason, confidence, created_at, closes, \
+             closes_at, closes_seq) VALUES (:id, :seq, :user, :sighting, :other, :type, :reason, :confidence, \
+             :created_at, :closes, :closes_at, :closes_seq) ON CONFLICT (sighting, other, type) DO NOTHING",
+        )?
+        .execute(named_params! {
+            ":id": rows::text(new.id), ":seq": seq, ":user": new.user, ":sighting": new.sighting,
+            ":other": new.other, ":type": new.evolution_type.as_str(), ":reason": cut_reason(new.reason),
+            ":confidence": new.confidence, ":created_at": micros(new.created_at),
+            ":closes": closes.map(|(slot, _)| slot), ":closes_at": closes.map(|(_, (at, _))| micros(at)),
+            ":closes_seq": closes.map(|(_, (_, seq))| seq),
+        })?;
+    if written == 0 {
+        return Ok(Places::new());
+    }
+    Ok([(one.slot, one.place), (two.slot, two.place)].into_iter().chain(closes).collect())
+}
+
+fn cut_reason(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(EVOLUTION_REASON_BYTES)]
+}
+
+/// Computes again what decisions have changed.
+pub(super) fn recompute(write: &mut Write<'_>, places: &Places, now: Timestamp) -> Stored<u64> {
+    let mut removed = 0;
+    for &(slot, place) in places {
+        let stretch = Stretch::beside(write.connection, slot, place)?;
+        removed += chains::recompute(write, &stretch, &BTreeSet::new(), now)?.removed;
+    }
+    Ok(removed)
+}
+
+/// The closings of a slot from a time on.
+pub(super) const CLOSINGS: &str =
+    "SELECT closes_at, closes_seq FROM decisions WHERE closes = ?1 AND closes_at >= ?2 ORDER BY closes_at, closes_seq";
+
+/// What ends a slot from a time on; nothing for none.
+pub(super) fn closings(connection: &Connection, slot: i64, from: Option<Timestamp>) -> Stored<Vec<Closing>> {
+    let Some(from) = from else { return Ok(Vec::new()) };
+    Ok(connection
+        .prepare_cached(CLOSINGS)?
+        .query_map((slot, micros(from)), |row| Ok(Closing { at: rows::time(row, 0)?, seq: row.get(1)? }))?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// The relation that a decision gives: its older and newer version, and its type.
+type Relation = (i64, i64, String);
+
+/// The decision that tells of each relation: of several the last one.
+pub(super) type Decided = BTreeMap<Relation, i64>;
+
+/// The decisions of a version's sayings with the versions of their two ends, once for each end that is its own.
+pub(super) const OF_VERSION: &str = "SELECT decisions.decision, decisions.seq, decisions.type, far.version, \
+     (far.valid_from, far.seq) < (own.valid_from, own.seq) FROM sightings AS own \
+     CROSS JOIN decisions ON decisions.sighting = own.sighting \
+     CROSS JOIN sightings AS far ON far.sighting = decisions.other WHERE own.version = ?1 \
+     UNION ALL SELECT decisions.decision, decisions.seq, decisions.type, far.version, \
+     (far.valid_from, far.seq) < (own.valid_from, own.seq) FROM sightings AS own \
+     CROSS JOIN decisions ON decisions.other = own.sighting \
+     CROSS JOIN sightings AS far ON far.sighting = decisions.sighting WHERE own.version = ?1";
+
+/// Whether the store has a decision: one without a model has none, and looks for none.
+fn any(connection: &Connection) -> Stored<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM decisions LIMIT 1")?.exists(())?)
+}
+
+/// The relations that decisions give between these versions and any.
+pub(super) fn decided(connection: &Connection, versions: &[i64]) -> Stored<Decided> {
+    let mut last: BTreeMap<Relation, (i64, i64)> = BTreeMap::new();
+    if !any(connection)? {
+        return Ok(Decided::new());
+    }
+    let mut statement = connection.prepare_cached(OF_VERSION)?;
+    for &own in versions {
+        let mut found = statement.query((own,))?;
+        while let Some(row) = found.next()? {
+            // A saying whose chain is still to be computed has no version; its turn comes.
+            let Some(far) = row.get::<_, Option<i64>>(3)?.filter(|far| *far != own) else { continue };
+            let is_older: bool = row.get(4)?;
+            let (older, newer) = if is_older { (far, own) } else { (own, far) };
+            let decision = (row.get(1)?, row.get(0)?);
+            let known = last.entry((older, newer, row.get(2)?)).or_insert(decision);
+            *known = decision.max(*known);
+        }
+    }
+    Ok(last.into_iter().map(|(relation, (_, decision))| (relation, decision)).collect())
+}
+
+/// Removes the relations of these versions that no decision gives any more, or another one.
+pub(super) fn drop_undecided(write: &Write<'_>, versions: &[i64], decided: &Decided) -> Stored<()> {
+    if !any(write.connection)? {
+        return Ok(());
+    }
+    let mut statement = write.connection.prepare_cached(
+        "SELECT older, newer, type, evolution, decision FROM evolutions \
+         WHERE (older = ?1 OR newer = ?1) AND decision IS NOT NULL",
+    )?;
+    let mut gone: Vec<i64> = Vec::new();
+    for version in versions {
+        let mut found = statement.query((version,))?;
+        while let Some(row) = found.next()? {
+            let relation = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if decided.get(&relation) != Some(&row.get(4)?) {
+                gone.push(row.get(3)?);
+            }
+        }
+    }
+    for evolution in gone {
+        write.connection.prepare_cached("DELETE FROM evolutions WHERE evolution = ?1")?.execute((evolution,))?;
+    }
+    Ok(())
+}
+
+/// Writes the relations that decisions give, where they are not there. Gives the ids of those that are new.
+pub(super) fn relate(write: &mut Write<'_>, decided: &Decided) -> Stored<Vec<Uuid>> {
+    let mut new = Vec::new();
+    for ((older, newer, _), decision) in decided {
+        let is_there = write
+            .connection
+            .prepare_cached("SELECT 1 FROM evolutions WHERE decision = ?1 AND older = ?2 AND newer = ?3")?
+            .exists((decision, older, newer))?;
+        if is_there {
+            continue;
+        }
+        let seq = write.next_seq();
+        let id = write
+            .connection
+            .prepare_cached(
+                "INSERT INTO evolutions (id, seq, user, older, newer, type, reason, confidence, created_at, decision) \
+                 SELECT id, ?1, user, ?2, ?3, type, reason, confidence, created_at, decision FROM decisions \
+                 WHERE decision = ?4 RETURNING id",
+            )?
+            .query_row((seq, older, newer, decision), |row| rows::parsed(row, 0))?;
+        new.push(id);
+    }
+    Ok(new)
+}
+
+/// A decision that names a saying which goes.
+struct Losing {
+    key: i64,
+    evolution_type: EvolutionType,
+    /// The saying that was new, and the other one.
+    ends: [End; 2],
+}
+
+/// Lets go of sayings that are to be forgotten: what was decided about one goes over to another saying of its version,
+/// or goes with it. Gives what is to be computed again when they are gone.
+pub(super) fn let_go(write: &Write<'_>, gone: &BTreeSet<i64>) -> Stored<Places> {
+    let mut places = Places::new();
+    if !any(write.connection)? {
+        return Ok(places);
+    }
+    for &sighting in gone {
+        for losing in losing(write.connection, sighting)? {
+            let [one, two] = &losing.ends;
+            places.extend([(one.slot, one.place), (two.slot, two.place)]);
+            places.extend(closing(one, two, losing.evolution_type));
+            let connection = write.connection;
+            connection.prepare_cached("DELETE FROM evolutions WHERE decision = ?1")?.execute((losing.key,))?;
+            let new = (heir(connection, one, two, gone)?, heir(connection, two, one, gone)?);
+            if let (Some(one), Some(two)) = new
+                && let Some(moved) = re_anchor(write, &losing, &one, &two)?
+            {
+                places.extend(moved);
+            } else {
+                connection.prepare_cached("DELETE FROM decisions WHERE decision = ?1")?.execute((losing.key,))?;
+            }
+        }
+    }
+    Ok(places)
+}
+
+fn losing(connection: &Connection, sighting: i64) -> Stored<Vec<Losing>> {
+    let mut statement = connection
+        .prepare_cached("SELECT decision, type, sighting, other FROM decisions WHERE sighting = ?1 OR other = ?1")?;
+    let mut found = statement.query((sighting,))?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        let ends = [end_of(connection, row.get(2)?)?, end_of(connection, row.get(3)?)?];
+        all.push(Losing { key: row.get(0)?, evolution_type: rows::parsed(row, 1)?, ends });
+    }
+    Ok(all)
+}
+
+/// The saying that stands for `own` once the gone ones are: itself, else the nearest to the other end among those of its
+/// version, on the side of that where it stood itself if there is one.
+fn heir(connection: &Connection, own: &End, far: &End, gone: &BTreeSet<i64>) -> Stored<Option<End>> {
+    if !gone.contains(&own.sighting) {
+        return Ok(Some(own.clone()));
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT sighting, slot, version, valid_from, seq FROM sightings WHERE version = ?1 ORDER BY valid_from, seq",
+    )?;
+    let left: Vec<End> = statement
+        .query_map((own.version,), end)?
+        .filter(|end| end.as_ref().map_or(true, |end| !gone.contains(&end.sighting)))
+        .collect::<rusqlite::Result<_>>()?;
+    let before = left.iter().rfind(|end| end.place < far.place);
+    let behind = left.iter().find(|end| end.place > far.place);
+    let heir = if own.place < far.place { before.or(behind) } else { behind.or(before) };
+    Ok(heir.cloned())
+}
+
+/// Moves a decision to other sayings, with a reason that tells of nothing but what these say. Gives what is to be
+/// computed again; none where there is such a decision already.
+fn re_anchor(write: &Write<'_>, losing: &Losing, one: &End, two: &End) -> Stored<Option<Places>> {
+    let connection = write.connection;
+    let kind = losing.evolution_type;
+    if one.sighting == two.sighting
+        || connection
+            .prepare_cached("SELECT 1 FROM decisions WHERE sighting = ?1 AND other = ?2 AND type = ?3")?
+            .exists((one.sighting, two.sighting, kind.as_str()))?
+    {
+        return Ok(None);
+    }
+    let closes = closing(one, two, kind);
+    connection
+        .prepare_cached(
+            "UPDATE decisions SET sighting = :sighting, other = :other, reason = :reason, closes = :closes, \
+             closes_at = :closes_at, closes_seq = :closes_seq WHERE decision = :decision",
+        )?
+        .execute(named_params! {
+            ":decision": losing.key, ":sighting": one.sighting, ":other": two.sighting,
+            ":reason": reason(connection, kind, one, two)?, ":closes": closes.map(|(slot, _)| slot),
+            ":closes_at": closes.map(|(_, (at, _))| micros(at)), ":closes_seq": closes.map(|(_, (_, seq))| seq),
+        })?;
+    Ok(Some([(one.slot, one.place), (two.slot, two.place)].into_iter().chain(closes).collect()))
+}
+
+/// A reason from the contents of two sayings alone: the model's own may quote what was forgotten.
+fn reason(connection: &Connection, kind: EvolutionType, one: &End, two: &End) -> Stored<String> {
+    let content = |end: &End| -> Stored<String> {
+        let content: String = connection
+            .prepare_cached("SELECT content FROM sightings WHERE sighting = ?1")?
+            .query_row((end.sighting,), |row| row.get(0))?;
+        let short = &content[..content.floor_char_boundary(REASON_CONTENT_BYTES)];
+        Ok(if short.len() < content.len() { format!("{short}…") } else { content })
+    };
+    let (older, newer) = if one.place < two.place { (one, two) } else { (two, one) };
+    let how = match kind {
+        EvolutionType::Update => "replaces",
+        EvolutionType::Extend => "adds to",
+        EvolutionType::Derive => "follows from",
+        EvolutionType::Contradict => "contradicts",
+    };
+    Ok(format!("“{}” {how} “{}”", content(newer)?, content(older)?))
+}
+
+/// Has decisions follow sayings that went over from one slot to another, in which they close nothing of their own.
+pub(super) fn follow(write: &Write<'_>, slot: i64, from: i64) -> Stored<()> {
+    for sql in [
+        "UPDATE decisions SET closes = ?1 WHERE closes = ?2",
+        "UPDATE decisions SET closes = NULL, closes_at = NULL, closes_seq = NULL WHERE closes = ?1 AND ?2 IS NOT NULL \
+         AND (SELECT slot FROM sightings WHERE sightings.sighting = decisions.sighting) \
+         = (SELECT slot FROM sightings WHERE sightings.sighting = decisions.other)",
+    ] {
+        write.connection.prepare_cached(sql)?.execute((slot, from))?;
+    }
+    Ok(())
+}
