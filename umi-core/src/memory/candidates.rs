@@ -35,7 +35,9 @@ pub(super) struct DraftFact {
     ordinal: u32,
     /// What is embedded of it.
     text: String,
-    /// None where the embedder failed, or the text has no direction.
+    /// Whether it was: otherwise a job is to do it.
+    is_embedded: bool,
+    /// None where it was not, or the text has no direction.
     vector: Option<Vec<f32>>,
 }
 
@@ -49,7 +51,7 @@ impl Memory {
                 let attribute = entity.attribute.as_deref();
                 let piece = analyse_fact(&entity.name, attribute, &entity.content, entity.valid_from);
                 let (lexical, ordinal, text) = (piece.lexical, piece.ordinal, piece.text_to_embed);
-                DraftFact { entity, lexical, ordinal, text, vector: None }
+                DraftFact { entity, lexical, ordinal, text, is_embedded: false, vector: None }
             };
             Ok(facts.into_iter().map(draft).collect())
         })
@@ -61,7 +63,7 @@ impl Memory {
         match embed_checked(self.parts.embedder.as_ref(), &texts).await {
             Ok(vectors) => {
                 for (draft, vector) in drafts.iter_mut().zip(vectors) {
-                    draft.vector = vector;
+                    (draft.is_embedded, draft.vector) = (true, vector);
                 }
                 Ok((drafts, None))
             }
@@ -72,11 +74,11 @@ impl Memory {
         }
     }
 
-    /// Drafts as the ledger takes them now, and the store's space. Where `leaves_jobs`, each leaves a job to embed it.
+    /// Drafts as the ledger takes them now, and the store's space. What was not embedded leaves a job, unless the store
+    /// is to be embedded again.
     pub(super) async fn facts_to_write(
         &self,
         drafts: &[DraftFact],
-        leaves_jobs: bool,
         now: Timestamp,
     ) -> Result<(EmbeddingSpace, Vec<NewFact>)> {
         let own = self.parts.embedder.space();
@@ -87,9 +89,9 @@ impl Memory {
             piece: Piece {
                 ordinal: draft.ordinal,
                 lexical: draft.lexical.clone(),
-                vector: (is_own && !leaves_jobs).then(|| vector::encode(draft.vector.as_deref(), own.dimensions)),
+                vector: (is_own && draft.is_embedded).then(|| vector::encode(draft.vector.as_deref(), own.dimensions)),
             },
-            embed_job: (is_own && leaves_jobs).then(|| EmbedJob { id: self.next_id(now), lease: None }),
+            embed_job: (is_own && !draft.is_embedded).then(|| EmbedJob { id: self.next_id(now), lease: None }),
         };
         Ok((other.unwrap_or_else(|| own.clone()), drafts.iter().map(fact).collect()))
     }

@@ -313,7 +313,7 @@ impl Memory {
                 reason: found.reason,
                 confidence: found.confidence,
             });
-            let (space, facts) = self.facts_to_write(&drafts, failure.is_some(), now).await?;
+            let (space, facts) = self.facts_to_write(&drafts, now).await?;
             let embed_jobs: Vec<_> = facts.iter().filter_map(|fact| fact.embed_job.map(|job| job.id)).collect();
             let extraction = Extraction {
                 scope: scope.clone(),

@@ -134,13 +134,17 @@ enum Vectors {
 }
 
 impl Memory {
-    /// Remembers a text or a conversation, which is one transaction. A text is kept verbatim as an episode.
+    /// Remembers a text or a conversation, which is one transaction. A text is kept verbatim as an episode. With a
+    /// language model its facts are found then, those of a conversation together, and recorded in a second one.
+    ///
+    /// What was recalled is not read a second time: a `<memory>` document in a text is left out, and a turn whose `source`
+    /// is that of [`Recalled::source`](super::Recalled::source) is kept as it is.
     ///
     /// # Errors
     /// When the returned builder is awaited: `EmptyText`, `TextTooLong` or `InvalidInput` for what is malformed, in
     /// which case nothing is written; `Storage` kinds when the ledger fails, and nothing is written. What fails once the
-    /// words are durable is a warning: an embedder, the ledger when it is to store the vectors, and that the store waits
-    /// for [`Memory::reembed`].
+    /// words are durable is a warning: an embedder, a model, the ledger when it is to store what they made, and that the
+    /// store waits for [`Memory::reembed`].
     pub fn remember(&self, request: impl Into<RememberRequest>) -> Remember<'_> {
         Remember { memory: self, request: request.into() }
     }

@@ -259,7 +259,7 @@ struct Full {
 
 #[async_trait::async_trait]
 impl LanguageModel for Full {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "test:full"
     }
 

@@ -218,7 +218,7 @@ impl Model {
 
 #[async_trait]
 impl LanguageModel for Model {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "test:model"
     }
 
