@@ -61,6 +61,12 @@ def test_a_sound_store(sound: Path) -> None:
     assert report["checked"]["pieces"] > 9
 
 
+# A decision between two sayings, with its type and what it closes to be put in.
+DECIDED = (
+    "INSERT INTO decisions SELECT 1, 'x', 9998, user, 1, 4, '{}', 'because', 1.0, 0, {} FROM sightings "
+    "WHERE sighting = 1"
+)
+
 # A name, what is done to the store, what the finding says.
 DAMAGE = [
     ("counter behind", "UPDATE counter SET seq = 2", "lies behind the counter"),
@@ -79,7 +85,12 @@ DAMAGE = [
     ("another subject", "UPDATE slots SET name_folded = 'eve' WHERE slot = 1", "is of another subject"),
     ("another content", "UPDATE versions SET content = 'Oslo' WHERE version = 1", "is not what its sightings say"),
     ("times", "UPDATE versions SET valid_to = valid_from - 1 WHERE version = 1", "ends before it begins"),
-    ("none current", "UPDATE versions SET valid_to = valid_from WHERE valid_to IS NULL", "has no current version"),
+    (
+        "an end that nothing made",
+        "UPDATE versions SET valid_to = valid_from WHERE valid_to IS NULL",
+        "is not what its sightings say",
+    ),
+    ("no versions", "INSERT INTO slots SELECT 99, user, type, 'eve', NULL FROM slots LIMIT 1", "99 has no version"),
     ("two current", "DROP INDEX versions_current; UPDATE versions SET valid_to = NULL", "current versions"),
     (
         "a version without sayings",
@@ -91,12 +102,29 @@ DAMAGE = [
     (
         "an evolution too many",
         (
-            "INSERT INTO evolutions SELECT 99, 'x', 9999, user, 1, 3, type, reason, confidence, created_at "
-            "FROM evolutions LIMIT 1"
+            "INSERT INTO evolutions SELECT 99, 'x', 9999, user, 1, 3, type, reason, confidence, created_at, "
+            "NULL FROM evolutions LIMIT 1"
         ),
         "that it does not follow",
     ),
     ("evolution between tenants", "UPDATE evolutions SET user = 'bob'", "leads to another tenant"),
+    ("a decision of another type", DECIDED.format("dream", "NULL, NULL, NULL"), "is of the unknown type `dream`"),
+    ("a decision without a relation", DECIDED.format("extend", "NULL, NULL, NULL"), "gives no relation"),
+    ("a decision that closes nothing", DECIDED.format("update", "NULL, NULL, NULL"), "closes something else"),
+    ("a decision that closes too much", DECIDED.format("extend", "1, 1, 1"), "closes something else"),
+    (
+        "a decision between tenants",
+        f"{DECIDED.format('extend', 'NULL, NULL, NULL')}; UPDATE decisions SET user = 'bob'",
+        "decisions: x leads to another tenant",
+    ),
+    (
+        "another relation than was decided",
+        (
+            f"{DECIDED.format('extend', 'NULL, NULL, NULL')}; INSERT INTO evolutions SELECT 99, 'x', 9999, user, 1, 2, "
+            "type, 'none', confidence, created_at, decision FROM decisions"
+        ),
+        "is not what was decided",
+    ),
     (
         "a key twice",
         "DROP INDEX episodes_key; UPDATE episodes SET key = 'k0' WHERE key = 'k1'",

@@ -338,3 +338,114 @@ pub(super) fn follow(write: &Write<'_>, slot: i64, from: i64) -> Stored<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        embed::EmbeddingSpace,
+        entity::{Entity, EntityType},
+        ledger::{Ledger, NewFact, Piece, sqlite::SqliteLedger},
+    };
+
+    /// A saying: its time, its subject and its content.
+    type Said = (i64, bool, u8);
+
+    /// (content, from, to, last seen) of every version, and (older, newer, type) of every relation by their times.
+    type State = (BTreeSet<(String, i64, Option<i64>, i64)>, BTreeSet<(i64, i64, String)>);
+
+    async fn say(ledger: &SqliteLedger, number: usize, (second, is_ana, content): Said, has_attribute: bool) {
+        let (id, at) = (Uuid::from_u128(number as u128 + 1), Timestamp::from_second(second).unwrap());
+        let name = if is_ana { "Ana" } else { "Ben" };
+        let mut entity = Entity::new(id, at, EntityType::Person, name, &format!("place {content}")).unwrap();
+        entity.attribute = has_attribute.then(|| "home".to_owned());
+        let piece = Piece { ordinal: 0, lexical: vec![1], vector: Some(vec![1, 2]) };
+        let fact = NewFact { entity, piece, embed_job: None };
+        ledger.record(&EmbeddingSpace::new("test", 2, ""), vec![fact]).await.unwrap();
+    }
+
+    async fn decide(ledger: &SqliteLedger, number: usize, ends: [usize; 2], evolution_type: EvolutionType) {
+        let write = move |write: &mut Write<'_>| {
+            let key = |saying: usize| -> Stored<i64> {
+                let id = rows::text(Uuid::from_u128(saying as u128 + 1));
+                Ok(write
+                    .connection
+                    .query_row("SELECT sighting FROM sightings WHERE id = ?1", (id,), |row| row.get(0))?)
+            };
+            let (sighting, other, created_at) = (key(ends[0])?, key(ends[1])?, Timestamp::UNIX_EPOCH);
+            let id = Uuid::from_u128(number as u128 + 1_000);
+            let (reason, confidence) = ("because", 0.5);
+            let new = NewDecision { id, user: "", sighting, other, evolution_type, reason, confidence, created_at };
+            let places = insert(write, &new)?;
+            recompute(write, &places, created_at)
+        };
+        ledger.write(0, write).await.unwrap();
+    }
+
+    async fn state(ledger: &SqliteLedger) -> State {
+        let report = ledger.check().await.unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        let read = |connection: &Connection| {
+            let versions = connection
+                .prepare("SELECT content, valid_from, valid_to, last_seen FROM versions")?
+                .query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            let relations = connection
+                .prepare(
+                    "SELECT first.valid_from, second.valid_from, evolutions.type FROM evolutions \
+                     JOIN versions AS first ON first.version = older JOIN versions AS second ON second.version = newer",
+                )?
+                .query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok((versions, relations))
+        };
+        ledger.read(read).await.unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn every_order_of_arrival_of_sayings_and_decisions_gives_the_same_versions(
+            said in prop::collection::btree_map(0_i64..40, (any::<bool>(), 0_u8..3), 2..10),
+            decided in prop::collection::vec(
+                (any::<[prop::sample::Index; 2]>(), prop::sample::select(EvolutionType::ALL.to_vec())), 1..6,
+            ),
+            order in any::<prop::sample::Index>(),
+            has_attribute: bool,
+        ) {
+            let said: Vec<Said> = said.into_iter().map(|(at, (is_ana, content))| (at, is_ana, content)).collect();
+            let decided: Vec<([usize; 2], EvolutionType)> = decided
+                .into_iter()
+                .map(|(ends, kind)| (ends.map(|end| end.index(said.len())), kind))
+                .filter(|(ends, _)| ends[0] != ends[1])
+                .collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let states: [State; 2] = [false, true].map(|turned| runtime.block_on(async {
+                let ledger = SqliteLedger::in_memory().unwrap();
+                let mut arriving: Vec<usize> = (0..said.len()).collect();
+                if turned {
+                    arriving.reverse();
+                    arriving.rotate_left(order.index(said.len()));
+                }
+                let mut there = BTreeSet::new();
+                for saying in arriving {
+                    say(&ledger, saying, said[saying], has_attribute).await;
+                    there.insert(saying);
+                    for (number, (ends, kind)) in decided.iter().enumerate().filter(|_| turned) {
+                        if ends.contains(&saying) && ends.iter().all(|end| there.contains(end)) {
+                            decide(&ledger, number, *ends, *kind).await;
+                        }
+                    }
+                }
+                for (number, (ends, kind)) in decided.iter().enumerate().filter(|_| !turned) {
+                    decide(&ledger, number, *ends, *kind).await;
+                }
+                state(&ledger).await
+            }));
+            prop_assert_eq!(&states[0], &states[1]);
+        }
+    }
+}

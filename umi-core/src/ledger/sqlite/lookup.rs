@@ -265,13 +265,13 @@ pub(super) fn list(connection: &Connection, scope: &Scope, filter: &FactFilter) 
     all_seen(connection, scope, found)
 }
 
-/// The latest facts about a subject that hold.
+/// The latest facts about a subject that hold, through the slots of the tenant.
 pub(super) fn of_subject_sql() -> String {
     format!(
-        "{} ORDER BY valid_from DESC, said_seq DESC LIMIT :limit",
-        versions_sql(&format!(
-            "slot IN (SELECT slot FROM slots WHERE user = :user AND type = :type AND name_folded = :name) AND {HOLDS}"
-        ))
+        "SELECT {}, versions.version FROM slots CROSS JOIN versions ON versions.slot = slots.slot \
+         WHERE slots.user = :user AND slots.type = :type AND slots.name_folded = :name AND {HOLDS} \
+         ORDER BY valid_from DESC, said_seq DESC LIMIT :limit",
+        rows::VERSION
     )
 }
 
@@ -283,8 +283,7 @@ pub(super) fn of_subjects(
     now: Timestamp,
     limit: usize,
 ) -> Stored<Vec<Entity>> {
-    let tenant = Scope::from_parts(scope.user().map(str::to_owned), None, None)?;
-    let (user, agent, session) = tenant.bound();
+    let (user, ..) = scope.bound();
     let mut statement = connection.prepare_cached(&of_subject_sql())?;
     let mut seen = HashSet::with_capacity(subjects.len());
     let mut found = Vec::new();
@@ -296,8 +295,8 @@ pub(super) fn of_subjects(
         }
         let rows = statement.query_map(
             named_params! {
-                ":user": user, ":agent": agent, ":session": session, ":at": micros(now),
-                ":type": entity_type.as_str(), ":name": subject.1, ":limit": rows::number(left),
+                ":user": user, ":at": micros(now), ":type": entity_type.as_str(), ":name": subject.1,
+                ":limit": rows::number(left),
             },
             keyed,
         )?;
