@@ -189,6 +189,7 @@ impl Memory {
         extracted: &mut Extracted,
     ) -> Result<(), Failed> {
         while let Some(first) = tasks.first().cloned() {
+            extracted.warnings.clear();
             let facts = self.find_facts(model, &tasks, extracted).await?;
             let now = self.now();
             let facts = facts.into_iter().map(|fact| self.entity_of(fact, &tasks, now)).collect();

@@ -188,6 +188,39 @@ async fn a_tenant_is_never_compared_with_another() {
 }
 
 #[tokio::test]
+async fn a_neighbour_of_another_subject_is_a_candidate_and_a_stranger_is_not() {
+    let backend = "The billing backend stores invoices in Postgres";
+    let model = Model::new([
+        facts(&[said(1, "billing", None, "The billing backend stores invoices in SQLite now")]),
+        relations(&[]),
+    ]);
+    let memory = model.memory().await;
+    memory.add_entity(fact("Invoices", None, backend, None), &Scope::new()).await.unwrap();
+    memory.add_entity(fact("Mia", None, "Mia plays the violin", None), &Scope::new()).await.unwrap();
+    memory.remember("We moved the invoices of billing to SQLite").await.unwrap();
+    let shown = model.last_message();
+    assert!(shown.contains(backend) && !shown.contains("violin"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_forgotten_turn_takes_its_decisions_with_it() {
+    let model = Model::new([facts(&[said(1, "Leo", None, "Leo eats no meat")])]);
+    let (memory, clock) = crate::support::memory_and_clock_with(&model).await;
+    let old = memory.remember("no meat").await.unwrap().entities.remove(0).id.to_string();
+    clock.advance(crate::support::minutes(1)).unwrap();
+    let mut answers =
+        [facts(&[said(1, "Leo", None, "Leo eats everything")]), relations(&[relation(1, &old, "contradict")])]
+            .into_iter();
+    model.now_answers(move |_| Ok(Completion::new(answers.next().unwrap())));
+    let result = memory.remember("everything").await.unwrap();
+    assert_eq!(contents(&memory, &Scope::new()).await, ["Leo eats everything"]);
+    memory.forget(&result.episode_ids[0].to_string(), umi_core::ForgetReach::Version, &Scope::new()).await.unwrap();
+    assert_eq!(contents(&memory, &Scope::new()).await, ["Leo eats no meat"]);
+    assert!(memory.evolutions(&old, &Scope::new()).await.unwrap().is_empty());
+    assert!(memory.check().await.unwrap().problems.is_empty());
+}
+
+#[tokio::test]
 async fn usage_is_summed_by_step_and_costs_what_the_prices_say() {
     let model = Model::new([
         facts(&[said(1, "Ana", None, "Ana likes tea")]),
