@@ -464,3 +464,35 @@ def test_the_commands(tmp_path: Path) -> None:
     assert "there is no store" in done.stderr
     assert not (tmp_path / "nowhere").exists()
     assert umi_command("nothing").returncode == 2
+
+
+def test_what_a_model_decided_and_what_waits_for_one_are_saved(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    with open_sim(old) as memory:
+        episode = memory.remember_sync("I work at Initech now.").episode_ids[0]
+        memory.add_entity_sync(Entity("person", "Ana", "works at Acme", event_time=at(1)))
+        memory.add_entity_sync(Entity("person", "Ana", "works at Initech", event_time=at(2)))
+        acme, initech = memory.list_sync()
+    connection = sqlite3.connect(old / "umi.db")
+    connection.executescript(
+        """
+        INSERT INTO decisions SELECT 1, '00000000-0000-4000-8000-000000000001', 98, newer.user, newer.sighting,
+            older.sighting, 'contradict', 'one works at one place', 0.75, 7000000, older.slot, newer.valid_from,
+            newer.seq
+        FROM sightings AS newer, sightings AS older WHERE newer.content LIKE '%Initech' AND older.content LIKE '%Acme';
+        INSERT INTO jobs (id, kind, user, agent, session, episode, attempts, created_at, evolves)
+        SELECT '00000000-0000-4000-8000-000000000002', 'extract', user, agent, session, episode, 0, 0, 0 FROM episodes;
+        """
+    )
+    connection.close()
+    Memory.recover_sync(old, new, embedder=umi.SimEmbeddingProvider(1))
+    with open_sim(new) as memory:
+        assert memory.check_sync()["ok"], memory.check_sync()["problems"]
+        assert [fact.content for fact in memory.list_sync()] == ["works at Initech"]
+        [relation] = memory.evolutions_sync(acme.id)
+        assert (relation.source_id, relation.target_id, relation.type) == (acme.id, initech.id, "contradict")
+        assert (relation.reason, relation.confidence) == ("one works at one place", 0.75)
+        assert [(job.kind, job.episode_id) for job in memory.pending_sync()] == [("extract", episode)]
+    connection = sqlite3.connect(new / "umi.db")
+    assert connection.execute("SELECT kind, evolves FROM jobs").fetchall() == [("extract", 0)]
+    connection.close()

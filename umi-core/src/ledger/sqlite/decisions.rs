@@ -139,14 +139,14 @@ pub(super) const OF_VERSION: &str = "SELECT decisions.decision, decisions.seq, d
      CROSS JOIN sightings AS far ON far.sighting = decisions.sighting WHERE own.version = ?1";
 
 /// Whether the store has a decision: one without a model has none, and looks for none.
-fn any(connection: &Connection) -> Stored<bool> {
+fn has_any(connection: &Connection) -> Stored<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM decisions LIMIT 1")?.exists(())?)
 }
 
 /// The relations that decisions give between these versions and any.
 pub(super) fn decided(connection: &Connection, versions: &[i64]) -> Stored<Decided> {
     let mut last: BTreeMap<Relation, (i64, i64)> = BTreeMap::new();
-    if !any(connection)? {
+    if !has_any(connection)? {
         return Ok(Decided::new());
     }
     let mut statement = connection.prepare_cached(OF_VERSION)?;
@@ -167,7 +167,7 @@ pub(super) fn decided(connection: &Connection, versions: &[i64]) -> Stored<Decid
 
 /// Removes the relations of these versions that no decision gives any more, or another one.
 pub(super) fn drop_undecided(write: &Write<'_>, versions: &[i64], decided: &Decided) -> Stored<()> {
-    if !any(write.connection)? {
+    if !has_any(write.connection)? {
         return Ok(());
     }
     let mut statement = write.connection.prepare_cached(
@@ -227,7 +227,7 @@ struct Losing {
 /// or goes with it. Gives what is to be computed again when they are gone.
 pub(super) fn let_go(write: &Write<'_>, gone: &BTreeSet<i64>) -> Stored<Places> {
     let mut places = Places::new();
-    if !any(write.connection)? {
+    if !has_any(write.connection)? {
         return Ok(places);
     }
     for &sighting in gone {

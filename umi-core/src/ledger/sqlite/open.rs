@@ -27,7 +27,7 @@ const WAL_BYTES: i64 = 16 * 1024 * 1024;
 /// pages too.
 const READER_CACHE: i64 = 512;
 /// How many prepared statements a connection keeps; more than there are queries.
-const STATEMENTS: usize = 160;
+const STATEMENTS: usize = 192;
 /// The size of the header of a SQLite file.
 pub(super) const HEADER_BYTES: usize = 100;
 
