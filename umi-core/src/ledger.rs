@@ -314,7 +314,6 @@ pub struct CheckReport {
 /// The durable truth of a store.
 ///
 /// A write that returns an error has changed nothing. Reads see every commit that was acknowledged before they began.
-#[cfg_attr(not(test), expect(dead_code, reason = "extraction is what calls it"))]
 #[async_trait]
 pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     // ---- embedding spaces -------------------------------------------------------------------------------------

@@ -25,6 +25,10 @@ mod embed;
 mod entity;
 mod episode;
 mod error;
+mod evolve;
+mod expand;
+mod extract;
+mod fence;
 mod index;
 mod ledger;
 mod llm;
@@ -54,14 +58,14 @@ pub use self::{
     llm::{
         ANTHROPIC_MODEL, AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, Message,
         MessagePart, MessageRole, OPENAI_EMBEDDING_MODEL, OPENAI_MODEL, anthropic::AnthropicModel, http::HttpOptions,
-        openai::OpenAIModel, scripted::ScriptedModel,
+        openai::OpenAIModel, scripted::ScriptedModel, sim::SimLanguageModel,
     },
     memory::{
         BUDGET_TOKENS, FactChange, INDEX_MEMORY_BYTES, ListOptions, Memory, MemoryBuilder, MemoryConfig, MemoryContext,
-        MemoryCore, MemoryStats, MemoryWorking, Progress, RECALL_LIMIT, REMEMBER_BATCH, Recall, RecallOptions,
-        RecallResults, Recalled, RecoverReport, Remember, RememberOptions, RememberRequest, RememberResult,
-        StepFailure, StorageBackend, TEXT_BYTES, TokenCounter, Turn, Usage, Wait, after_fork_in_child,
-        after_fork_in_parent, before_fork, estimate_tokens, new_id, prepare,
+        MemoryCore, MemoryStats, MemoryWorking, ModelUsage, Progress, RECALL_LIMIT, RECALLED_SOURCE, REMEMBER_BATCH,
+        Recall, RecallOptions, RecallResults, Recalled, RecoverReport, Remember, RememberOptions, RememberRequest,
+        RememberResult, StepFailure, StorageBackend, TEXT_BYTES, TokenCounter, TokenPrices, Turn, Usage, Wait,
+        after_fork_in_child, after_fork_in_parent, before_fork, estimate_tokens, new_id, prepare,
     },
     metadata::{METADATA_BYTES, METADATA_DEPTH, Metadata},
     scope::{SCOPE_NAME_BYTES, Scope},

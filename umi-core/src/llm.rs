@@ -7,10 +7,13 @@ use async_trait::async_trait;
 use crate::{error::Result, memory::Usage};
 
 pub(crate) mod anthropic;
+pub(crate) mod ask;
 pub(crate) mod http;
+mod lenient;
 pub(crate) mod openai;
 mod refusal;
 pub(crate) mod scripted;
+pub(crate) mod sim;
 
 /// The model of [`AnthropicModel`](crate::AnthropicModel) where none is named.
 pub const ANTHROPIC_MODEL: &str = "claude-sonnet-4-6";

@@ -1,9 +1,11 @@
-//! [`Memory`]: the handle that users hold, over one ledger, one index and one embedder.
+//! [`Memory`]: the handle that users hold, over one ledger, one index, one embedder and perhaps a language model.
 
 mod builder;
+mod candidates;
 mod config;
 mod context;
 mod core;
+mod extraction;
 mod facts;
 mod jobs;
 mod maintenance;
@@ -17,6 +19,7 @@ mod results;
 mod store;
 mod tasks;
 mod tokens;
+mod usage;
 mod working;
 
 use std::{
@@ -36,6 +39,7 @@ pub use self::{
     config::{INDEX_MEMORY_BYTES, MemoryConfig, RECALL_LIMIT, TEXT_BYTES, TokenCounter},
     context::{BUDGET_TOKENS, MemoryContext},
     core::MemoryCore,
+    extraction::RECALLED_SOURCE,
     facts::{FactChange, ListOptions},
     maintenance::{MemoryStats, Progress},
     options::{RecallOptions, RememberOptions, Wait},
@@ -45,14 +49,16 @@ pub use self::{
     request::{RememberRequest, Turn},
     results::{RecallResults, Recalled, RememberResult, StepFailure, Usage},
     tokens::estimate_tokens,
+    usage::{ModelUsage, TokenPrices},
     working::MemoryWorking,
 };
-use self::{store::Lease, tasks::Tasks};
+use self::{store::Lease, tasks::Tasks, usage::UsageCounters};
 use crate::{
     embed::Embedder,
     error::{Error, ErrorKind, Result},
     index::Index,
     ledger::Ledger,
+    llm::LanguageModel,
     scope::Scope,
     world::{Clock, Ids},
 };
@@ -85,6 +91,11 @@ pub struct Memory {
 /// What handles of one opening share beside the store.
 struct Parts {
     embedder: Arc<dyn Embedder>,
+    model: Option<Arc<dyn LanguageModel>>,
+    /// What the model took.
+    usage: UsageCounters,
+    /// Whether one sequence of calls is to give the same bytes twice: then nothing is done at once with something else.
+    is_simulated: bool,
     config: MemoryConfig,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -93,12 +104,20 @@ struct Parts {
     reembed: bool,
 }
 
+impl Parts {
+    /// How many things are done at once.
+    fn concurrency(&self, most: usize) -> usize {
+        if self.is_simulated { 1 } else { most }
+    }
+}
+
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
             .field("path", &self.lease.store.path)
             .field("scope", &self.scope)
             .field("embedder", &self.parts.embedder.space().model)
+            .field("language_model", &self.parts.model.as_ref().map(|model| model.name()))
             .finish_non_exhaustive()
     }
 }
@@ -152,6 +171,11 @@ impl Memory {
         &self.parts.embedder
     }
 
+    /// The language model of this handle, if it has one.
+    pub fn language_model(&self) -> Option<&Arc<dyn LanguageModel>> {
+        self.parts.model.as_ref()
+    }
+
     /// The store's folder, or none in memory.
     pub fn path(&self) -> Option<&std::path::Path> {
         self.lease.store.path.as_deref()
@@ -180,7 +204,7 @@ impl Memory {
         self.closed.load(Ordering::Acquire) || self.lease.is_closed()
     }
 
-    /// Waits for everything that runs in the background.
+    /// Waits for everything that runs in the background, embedding and extraction included.
     ///
     /// # Errors
     /// `Closed` after close.

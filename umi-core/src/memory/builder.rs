@@ -7,11 +7,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks};
+use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks, usage::UsageCounters};
 use crate::{
     embed::{Embedder, cached::CachedEmbedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, Result},
     ledger::sqlite::fork,
+    llm::LanguageModel,
     scope::Scope,
     world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
 };
@@ -102,6 +103,7 @@ impl StorageBackend {
 pub struct MemoryBuilder {
     storage: StorageBackend,
     embedder: Option<Arc<dyn Embedder>>,
+    model: Option<Arc<dyn LanguageModel>>,
     config: MemoryConfig,
     scope: Scope,
     clock: Option<Arc<dyn Clock>>,
@@ -115,6 +117,7 @@ impl Default for MemoryBuilder {
         Self {
             storage: StorageBackend::sqlite("./umi_memory"),
             embedder: None,
+            model: None,
             config: MemoryConfig::default(),
             scope: Scope::new(),
             clock: None,
@@ -144,6 +147,12 @@ impl MemoryBuilder {
     /// Makes vectors with this embedder.
     pub fn embedder(self, embedder: Arc<dyn Embedder>) -> Self {
         Self { embedder: Some(embedder), ..self }
+    }
+
+    /// Finds facts with this model, relates them to stored ones and rewrites questions. Without one, what was said is
+    /// found as it was said.
+    pub fn language_model(self, model: Arc<dyn LanguageModel>) -> Self {
+        Self { model: Some(model), ..self }
     }
 
     /// Uses these limits and defaults.
@@ -222,6 +231,9 @@ impl MemoryBuilder {
             lease: Arc::new(lease),
             parts: Arc::new(Parts {
                 embedder,
+                model: self.model,
+                usage: UsageCounters::default(),
+                is_simulated,
                 config: self.config,
                 clock,
                 ids,

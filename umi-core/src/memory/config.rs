@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use super::usage::TokenPrices;
 use crate::{
     core_memory::CoreLimits,
     error::{Error, ErrorKind, Result},
@@ -36,6 +37,7 @@ pub struct MemoryConfig {
     text_bytes: usize,
     index_memory_bytes: usize,
     deep_search: bool,
+    token_prices: Option<TokenPrices>,
     token_counter: Option<TokenCounter>,
 }
 
@@ -48,6 +50,7 @@ impl Default for MemoryConfig {
             text_bytes: 100_000,
             index_memory_bytes: INDEX_MEMORY_BYTES,
             deep_search: false,
+            token_prices: None,
             token_counter: None,
         }
     }
@@ -62,6 +65,7 @@ impl fmt::Debug for MemoryConfig {
             .field("text_bytes", &self.text_bytes)
             .field("index_memory_bytes", &self.index_memory_bytes)
             .field("deep_search", &self.deep_search)
+            .field("token_prices", &self.token_prices)
             .field("token_counter", &self.token_counter.as_ref().map(|_| "…"))
             .finish()
     }
@@ -151,6 +155,13 @@ impl MemoryConfig {
         Self { deep_search, ..self }
     }
 
+    /// What the language model's service asks for tokens, so that [`Memory::stats`](crate::Memory::stats) tells what it
+    /// cost (default: not known, and no cost is told).
+    #[must_use]
+    pub fn with_token_prices(self, prices: TokenPrices) -> Self {
+        Self { token_prices: Some(prices), ..self }
+    }
+
     /// Counts tokens in the place of the estimate by script.
     #[must_use]
     pub fn with_token_counter(self, counter: TokenCounter) -> Self {
@@ -185,6 +196,11 @@ impl MemoryConfig {
     /// Whether recall lets a language model rewrite the query.
     pub fn deep_search(&self) -> bool {
         self.deep_search
+    }
+
+    /// What tokens cost, if it is known.
+    pub fn token_prices(&self) -> Option<TokenPrices> {
+        self.token_prices
     }
 
     /// The caller's token counter.

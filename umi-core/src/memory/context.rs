@@ -3,7 +3,12 @@
 use std::{fmt, future::IntoFuture, pin::Pin};
 
 use super::{
-    Memory, RECALL_LIMIT, options::RecallOptions, prompt::Prompt, recall::Row, store::blocking, tokens::estimate_tokens,
+    Memory, RECALL_LIMIT,
+    options::RecallOptions,
+    prompt::Prompt,
+    recall::{FoundRows, Row},
+    store::blocking,
+    tokens::estimate_tokens,
 };
 use crate::{
     entity::EntityType,
@@ -152,7 +157,7 @@ impl Memory {
 
     async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {
         let default = RecallOptions::default().with_limit(CANDIDATES)?;
-        let (mut found, warnings) = self.find(query, options.unwrap_or(&default), scope).await?;
+        let FoundRows { rows: mut found, warnings, .. } = self.find(query, options.unwrap_or(&default), scope).await?;
         if options.is_none() {
             let best = found.iter().map(|found| found.score).fold(0.0, f64::max);
             found.retain(|found| best >= BEST_SCORE && found.score >= SHARE_OF_BEST * best);

@@ -1,4 +1,5 @@
-//! Work that was left for later: embedding what an embedder could not do when it was remembered.
+//! Work that was left for later: embedding what an embedder could not do when it was remembered, and finding the facts
+//! of what a language model has not read.
 //!
 //! A run holds the jobs that it works on, under an id of its own and for a minute that it renews. What it still holds
 //! when it ends, fails or is cancelled is let go of; what a process that crashed held is free when its minute is over,
@@ -31,6 +32,8 @@ use crate::{
 const LEASE: Duration = Duration::from_mins(1);
 /// How many jobs are taken and embedded at once.
 const BATCH: usize = 32;
+/// How many jobs of extraction are taken at once: a conversation is to be among them as a whole.
+const EXTRACT_BATCH: usize = 256;
 
 /// The jobs of one run. What it holds is let go of when this is dropped, in the background.
 pub(super) struct HeldJobs {
@@ -42,12 +45,25 @@ pub(super) struct HeldJobs {
 }
 
 impl HeldJobs {
+    /// Who holds them.
+    pub(super) fn holder(&self) -> Uuid {
+        self.holder
+    }
+
+    /// Ends a run whose work is durable; what it still holds, unless that is nothing, is let go of now.
+    pub(super) async fn end(mut self, is_empty: bool) {
+        self.is_empty = is_empty;
+        if !is_empty && let Err(error) = self.release().await {
+            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be let go of at once");
+        }
+    }
+
     /// A job to leave behind that this run holds.
     pub(super) fn job(&self, id: Uuid, now: Timestamp) -> Result<EmbedJob> {
         Ok(EmbedJob { id, lease: Some(self.lease(now)?) })
     }
 
-    fn lease(&self, now: Timestamp) -> Result<JobLease> {
+    pub(super) fn lease(&self, now: Timestamp) -> Result<JobLease> {
         let until = now.checked_add(LEASE).map_err(|error| {
             Error::invalid_input(format!("the clock stands at {now}, the end of time")).with_source(error)
         })?;
@@ -100,12 +116,12 @@ impl Memory {
     }
 
     /// Runs the work that waits, of all tenants, and says how many jobs were finished. One that fails stays, and is
-    /// tried once a call. Jobs that a call, another run or another process is at are passed over: each is held for a
+    /// tried once a call. Facts wait for a handle with a language model. Jobs that a call, another run or another process is at are passed over: each is held for a
     /// minute, renewed while its holder lives.
     ///
     /// # Errors
     /// `Storage` when the ledger fails; `EmbeddingSpace` when the store's vectors are of another embedder, whom
-    /// [`Memory::reembed`] replaces; an embedder's failure is kept in the job.
+    /// [`Memory::reembed`] replaces; an embedder's or a model's failure is kept in the job.
     pub async fn retry_pending(&self) -> Result<u64> {
         self.check_open()?;
         self.run_left_jobs().await
@@ -137,13 +153,24 @@ impl Memory {
                 .filter(|(job, _)| seen.insert(*job))
                 .collect();
             if jobs.is_empty() {
-                return Ok(finished);
+                break;
             }
             let ran = self.run_held(held, jobs).await;
             finished += ran.finished;
             if let Some(error) = ran.ledger {
                 return Err(error);
             }
+        }
+        // Without a model they wait for an opening that has one.
+        let Some(model) = self.parts.model.clone() else { return Ok(finished) };
+        loop {
+            let now = self.now();
+            let mut jobs = self.ledger().lease_jobs(&[JobKind::Extract], EXTRACT_BATCH, now, held.lease(now)?).await?;
+            jobs.retain(|leased| seen.insert(leased.job.id));
+            if jobs.is_empty() {
+                return Ok(finished);
+            }
+            finished += self.extract_left(held, model.as_ref(), jobs).await;
         }
     }
 
@@ -160,14 +187,10 @@ impl Memory {
 
     /// Runs one call's own jobs now, and gives their failures. What the call wrote is durable by now, so that a ledger
     /// that fails from here on only leaves the jobs.
-    pub(super) async fn run_own_jobs(&self, mut held: HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Vec<(Uuid, Error)> {
+    pub(super) async fn run_own_jobs(&self, held: HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Vec<(Uuid, Error)> {
         let count = jobs.len() as u64;
         let ran = self.run_held(&held, jobs).await;
-        if ran.finished == count {
-            held.is_empty = true;
-        } else if let Err(error) = held.release().await {
-            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be let go of at once");
-        }
+        held.end(ran.finished == count).await;
         ran.failed
     }
 
@@ -230,7 +253,7 @@ impl Memory {
     }
 
     /// Does work and renews meanwhile what the run holds.
-    async fn while_held<T>(&self, held: &HeldJobs, work: impl Future<Output = T>) -> T {
+    pub(super) async fn while_held<T>(&self, held: &HeldJobs, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
             let renewal = self.parts.clock.wait_until(self.now().saturating_add(LEASE / 2).unwrap_or(Timestamp::MAX));

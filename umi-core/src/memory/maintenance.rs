@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::Memory;
+use super::{Memory, usage::ModelUsage};
 use crate::{
     embed::EmbeddingSpace,
     error::{ErrorKind, Result},
@@ -23,7 +23,7 @@ const TENANTS: usize = 1_000;
 const PROBLEMS: usize = 2_000;
 
 /// Figures of a store and of this handle's index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MemoryStats {
     /// Rows by kind, and bytes.
@@ -34,6 +34,8 @@ pub struct MemoryStats {
     pub index_lag: i64,
     /// The space of this handle's embedder.
     pub embedding_space: EmbeddingSpace,
+    /// What the language model took since this handle was opened.
+    pub usage: ModelUsage,
     /// The folder, or none in memory.
     pub path: Option<PathBuf>,
 }
@@ -42,7 +44,7 @@ pub struct MemoryStats {
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
 impl Memory {
-    /// Rows by kind, bytes, the index's state and lag, the embedder.
+    /// Rows by kind, bytes, the index's state and lag, the embedder, what the language model took.
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.
@@ -55,6 +57,7 @@ impl Memory {
             ledger,
             index,
             embedding_space: self.parts.embedder.space().clone(),
+            usage: self.parts.usage.read(self.parts.config.token_prices()),
             path: self.lease.store.path.clone(),
         })
     }

@@ -24,7 +24,9 @@ pub enum Wait {
 
 /// How a text is remembered. Immutable; the `with_…` methods give checked copies.
 ///
-/// `extract_entities` and `detect_evolutions` are used by a language model; without one they change nothing.
+/// `extract_entities` and `detect_evolutions` are used by a language model; without one they change nothing. It is called
+/// once to find facts, and once more where it has to say how they relate to stored ones; more often for a conversation
+/// above 32 KiB, after an answer that cannot be read, and where the same subject changes at the same time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RememberOptions {
     extract_entities: bool,
@@ -170,7 +172,9 @@ impl RecallOptions {
         Ok(Self { use_vector_search: vector, use_text_search: text, ..self })
     }
 
-    /// Whether a language model rewrites the query (default: the configuration's `deep_search`).
+    /// Whether a language model rewrites the query (default: the configuration's `deep_search`): up to three other
+    /// wordings are searched beside it, in one more request to the model. Where it asks for what was true once and neither
+    /// `as_of` nor a range of time is given, they find versions that hold no more too.
     #[must_use]
     pub fn with_deep_search(self, deep_search: Option<bool>) -> Self {
         Self { deep_search, ..self }

@@ -1,7 +1,14 @@
-//! recall: check, embed the query, search the index, hydrate from the ledger, which decides what exists.
+//! recall: check, embed the query, search the index, hydrate from the ledger, which decides what exists. A deep one
+//! lets a language model reword the query first.
 
-use std::{collections::BTreeMap, fmt, future::IntoFuture, pin::Pin};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    future::IntoFuture,
+    pin::Pin,
+};
 
+use futures::future;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -9,13 +16,16 @@ use super::{
     Memory,
     options::RecallOptions,
     results::{RecallResults, Recalled, StepFailure, Usage},
+    usage::Step,
 };
 use crate::{
     embed::embed_checked,
     entity::Entity,
     episode::{Episode, Kind},
     error::{Error, ErrorKind, Result},
+    expand::{Expansion, expand},
     index::{Hit, SearchQuery, ValidAt, analysis::query_text},
+    llm::LanguageModel,
     scope::Scope,
 };
 
@@ -107,7 +117,8 @@ impl Memory {
     /// # Errors
     /// When the returned builder is awaited: `TextTooLong` for a question over the limit, `InvalidInput` for options
     /// that this memory cannot follow, `Storage` kinds when the ledger fails. A question that cannot be embedded is
-    /// answered by its words, with a warning; with `use_text_search` off that is an `Embedding` error.
+    /// answered by its words, with a warning; with `use_text_search` off that is an `Embedding` error. A question that a
+    /// model fails to reword (`deep_search`) is asked as it is, with a warning.
     pub fn recall(&self, query: impl Into<String>) -> Recall<'_> {
         Recall { memory: self, query: query.into(), options: RecallOptions::default(), scope: Scope::new() }
     }
@@ -117,79 +128,155 @@ impl Memory {
     /// # Errors
     /// As [`Memory::recall`].
     pub async fn recall_with(&self, query: &str, options: &RecallOptions, scope: &Scope) -> Result<RecallResults> {
-        let (found, warnings) = self.find(query, options, scope).await?;
-        Ok(RecallResults { items: found.into_iter().map(Recalled::from).collect(), warnings, usage: Usage::default() })
+        let found = self.find(query, options, scope).await?;
+        let items = found.rows.into_iter().map(Recalled::from).collect();
+        Ok(RecallResults { items, warnings: found.warnings, usage: found.usage })
     }
 
     /// The rows that a recall finds, best first, and what was survived on the way.
-    pub(super) async fn find(
-        &self,
-        query: &str,
-        options: &RecallOptions,
-        scope: &Scope,
-    ) -> Result<(Vec<Found>, Vec<StepFailure>)> {
+    pub(super) async fn find(&self, query: &str, options: &RecallOptions, scope: &Scope) -> Result<FoundRows> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
         self.check_text("query", query)?;
-        if options.deep_search() == Some(true) {
-            return Err(Error::invalid_input("deep_search is on, but this memory has no language model")
-                .with_hint("leave deep_search out, or open the memory with a model"));
-        }
-        let (mut found, mut warnings) = (Vec::new(), Vec::new());
+        let model = self.model_of_deep_search(options)?;
+        let mut found = FoundRows::default();
         if query.trim().is_empty() {
-            return Ok((found, warnings));
+            return Ok(found);
         }
-        let vector = self.query_vector(query, options, &mut warnings).await?;
+        let expansion = match model {
+            Some(model) => self.expanded(model, query, &mut found).await,
+            None => Expansion::default(),
+        };
         let valid_at = match (options.as_of(), options.time_range()) {
             (Some(time), _) => ValidAt::AsOf(time),
             (None, Some(_)) => ValidAt::Any,
             (None, None) => ValidAt::Now(self.now()),
         };
-        let mut search = SearchQuery {
-            scope,
-            text: query.to_owned(),
+        let mut texts = vec![query.to_owned()];
+        texts.extend(expansion.rewrites);
+        let vectors = self.query_vectors(&texts, options, &mut found.warnings).await?;
+        let search = |(place, (text, vector)): (usize, (String, Option<Vec<f32>>))| SearchQuery {
+            scope: scope.clone(),
             vector,
-            vector_trust: self.parts.embedder.legibility(query),
+            vector_trust: self.parts.embedder.legibility(&text),
+            text,
             use_text: options.use_text_search(),
             kinds: options.include().clone(),
             entity_types: options.entity_types().cloned(),
-            valid_at,
+            // A question about the past that names no time reads closed versions too, by its rewrites.
+            valid_at: match valid_at {
+                ValidAt::Now(_) if expansion.is_past && place > 0 => ValidAt::Any,
+                other => other,
+            },
             time_range: options.time_range(),
             limit: options.limit().unwrap_or(self.parts.config.recall_limit()),
             min_score: options.min_score(),
             explain: options.explain(),
         };
+        let mut searches: Vec<SearchQuery> = texts.into_iter().zip(vectors).enumerate().map(search).collect();
         for attempt in 1..=ATTEMPTS {
-            let mut hits = self.index().search(self.ledger(), &search).await?;
-            if search.vector.is_some() && !self.is_space_active().await? {
+            let mut hits = self.search_all(&searches).await?;
+            if searches.iter().any(|search| search.vector.is_some()) && !self.is_space_active().await? {
                 // The store moved to another space meanwhile: what was compared may be of two spaces.
-                search.vector = lexical_only(self.space_is_not_active(), options, &mut warnings)?;
-                hits = self.index().search(self.ledger(), &search).await?;
+                lexical_only(self.space_is_not_active(), options, &mut found.warnings)?;
+                for search in &mut searches {
+                    search.vector = None;
+                }
+                hits = self.search_all(&searches).await?;
             }
             let count = hits.len();
-            found = self.hydrate(&search.scope, hits).await?;
-            if found.len() == count || attempt == ATTEMPTS {
+            found.rows = self.hydrate(&scope, hits).await?;
+            if found.rows.len() == count || attempt == ATTEMPTS {
                 break;
             }
         }
-        Ok((found, warnings))
+        Ok(found)
     }
 
-    async fn query_vector(
+    /// The model that rewrites the query, if one is to.
+    fn model_of_deep_search(&self, options: &RecallOptions) -> Result<Option<&dyn LanguageModel>> {
+        let model = self.parts.model.as_deref();
+        if options.deep_search() == Some(true) && model.is_none() {
+            return Err(Error::invalid_input("deep_search is on, but this memory has no language model")
+                .with_hint("leave deep_search out, or open the memory with a model"));
+        }
+        Ok(model.filter(|_| options.deep_search().unwrap_or(self.parts.config.deep_search())))
+    }
+
+    /// What a model makes of a query; nothing where it fails, with a warning.
+    async fn expanded(&self, model: &dyn LanguageModel, query: &str, found: &mut FoundRows) -> Expansion {
+        let mut usage = Usage::default();
+        let expanded = expand(model, query, self.now(), &mut usage).await;
+        self.parts.usage.count(Step::Expand, usage);
+        found.usage += usage;
+        let mut warn = |error: Error| found.warnings.push(StepFailure { step: "expand", error, job_id: None });
+        match expanded {
+            Ok(answer) => {
+                answer.notes.into_iter().for_each(|note| warn(Error::new(ErrorKind::InvalidResponse, note)));
+                answer.value
+            }
+            Err(error) => {
+                tracing::warn!(target: "umi::memory", step = "expand", kind = ?error.kind(), "a query could not be rewritten and is searched as it is");
+                warn(error);
+                Expansion::default()
+            }
+        }
+    }
+
+    /// The hits of all searches, at once, each row once: by the best rank that any search gives it, then by the best
+    /// score. A row's score is the best of its scores, which stays an absolute relevance.
+    ///
+    /// Ranks are not added up as in reciprocal rank fusion: rewrites ask for different parts of an answer, and what one of
+    /// them alone finds first is not to stand behind what all of them find late.
+    async fn search_all(&self, searches: &[SearchQuery]) -> Result<Vec<Hit>> {
+        let hits = searches.iter().map(|search| self.index().search(self.ledger(), search));
+        let mut lists = future::try_join_all(hits).await?;
+        if lists.len() == 1 {
+            return Ok(lists.pop().unwrap_or_default());
+        }
+        let limit = searches.first().map_or(0, |search| search.limit);
+        let mut best: BTreeMap<Uuid, (usize, Hit)> = BTreeMap::new();
+        for (rank, hit) in lists.into_iter().flat_map(|list| list.into_iter().enumerate()) {
+            match best.entry(hit.id) {
+                Entry::Vacant(entry) => {
+                    entry.insert((rank, hit));
+                }
+                Entry::Occupied(mut entry) => {
+                    let (known_rank, known) = entry.get_mut();
+                    *known_rank = rank.min(*known_rank);
+                    if hit.score > known.score {
+                        *known = hit;
+                    }
+                }
+            }
+        }
+        let mut fused: Vec<(usize, Hit)> = best.into_values().collect();
+        fused.sort_by(|(rank, one), (other_rank, other)| {
+            rank.cmp(other_rank).then_with(|| other.score.total_cmp(&one.score)).then_with(|| other.id.cmp(&one.id))
+        });
+        fused.truncate(limit);
+        Ok(fused.into_iter().map(|(_, hit)| hit).collect())
+    }
+
+    /// The vectors of queries, in one call.
+    async fn query_vectors(
         &self,
-        query: &str,
+        texts: &[String],
         options: &RecallOptions,
         warnings: &mut Vec<StepFailure>,
-    ) -> Result<Option<Vec<f32>>> {
+    ) -> Result<Vec<Option<Vec<f32>>>> {
+        let none = vec![None; texts.len()];
         if !options.use_vector_search() {
-            return Ok(None);
+            return Ok(none);
         }
         if !self.is_space_active().await? {
-            return lexical_only(self.space_is_not_active(), options, warnings);
+            lexical_only(self.space_is_not_active(), options, warnings)?;
+            return Ok(none);
         }
-        match embed_checked(self.parts.embedder.as_ref(), &[query_text(query).into_owned()]).await {
-            Ok(mut vectors) => Ok(vectors.pop().flatten()),
-            Err(error) => lexical_only(error, options, warnings),
+        let texts: Vec<String> = texts.iter().map(|text| query_text(text).into_owned()).collect();
+        match embed_checked(self.parts.embedder.as_ref(), &texts).await {
+            Ok(vectors) => Ok(vectors),
+            Err(error) => lexical_only(error, options, warnings).map(|()| none),
         }
     }
 
@@ -231,6 +318,14 @@ pub(super) enum Row {
     Episode(Episode),
 }
 
+/// What a recall found, best first.
+#[derive(Default)]
+pub(super) struct FoundRows {
+    pub(super) rows: Vec<Found>,
+    pub(super) warnings: Vec<StepFailure>,
+    pub(super) usage: Usage,
+}
+
 /// A row that a recall found.
 pub(super) struct Found {
     pub(super) row: Row,
@@ -252,12 +347,12 @@ impl From<Found> for Recalled {
     }
 }
 
-fn lexical_only(error: Error, options: &RecallOptions, warnings: &mut Vec<StepFailure>) -> Result<Option<Vec<f32>>> {
+fn lexical_only(error: Error, options: &RecallOptions, warnings: &mut Vec<StepFailure>) -> Result<()> {
     if !options.use_text_search() {
         return Err(error);
     }
     // The error's own words may be those of a service, with a key or the query in them: they stay on the result.
     tracing::warn!(target: "umi::memory", kind = ?error.kind(), "a query could not be embedded and is answered by its words");
     warnings.push(StepFailure { step: "embed_query", error, job_id: None });
-    Ok(None)
+    Ok(())
 }

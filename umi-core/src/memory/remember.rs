@@ -1,4 +1,4 @@
-//! remember: check, cut into pieces, embed, write in one transaction.
+//! remember: check, cut into pieces, embed, write in one transaction; then find facts, with a language model.
 
 use std::{collections::BTreeMap, future::IntoFuture, pin::Pin};
 
@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Memory,
+    extraction::{ExtractTask, is_to_extract},
     jobs::HeldJobs,
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
@@ -19,7 +20,7 @@ use crate::{
     episode::{Episode, KEY_BYTES, ROLE_BYTES},
     error::{Error, ErrorKind, Result},
     index::analysis::{AnalysedPiece, analyse_episode},
-    ledger::{EmbedJob, NewEpisode, OwnerText, Piece},
+    ledger::{EmbedJob, ExtractJob, JobLease, NewEpisode, OwnerText, Piece},
     scope::{SCOPE_NAME_BYTES, Scope},
 };
 
@@ -116,6 +117,8 @@ struct Prepared {
     /// Which request it is part of.
     request: usize,
     wants_vectors: bool,
+    /// Whether facts are to be found in it, and if they are to be related to stored ones.
+    extracts: Option<bool>,
     waits: bool,
     pieces: Vec<AnalysedPiece>,
 }
@@ -131,13 +134,17 @@ enum Vectors {
 }
 
 impl Memory {
-    /// Remembers a text or a conversation, which is one transaction. A text is kept verbatim as an episode.
+    /// Remembers a text or a conversation, which is one transaction. A text is kept verbatim as an episode. With a
+    /// language model its facts are found then, those of a conversation together, and recorded in a second one.
+    ///
+    /// What was recalled is not read a second time: a `<memory>` document in a text is left out, and a turn whose `source`
+    /// is that of [`Recalled::source`](super::Recalled::source) is kept as it is.
     ///
     /// # Errors
     /// When the returned builder is awaited: `EmptyText`, `TextTooLong` or `InvalidInput` for what is malformed, in
     /// which case nothing is written; `Storage` kinds when the ledger fails, and nothing is written. What fails once the
-    /// words are durable is a warning: an embedder, the ledger when it is to store the vectors, and that the store waits
-    /// for [`Memory::reembed`].
+    /// words are durable is a warning: an embedder, a model, the ledger when it is to store what they made, and that the
+    /// store waits for [`Memory::reembed`].
     pub fn remember(&self, request: impl Into<RememberRequest>) -> Remember<'_> {
         Remember { memory: self, request: request.into() }
     }
@@ -228,11 +235,13 @@ impl Memory {
                 _ => error.with_place(&format!("turn `{turn_index}`")),
             };
             let episode = self.episode(turn, &request.options, &scope, now).map_err(place)?;
+            let extracts = self.parts.model.is_some() && request.options.extract_entities() && is_to_extract(&episode);
             prepared.push(Prepared {
                 episode,
                 key,
                 request: index,
                 wants_vectors: request.options.generate_embeddings(),
+                extracts: extracts.then(|| request.options.detect_evolutions()),
                 waits: request.options.wait() == Wait::Extracted,
                 pieces: Vec::new(),
             });
@@ -321,8 +330,7 @@ impl Memory {
         let mut rows = Vec::with_capacity(prepared.len());
         let mut results: Vec<RememberResult> = (0..requests).map(|_| RememberResult::default()).collect();
         let mut turns = Vec::with_capacity(prepared.len());
-        // What this call embeds itself is its own from the start; it lets go of it when it is cancelled.
-        let mut held: Option<HeldJobs> = None;
+        let mut held = Held::default();
         for turn in prepared {
             let embeds_now = turn.wants_vectors && has_vectors;
             let pieces = turn
@@ -335,73 +343,144 @@ impl Memory {
                 })
                 .collect();
             let now = turn.episode.recorded_at;
-            let embed_job = match (turn.wants_vectors && leaves_jobs, turn.waits) {
-                (false, _) => None,
-                (true, false) => Some(EmbedJob { id: self.next_id(now), lease: None }),
-                (true, true) => Some(held.get_or_insert_with(|| self.hold()).job(self.next_id(now), now)?),
+            let embed_job = if turn.wants_vectors && leaves_jobs {
+                let lease = self.lease_now(turn.waits, &mut held.embed, now)?;
+                Some(EmbedJob { id: self.next_id(now), lease })
+            } else {
+                None
+            };
+            let extract_job = match turn.extracts {
+                Some(detects_evolutions) => {
+                    let lease = self.lease_now(turn.waits, &mut held.extract, now)?;
+                    Some(ExtractJob { id: self.next_id(now), lease, detects_evolutions })
+                }
+                None => None,
             };
             let wants_vectors = turn.wants_vectors;
-            let needs_reembed = wants_vectors && !has_vectors && !leaves_jobs;
-            turns.push((turn.request, embed_job.map(|job| job.id), turn.waits, needs_reembed));
+            turns.push(Left {
+                request: turn.request,
+                embed_job: embed_job.map(|job| job.id),
+                extract_job,
+                waits: turn.waits,
+                needs_reembed: wants_vectors && !has_vectors && !leaves_jobs,
+            });
             rows.push(NewEpisode {
                 episode: turn.episode,
                 pieces,
                 key: turn.key,
                 wants_vectors,
                 embed_job,
-                extract_job: None,
+                extract_job,
             });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();
         let appended = self.ledger().append(&space, rows).await?;
-        let mut jobs = BTreeMap::new();
-        let (mut waiting, mut background) = (Vec::new(), Vec::new());
-        for ((appended, mut episode), turn) in appended.into_iter().zip(episodes).zip(turns) {
-            let (request, embed_job, waits, needs_reembed) = turn;
-            let result = &mut results[request];
+        let mut work = Work::default();
+        for ((appended, mut episode), left) in appended.into_iter().zip(episodes).zip(turns) {
+            let result = &mut results[left.request];
             if let Some(known) = appended.known {
                 // A repeated call: the first one's words stand.
                 episode = *known;
-            } else if let Some(job) = embed_job {
-                if waits {
-                    jobs.insert(job, request);
-                    waiting.push((job, OwnerText::Episode(episode.clone())));
-                } else {
-                    background.push((job, request));
+            } else {
+                if left.needs_reembed && result.warnings.is_empty() {
+                    result.warnings.push(StepFailure { step: "embed", error: space.mismatch(own), job_id: None });
                 }
-            } else if needs_reembed && result.warnings.is_empty() {
-                result.warnings.push(StepFailure { step: "embed", error: space.mismatch(own), job_id: None });
+                work.take(&left, &episode);
             }
             result.episode_ids.push(appended.id);
             result.entities.push(episode.to_note());
         }
         // The words are durable: whatever fails from here on is a warning.
-        if let Some(held) = held {
-            self.embed_own(held, waiting, &jobs, &mut results).await;
-        }
-        if !background.is_empty()
-            && let Err(error) = self.start_left_jobs().await
-        {
-            for (job, request) in background {
-                let warning = StepFailure { step: "embed", error: error.clone(), job_id: Some(job) };
-                results[request].warnings.push(warning);
-            }
-        }
+        self.work(held, work, &mut results).await;
         Ok(results)
     }
 
-    /// Embeds what this call wrote; a failure becomes a warning of the request that it belongs to.
-    async fn embed_own(
-        &self,
-        held: HeldJobs,
-        waiting: Vec<(Uuid, OwnerText)>,
-        jobs: &BTreeMap<Uuid, usize>,
-        results: &mut [RememberResult],
-    ) {
-        for (job, error) in self.run_own_jobs(held, waiting).await {
-            if let Some(result) = jobs.get(&job).and_then(|&request| results.get_mut(request)) {
+    /// The lease of a job that this call does itself; it lets go of it when it is cancelled.
+    fn lease_now(&self, waits: bool, held: &mut Option<HeldJobs>, now: Timestamp) -> Result<Option<JobLease>> {
+        if !waits {
+            return Ok(None);
+        }
+        held.get_or_insert_with(|| self.hold()).lease(now).map(Some)
+    }
+
+    /// Embeds and extracts what this call waits for, at once, and starts what it does not wait for. A failure becomes a
+    /// warning of the request that it belongs to.
+    async fn work(&self, held: Held, work: Work, results: &mut [RememberResult]) {
+        let embeds = async {
+            match held.embed {
+                Some(held) => self.run_own_jobs(held, work.embeds).await,
+                None => Vec::new(),
+            }
+        };
+        let extracts = async {
+            match held.extract {
+                Some(held) => self.extract_own(held, work.extracts).await,
+                None => Vec::new(),
+            }
+        };
+        let (unembedded, extracted) = futures::join!(embeds, extracts);
+        for (job, error) in unembedded {
+            if let Some(result) = work.requests.get(&job).and_then(|&request| results.get_mut(request)) {
                 result.warnings.push(StepFailure { step: "embed", error, job_id: Some(job) });
             }
+        }
+        for (request, extracted) in extracted {
+            extracted.put_into(&mut results[request]);
+        }
+        if !work.background.is_empty()
+            && let Err(error) = self.start_left_jobs().await
+        {
+            for (step, job, request) in work.background {
+                let warning = StepFailure { step, error: error.clone(), job_id: Some(job) };
+                results[request].warnings.push(warning);
+            }
+        }
+    }
+}
+
+/// The jobs that a call holds itself.
+#[derive(Default)]
+struct Held {
+    embed: Option<HeldJobs>,
+    extract: Option<HeldJobs>,
+}
+
+/// What the write of a turn leaves to be done.
+struct Left {
+    request: usize,
+    embed_job: Option<Uuid>,
+    extract_job: Option<ExtractJob>,
+    waits: bool,
+    needs_reembed: bool,
+}
+
+/// What the turns of a call leave to be done.
+#[derive(Default)]
+struct Work {
+    embeds: Vec<(Uuid, OwnerText)>,
+    /// Turns by their request.
+    extracts: BTreeMap<usize, Vec<ExtractTask>>,
+    /// The request of every job that this call waits for.
+    requests: BTreeMap<Uuid, usize>,
+    /// What nobody waits for: the step, the job and its request.
+    background: Vec<(&'static str, Uuid, usize)>,
+}
+
+impl Work {
+    fn take(&mut self, left: &Left, episode: &Episode) {
+        let &Left { request, embed_job, extract_job, waits, .. } = left;
+        if !waits {
+            self.background.extend(embed_job.map(|job| ("embed", job, request)));
+            self.background.extend(extract_job.map(|job| ("extract", job.id, request)));
+            return;
+        }
+        if let Some(job) = embed_job {
+            self.requests.insert(job, request);
+            self.embeds.push((job, OwnerText::Episode(episode.clone())));
+        }
+        if let Some(ExtractJob { id, detects_evolutions, .. }) = extract_job {
+            let task = ExtractTask { job: id, episode: episode.clone(), detects_evolutions };
+            self.extracts.entry(request).or_default().push(task);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::extraction::RECALLED_SOURCE;
 use crate::{
     entity::{Entity, EvolutionRelation},
     episode::Kind,
@@ -15,11 +16,12 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StepFailure {
-    /// The step: `embed`, or `embed_query`.
+    /// The step: `embed`, `embed_query`, `extract`, `evolve` or `expand`.
     pub step: &'static str,
     /// Why it failed.
     pub error: Error,
-    /// The job that `retry_pending` will run, where one was left.
+    /// The job that `retry_pending` will run, where one was left: of a conversation the first turn's. Without one, the
+    /// step went on without what was wrong.
     pub job_id: Option<Uuid>,
 }
 
@@ -88,6 +90,14 @@ pub struct Recalled {
     pub speaker: Option<String>,
     /// When it was said, or from when on it is true.
     pub at: Timestamp,
+}
+
+impl Recalled {
+    /// The `source` under which its words are to be remembered where an agent says them again: they are kept as an
+    /// episode, and no facts are taken from them a second time.
+    pub fn source(&self) -> String {
+        format!("{RECALLED_SOURCE}:{}", self.entity.id)
+    }
 }
 
 /// The results of a recall, best first.

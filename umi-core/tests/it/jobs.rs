@@ -79,7 +79,7 @@ async fn a_cancelled_run_lets_go_of_what_it_held() {
 
 /// A clock that goes with the timers of a paused runtime.
 #[derive(Debug)]
-struct TimerClock(tokio::time::Instant);
+pub(crate) struct TimerClock(pub tokio::time::Instant);
 
 impl Clock for TimerClock {
     fn now(&self) -> Timestamp {

@@ -3,7 +3,10 @@
 
 mod closing;
 mod context;
+mod deep;
 mod embedding;
+mod extraction;
+mod extraction_faults;
 mod jobs;
 mod overlap;
 mod recall;

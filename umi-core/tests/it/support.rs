@@ -10,10 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use umi_core::{
-    Embedder, EmbeddingSpace, Entity, EntityType, Error, ErrorKind, ManualClock, Memory, MemoryBuilder, Result, Scope,
-    SimEmbedder, StorageBackend, Timestamp, Uuid,
+    Completion, CompletionRequest, Embedder, EmbeddingSpace, Entity, EntityType, Error, ErrorKind, LanguageModel,
+    ManualClock, Memory, MemoryBuilder, MessagePart, Result, Scope, SimEmbedder, StorageBackend, Timestamp, Usage,
+    Uuid,
 };
 
 pub(crate) fn time(text: &str) -> Timestamp {
@@ -140,4 +142,132 @@ impl Embedder for GatedEmbedder {
         }
         self.inner.embed(texts).await
     }
+}
+
+type Answer = Box<dyn FnMut(&CompletionRequest) -> Result<Completion> + Send>;
+
+/// A language model that answers with a function, keeps what it was asked, and may wait for a permit before it answers.
+#[derive(Clone)]
+pub(crate) struct Model {
+    answer: Arc<Mutex<Answer>>,
+    pub requests: Arc<Mutex<Vec<CompletionRequest>>>,
+    gate: Option<Arc<Semaphore>>,
+    /// A permit for every request that began.
+    pub asked: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    pub(crate) fn from_fn(answer: impl FnMut(&CompletionRequest) -> Result<Completion> + Send + 'static) -> Self {
+        let answer: Answer = Box::new(answer);
+        let asked = Arc::new(Semaphore::new(0));
+        Self { answer: Arc::new(Mutex::new(answer)), requests: Arc::default(), gate: None, asked }
+    }
+
+    /// Answers with these texts, in order, and fails beyond them.
+    pub(crate) fn new<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Self {
+        let texts: Vec<String> = texts.into_iter().map(Into::into).collect();
+        let mut texts = texts.into_iter();
+        Self::from_fn(move |_| match texts.next() {
+            Some(text) => Ok(Completion::new(text).with_usage(Usage::new(100, 10, 1))),
+            None => Err(Error::new(ErrorKind::Provider, "it was asked once more than was expected")),
+        })
+    }
+
+    /// The same, with permits for this many answers.
+    pub(crate) fn gated(self, permits: usize) -> Self {
+        Self { gate: Some(Arc::new(Semaphore::new(permits))), ..self }
+    }
+
+    pub(crate) fn open(&self, permits: usize) {
+        self.gate.as_ref().unwrap().add_permits(permits);
+    }
+
+    /// Answers differently from now on.
+    pub(crate) fn now_answers(&self, answer: impl FnMut(&CompletionRequest) -> Result<Completion> + Send + 'static) {
+        *self.answer.lock() = Box::new(answer);
+    }
+
+    /// The names of the schemas that it was asked for, in order.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        self.requests.lock().iter().map(|request| request.answer.as_ref().unwrap().name.clone()).collect()
+    }
+
+    /// The last message of the last request.
+    pub(crate) fn last_message(&self) -> String {
+        message(self.requests.lock().last().unwrap())
+    }
+
+    pub(crate) fn builder(&self) -> MemoryBuilder {
+        let clock = ManualClock::new(year(2026));
+        MemoryBuilder::new()
+            .storage(StorageBackend::in_memory())
+            .clock(Arc::new(clock))
+            .language_model(Arc::new(self.clone()))
+    }
+
+    pub(crate) async fn memory(&self) -> Memory {
+        self.builder().build().await.unwrap()
+    }
+}
+
+#[async_trait]
+impl LanguageModel for Model {
+    fn name(&self) -> &'static str {
+        "test:model"
+    }
+
+    async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        self.requests.lock().push(request.clone());
+        self.asked.add_permits(1);
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        (self.answer.lock())(request)
+    }
+}
+
+/// The words of a request's last message.
+pub(crate) fn message(request: &CompletionRequest) -> String {
+    match request.messages.last().unwrap().parts.as_slice() {
+        [MessagePart::Text(text)] => text.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A fact as a model gives it.
+pub(crate) fn said(turn: usize, name: &str, attribute: Option<&str>, content: &str) -> Value {
+    json!({
+        "turn": turn, "type": "person", "name": name, "attribute": attribute, "content": content, "confidence": 0.9,
+        "event_time": null,
+    })
+}
+
+pub(crate) fn facts(facts: &[Value]) -> String {
+    json!({ "facts": facts }).to_string()
+}
+
+/// A relation as a model gives it.
+pub(crate) fn relation(new: usize, old: &str, evolution_type: &str) -> Value {
+    json!({"new": new, "old": old, "type": evolution_type, "reason": "because", "confidence": 0.9})
+}
+
+pub(crate) fn relations(relations: &[Value]) -> String {
+    json!({ "relations": relations }).to_string()
+}
+
+/// A memory with a model, and its clock.
+pub(crate) async fn memory_and_clock_with(model: &Model) -> (Memory, ManualClock) {
+    let clock = ManualClock::new(year(2026));
+    (model.builder().clock(Arc::new(clock.clone())).build().await.unwrap(), clock)
+}
+
+pub(crate) async fn memory_with(model: Arc<dyn LanguageModel>) -> Memory {
+    let builder = MemoryBuilder::new().storage(StorageBackend::in_memory()).language_model(model);
+    builder.embedder(Arc::new(SimEmbedder::new(1))).build().await.unwrap()
 }

@@ -1,0 +1,418 @@
+//! Facts by a language model: read what was said with what came before it, relate the facts to stored ones, and record
+//! all of it in one transaction, which is refused where what was decided on has moved meanwhile.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::{
+    Memory,
+    candidates::DraftFact,
+    jobs::HeldJobs,
+    results::{RememberResult, StepFailure, Usage},
+    usage::Step,
+};
+use crate::{
+    entity::Entity,
+    episode::Episode,
+    error::{Error, ErrorKind, Result},
+    evolve::{self, FoundRelation},
+    extract::{self, EARLIER_TURNS, ExtractedFact, Said},
+    ledger::{EpisodePage, Extraction, ExtractionOutcome, LeasedJob, NewRelation, OwnerText, Recorded},
+    llm::LanguageModel,
+    metadata::Metadata,
+    scope::Scope,
+};
+
+/// The beginning of the `source` of a text that repeats what was recalled: it is kept and never extracted.
+/// [`Recalled::source`](crate::Recalled::source) gives the whole of it.
+pub const RECALLED_SOURCE: &str = "umi:recalled";
+
+/// How often a decision is made again because a subject or a candidate has changed. The last try records the facts
+/// without relations.
+const DECISIONS: usize = 3;
+/// How many groups of turns are extracted at once by one call or run. The provider has a limit of its own.
+const CONCURRENCY: usize = 8;
+/// How many turns of a session are looked through for those said before.
+const LOOKED_AT: usize = 3 * EARLIER_TURNS;
+
+/// A turn whose facts are to be found.
+#[derive(Clone, Debug)]
+pub(super) struct ExtractTask {
+    pub(super) job: Uuid,
+    pub(super) episode: Episode,
+    pub(super) detects_evolutions: bool,
+}
+
+/// What became of turns that were extracted together.
+#[derive(Debug, Default)]
+pub(super) struct Extracted {
+    facts: Vec<Recorded>,
+    usage: Usage,
+    warnings: Vec<StepFailure>,
+    /// How many jobs are done.
+    pub(super) finished: u64,
+    /// Why all of it failed.
+    failure: Option<Error>,
+}
+
+/// A step that failed.
+struct Failed {
+    step: &'static str,
+    error: Error,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { step: "extract", error }
+    }
+}
+
+impl Extracted {
+    /// Puts what was found into the result of a call: the facts in the place of the notes.
+    pub(super) fn put_into(self, result: &mut RememberResult) {
+        result.usage += self.usage;
+        result.warnings.extend(self.warnings);
+        if self.facts.is_empty() {
+            return;
+        }
+        // Several sayings may be part of one version.
+        let mut entities = Vec::new();
+        let mut seen = BTreeSet::new();
+        for recorded in self.facts {
+            if seen.insert(recorded.entity.id) {
+                entities.push(recorded.entity);
+            }
+            result.evolutions.extend(recorded.evolutions.into_iter().filter(|evolution| seen.insert(evolution.id)));
+        }
+        result.entities = entities;
+    }
+}
+
+/// Whether a text may hold facts that are not known already.
+pub(super) fn is_to_extract(episode: &Episode) -> bool {
+    let is_recalled = episode.source.as_deref().is_some_and(|source| {
+        source.strip_prefix(RECALLED_SOURCE).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    });
+    !is_recalled && !extract::without_recalled(&episode.text).trim().is_empty()
+}
+
+impl Memory {
+    /// Extracts the turns of requests, each request as a whole, several at a time, and gives what became of each.
+    pub(super) async fn extract_own(
+        &self,
+        held: HeldJobs,
+        groups: BTreeMap<usize, Vec<ExtractTask>>,
+    ) -> Vec<(usize, Extracted)> {
+        let jobs: usize = groups.values().map(Vec::len).sum();
+        let Some(model) = self.parts.model.clone() else { return Vec::new() };
+        let each = |(request, tasks): (usize, Vec<ExtractTask>)| {
+            let (held, model) = (&held, model.as_ref());
+            async move { (request, self.extract_group(held, model, tasks).await) }
+        };
+        let all = stream::iter(groups).map(each).buffer_unordered(self.parts.concurrency(CONCURRENCY)).collect();
+        let done: Vec<(usize, Extracted)> = self.while_held(&held, all).await;
+        let finished: u64 = done.iter().map(|(_, extracted)| extracted.finished).sum();
+        held.end(finished == jobs as u64).await;
+        done
+    }
+
+    /// Extracts held jobs that were left, those of one call together, and gives how many are done. When the service is
+    /// out, the rest is not tried.
+    pub(super) async fn extract_left(&self, held: &HeldJobs, model: &dyn LanguageModel, left: Vec<LeasedJob>) -> u64 {
+        let mut groups: BTreeMap<_, Vec<ExtractTask>> = BTreeMap::new();
+        for LeasedJob { job, text, detects_evolutions } in left {
+            let OwnerText::Episode(episode) = text else { continue };
+            let Episode { user, agent, session, .. } = episode.clone();
+            let task = ExtractTask { job: job.id, episode, detects_evolutions };
+            groups.entry((user, agent, session, job.created_at, detects_evolutions)).or_default().push(task);
+        }
+        let outage: Mutex<bool> = Mutex::new(false);
+        let each = |tasks: Vec<ExtractTask>| {
+            let outage = &outage;
+            async move {
+                if *outage.lock() {
+                    return 0;
+                }
+                let extracted = self.extract_group(held, model, tasks.clone()).await;
+                match &extracted.failure {
+                    Some(error) if is_outage(error) => *outage.lock() = true,
+                    // A bad text is not to fail its neighbours.
+                    Some(error) if tasks.len() > 1 && is_of_the_text(error) => {
+                        let mut finished = 0;
+                        for task in tasks {
+                            finished += self.extract_group(held, model, vec![task]).await.finished;
+                        }
+                        return finished;
+                    }
+                    _ => {}
+                }
+                extracted.finished
+            }
+        };
+        let all = stream::iter(groups.into_values()).map(each).buffer_unordered(self.parts.concurrency(CONCURRENCY));
+        self.while_held(held, all.fold(0, |sum, finished| async move { sum + finished })).await
+    }
+
+    /// Extracts turns together. A failure is noted in their jobs and told once, with the first of them.
+    async fn extract_group(&self, held: &HeldJobs, model: &dyn LanguageModel, tasks: Vec<ExtractTask>) -> Extracted {
+        let mut extracted = Extracted::default();
+        let jobs: Vec<Uuid> = tasks.iter().map(|task| task.job).collect();
+        match self.find_and_record(held, model, tasks, &mut extracted).await {
+            Ok(()) => {}
+            Err(Failed { step, error }) => {
+                tracing::warn!(target: "umi::memory", step, kind = ?error.kind(), "a model's step failed; the text is stored and a job is left");
+                for &job in &jobs {
+                    if let Err(error) = self.ledger().fail_job(job, held.holder(), &error).await {
+                        tracing::warn!(target: "umi::memory", kind = ?error.kind(), "a failure could not be noted");
+                    }
+                }
+                extracted.failure = Some(error.clone());
+                extracted.warnings.push(StepFailure { step, error, job_id: jobs.first().copied() });
+            }
+        }
+        extracted
+    }
+
+    /// One extraction, again where an episode is forgotten meanwhile.
+    async fn find_and_record(
+        &self,
+        held: &HeldJobs,
+        model: &dyn LanguageModel,
+        mut tasks: Vec<ExtractTask>,
+        extracted: &mut Extracted,
+    ) -> Result<(), Failed> {
+        while let Some(first) = tasks.first().cloned() {
+            extracted.warnings.clear();
+            let facts = self.find_facts(model, &tasks, extracted).await?;
+            let now = self.now();
+            let facts = facts.into_iter().map(|fact| self.entity_of(fact, &tasks, now)).collect();
+            if let Some(recorded) = self.decide_and_record(held, model, &tasks, facts, extracted).await? {
+                extracted.facts = recorded;
+                extracted.finished = tasks.len() as u64;
+                return Ok(());
+            }
+            // A job is gone. Where its episode is too, the others are read again without it: what it said may be in them.
+            let scope = tenant(&first.episode)?;
+            let ids: Vec<Uuid> = tasks.iter().map(|task| task.episode.id).collect();
+            let there: BTreeSet<Uuid> =
+                self.ledger().episodes_by_id(&scope, &ids).await?.into_iter().map(|episode| episode.id).collect();
+            let count = tasks.len();
+            tasks.retain(|task| there.contains(&task.episode.id));
+            if tasks.len() == count {
+                // Another run has taken a job, and will do it.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn find_facts(
+        &self,
+        model: &dyn LanguageModel,
+        tasks: &[ExtractTask],
+        extracted: &mut Extracted,
+    ) -> Result<Vec<ExtractedFact>, Failed> {
+        let earlier = match tasks.first() {
+            Some(first) => self.said_before(&first.episode).await?,
+            None => Vec::new(),
+        };
+        let earlier: Vec<(&Episode, Cow<'_, str>)> = earlier.iter().map(plain).collect();
+        let turns: Vec<(&Episode, Cow<'_, str>)> = tasks.iter().map(|task| plain(&task.episode)).collect();
+        let (earlier, turns) = (said(&earlier), said(&turns));
+        let mut usage = Usage::default();
+        let found = extract::extract(model, &earlier, &turns, &mut usage).await;
+        self.parts.usage.count(Step::Extract, usage);
+        extracted.usage += usage;
+        let found = found?;
+        extracted.warn("extract", found.notes);
+        Ok(found.value)
+    }
+
+    /// The turns of the same session that were said before an episode, oldest first.
+    async fn said_before(&self, first: &Episode) -> Result<Vec<Episode>> {
+        let scope = Scope::from_parts(first.user.clone(), first.agent.clone(), first.session.clone())?;
+        let page = EpisodePage { limit: LOOKED_AT, offset: 0, newest_first: true, until: Some(first.at) };
+        let mut before = self.ledger().episodes(&scope, page).await?;
+        before.retain(|episode| {
+            (episode.at, episode.id) < (first.at, first.id)
+                && (&episode.agent, &episode.session) == (&first.agent, &first.session)
+                && is_to_extract(episode)
+        });
+        let passed_over = before.len().saturating_sub(EARLIER_TURNS);
+        Ok(before.split_off(passed_over))
+    }
+
+    fn entity_of(&self, fact: ExtractedFact, tasks: &[ExtractTask], now: Timestamp) -> Entity {
+        // A fact names one of the turns that were shown.
+        let episode = &tasks[fact.turn.min(tasks.len() - 1)].episode;
+        let valid_from = fact.event_time.unwrap_or(episode.at);
+        Entity {
+            id: self.next_id(now),
+            entity_type: fact.entity_type,
+            name: fact.name,
+            attribute: fact.attribute,
+            content: fact.content,
+            metadata: Metadata::default(),
+            confidence: fact.confidence,
+            importance: episode.importance,
+            event_time: fact.event_time,
+            document_time: Some(episode.at),
+            source: episode.source.clone(),
+            valid_from,
+            valid_to: None,
+            last_seen: valid_from,
+            recorded_at: now,
+            updated_at: now,
+            episode_id: Some(episode.id),
+            user: episode.user.clone(),
+            agent: episode.agent.clone(),
+            session: episode.session.clone(),
+        }
+    }
+
+    /// Relates facts to stored ones and records both. None where a job is gone.
+    async fn decide_and_record(
+        &self,
+        held: &HeldJobs,
+        model: &dyn LanguageModel,
+        tasks: &[ExtractTask],
+        facts: Vec<Entity>,
+        extracted: &mut Extracted,
+    ) -> Result<Option<Vec<Recorded>>, Failed> {
+        let Some(first) = tasks.first() else { return Ok(None) };
+        let scope = tenant(&first.episode)?;
+        let (drafts, failure) = self.draft_facts(facts).await?;
+        let mut decided: Option<(Vec<Entity>, Vec<FoundRelation>)> = None;
+        for decision in 1.. {
+            let is_last = decision > DECISIONS;
+            let mut seen = self.ledger().head()?;
+            let mut relations = Vec::new();
+            if !first.detects_evolutions || is_last {
+                // Nothing is decided, so nothing can have moved.
+                seen = i64::MAX;
+            } else if !drafts.is_empty() {
+                let candidates = self.candidates(&scope, &drafts).await?;
+                relations = match decided.take() {
+                    Some((known, relations)) if known == candidates => relations,
+                    _ => self.relate(model, &drafts, &candidates, extracted).await?,
+                };
+                decided = Some((candidates, relations.clone()));
+            }
+            let now = self.now();
+            let relations = relations.into_iter().map(|found| NewRelation {
+                id: self.next_id(now),
+                fact: found.new,
+                other: found.old,
+                evolution_type: found.evolution_type,
+                reason: found.reason,
+                confidence: found.confidence,
+            });
+            let (space, facts) = self.facts_to_write(&drafts, now).await?;
+            let embed_jobs: Vec<_> = facts.iter().filter_map(|fact| fact.embed_job.map(|job| job.id)).collect();
+            let extraction = Extraction {
+                scope: scope.clone(),
+                jobs: tasks.iter().map(|task| task.job).collect(),
+                holder: held.holder(),
+                facts,
+                relations: relations.collect(),
+                seen,
+            };
+            match self.ledger().record_extracted(&space, extraction).await {
+                Ok(ExtractionOutcome::Recorded(recorded)) => {
+                    if is_last && first.detects_evolutions {
+                        let message = format!(
+                            "what the facts are about changed {DECISIONS} times meanwhile; they are recorded without relations"
+                        );
+                        let error = Error::storage(message).with_retryable(true);
+                        extracted.warnings.push(StepFailure { step: "evolve", error, job_id: None });
+                    }
+                    if let Some(error) = failure {
+                        let failures = embed_jobs.into_iter().map(|job| StepFailure {
+                            step: "embed",
+                            error: error.clone(),
+                            job_id: Some(job),
+                        });
+                        extracted.warnings.extend(failures);
+                    }
+                    return Ok(Some(recorded));
+                }
+                Ok(ExtractionOutcome::Gone) => return Ok(None),
+                Ok(ExtractionOutcome::Moved) if !is_last => {}
+                Ok(ExtractionOutcome::Moved) => {
+                    return Err(Error::internal("what cannot have moved has moved").into());
+                }
+                // The store has moved to another space meanwhile, perhaps to this handle's.
+                Err(error) if error.kind() == ErrorKind::EmbeddingSpace && !is_last => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn relate(
+        &self,
+        model: &dyn LanguageModel,
+        drafts: &[DraftFact],
+        candidates: &[Entity],
+        extracted: &mut Extracted,
+    ) -> Result<Vec<FoundRelation>, Failed> {
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let new: Vec<Entity> = drafts.iter().map(|draft| draft.entity.clone()).collect();
+        let mut usage = Usage::default();
+        let found = evolve::evolve(model, &new, candidates, &mut usage).await;
+        self.parts.usage.count(Step::Evolve, usage);
+        extracted.usage += usage;
+        let found = found.map_err(|error| Failed { step: "evolve", error })?;
+        extracted.warn("evolve", found.notes);
+        Ok(found.value)
+    }
+}
+
+impl Extracted {
+    fn warn(&mut self, step: &'static str, notes: Vec<String>) {
+        self.warnings.extend(notes.into_iter().map(|note| StepFailure {
+            step,
+            error: Error::new(ErrorKind::InvalidResponse, note),
+            job_id: None,
+        }));
+    }
+}
+
+/// The tenant of an episode, whatever its agent and session.
+fn tenant(episode: &Episode) -> Result<Scope> {
+    Scope::from_parts(episode.user.clone(), None, None)
+}
+
+/// An episode and its text without what was recalled in it.
+fn plain(episode: &Episode) -> (&Episode, Cow<'_, str>) {
+    (episode, extract::without_recalled(&episode.text))
+}
+
+fn said<'a>(episodes: &'a [(&'a Episode, Cow<'a, str>)]) -> Vec<Said<'a>> {
+    let said = |(episode, text): &'a (&'a Episode, Cow<'a, str>)| Said {
+        role: &episode.role,
+        name: episode.name.as_deref(),
+        at: episode.at,
+        text,
+    };
+    episodes.iter().map(said).collect()
+}
+
+/// Whether the next request would fail alike, whatever it asks.
+fn is_outage(error: &Error) -> bool {
+    error.is_retryable() || error.is_storage() || matches!(error.kind(), ErrorKind::Authentication | ErrorKind::Closed)
+}
+
+/// Whether a request with another text may succeed.
+fn is_of_the_text(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::ContextOverflow | ErrorKind::InvalidResponse | ErrorKind::Provider)
+}
