@@ -563,7 +563,8 @@ class MemoryConfig:
     of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
     `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
     `index_memory_bytes` the bound of the index in memory; `deep_search` is used by a language model; `token_counter` is
-    a function from text to its number of tokens.
+    a function from text to its number of tokens; `token_prices` is what a million tokens read and a million written by
+    the language model cost, in whatever currency, so that `stats()` tells a cost.
     """
 
     def __new__(
@@ -579,6 +580,7 @@ class MemoryConfig:
         token_counter: Callable[[str], int] | None = None,
         working_memory_entries: int = 10000,
         working_value_bytes: int = 65536,
+        token_prices: tuple[float, float] | None = None,
     ) -> Self: ...
     @property
     def core_memory_bytes(self) -> int:
@@ -613,6 +615,9 @@ class MemoryConfig:
     @property
     def token_counter(self) -> Callable[[str], int] | None:
         """The function that counts tokens, or None for the estimate by script."""
+    @property
+    def token_prices(self) -> tuple[float, float] | None:
+        """What a million tokens read and a million written cost, or None where that is not known."""
     def with_core_memory_bytes(self, core_memory_bytes: int) -> MemoryConfig:
         """A copy with other bytes of core memory."""
     def with_core_block_bytes(self, core_block_bytes: int | None) -> MemoryConfig:
@@ -635,6 +640,8 @@ class MemoryConfig:
         """A copy that lets a language model rewrite queries, or not."""
     def with_token_counter(self, token_counter: Callable[[str], int] | None) -> MemoryConfig:
         """A copy with another function that counts tokens, or None."""
+    def with_token_prices(self, token_prices: tuple[float, float] | None) -> MemoryConfig:
+        """A copy with what a million tokens read and a million written cost, so that `stats()` tells a cost, or None."""
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain values; the time to live in seconds, the function that counts tokens as it is."""
     @staticmethod
@@ -675,6 +682,12 @@ class Recalled(Entity):
     @property
     def ref(self) -> str | None:
         """The ref of the item of a context that it comes from, or None."""
+    @property
+    def recalled_source(self) -> str:
+        """The `source` to remember its words under where an agent says them again.
+
+        Then no facts are taken from them a second time.
+        """
     @property
     def entity(self) -> Entity:
         """The entity alone."""
@@ -946,6 +959,14 @@ class OpenAIProvider(LanguageModelProvider):
         max_retries: int = 2,
         max_concurrency: int = 8,
     ) -> Self: ...
+
+@final
+class SimLLMProvider(LanguageModelProvider):
+    """A model that answers by simple rules, for tests and simulations: facts of plain English sentences, relations by
+    shared words. One seed gives the same answers twice.
+    """
+
+    def __new__(cls, seed: int = 0) -> Self: ...
 
 @final
 class CallableProvider(LanguageModelProvider):

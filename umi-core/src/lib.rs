@@ -65,7 +65,7 @@ pub use self::{
         MemoryCore, MemoryStats, MemoryWorking, ModelUsage, Progress, RECALL_LIMIT, RECALLED_SOURCE, REMEMBER_BATCH,
         Recall, RecallOptions, RecallResults, Recalled, RecoverReport, Remember, RememberOptions, RememberRequest,
         RememberResult, StepFailure, StorageBackend, TEXT_BYTES, TokenCounter, TokenPrices, Turn, Usage, Wait,
-        after_fork_in_child, after_fork_in_parent, before_fork, estimate_tokens, new_id, prepare,
+        after_fork_in_child, after_fork_in_parent, before_fork, estimate_tokens, new_id, prepare, recalled_source,
     },
     metadata::{METADATA_BYTES, METADATA_DEPTH, Metadata},
     scope::{SCOPE_NAME_BYTES, Scope},

@@ -39,7 +39,7 @@ pub use self::{
     config::{INDEX_MEMORY_BYTES, MemoryConfig, RECALL_LIMIT, TEXT_BYTES, TokenCounter},
     context::{BUDGET_TOKENS, MemoryContext},
     core::MemoryCore,
-    extraction::RECALLED_SOURCE,
+    extraction::{RECALLED_SOURCE, recalled_source},
     facts::{FactChange, ListOptions},
     maintenance::{MemoryStats, Progress},
     options::{RecallOptions, RememberOptions, Wait},

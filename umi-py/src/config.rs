@@ -7,15 +7,15 @@ use pyo3::{
     prelude::*,
     types::{PyDict, PyString},
 };
-use umi_core::{self as core, Error};
+use umi_core::{self as core, Error, TokenPrices};
 
 use crate::{
-    convert::{Fields, Reduced, Ttl, Whole, dict_of, reduced, ttl_seconds},
+    convert::{Fields, Real, Reduced, Ttl, Whole, dict_of, reduced, ttl_seconds},
     error::{IntoPyResult, PythonError},
     recall_options::limit,
 };
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "core_memory_bytes",
     "core_block_bytes",
     "working_memory_bytes",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 11] = [
     "index_memory_bytes",
     "deep_search",
     "token_counter",
+    "token_prices",
 ];
 
 /// Limits and defaults of a memory. An immutable value; the `with_…` methods give checked copies.
@@ -35,7 +36,8 @@ const FIELDS: [&str; 11] = [
 /// of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
 /// `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
 /// `index_memory_bytes` the bound of the index in memory; `deep_search` is used by a language model; `token_counter` is
-/// a function from text to its number of tokens.
+/// a function from text to its number of tokens; `token_prices` is what a million tokens read and a million written by
+/// the language model cost, in whatever currency, so that `stats()` tells a cost.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct MemoryConfig {
     pub(crate) inner: core::MemoryConfig,
@@ -84,10 +86,10 @@ impl MemoryConfig {
         recall_limit=Whole::of(standard().recall_limit()), text_bytes=Whole::of(standard().text_bytes()),
         index_memory_bytes=None, deep_search=standard().deep_search(), token_counter=None,
         working_memory_entries=Whole::of(standard().working_limits().max_entries),
-        working_value_bytes=Whole::of(standard().working_limits().value_bytes)
+        working_value_bytes=Whole::of(standard().working_limits().value_bytes), token_prices=None
     ), text_signature = "(core_memory_bytes=32768, core_block_bytes=None, working_memory_bytes=1048576, \
         working_memory_ttl=None, recall_limit=10, text_bytes=100000, index_memory_bytes=None, deep_search=False, \
-        token_counter=None, working_memory_entries=10000, working_value_bytes=65536)")]
+        token_counter=None, working_memory_entries=10000, working_value_bytes=65536, token_prices=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         core_memory_bytes: Whole,
@@ -101,6 +103,7 @@ impl MemoryConfig {
         token_counter: Option<Bound<'_, PyAny>>,
         working_memory_entries: Whole,
         working_value_bytes: Whole,
+        token_prices: Option<(Real, Real)>,
     ) -> PyResult<Self> {
         let block_bytes = core_block_bytes.map(|bytes| bytes.size("core_block_bytes")).transpose()?;
         let index_bytes =
@@ -123,6 +126,9 @@ impl MemoryConfig {
             .with_deep_search(deep_search);
         if let Some(ttl) = working_memory_ttl {
             inner = inner.with_working_memory_ttl(ttl.0).py()?;
+        }
+        if let Some((input, output)) = token_prices {
+            inner = inner.with_token_prices(TokenPrices::new(input.0, output.0).py()?);
         }
         if let Some(function) = &token_counter {
             if !function.is_callable() {
@@ -199,6 +205,12 @@ impl MemoryConfig {
         self.token_counter.as_ref().map(|function| function.clone_ref(py))
     }
 
+    /// What a million tokens read and a million written cost, or None where that is not known.
+    #[getter]
+    fn token_prices(&self) -> Option<(f64, f64)> {
+        self.inner.token_prices().map(|prices| (prices.input, prices.output))
+    }
+
     /// A copy with other bytes of core memory.
     fn with_core_memory_bytes(slf: &Bound<'_, Self>, core_memory_bytes: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::with(slf, "core_memory_bytes", core_memory_bytes)
@@ -255,6 +267,11 @@ impl MemoryConfig {
         Self::with(slf, "token_counter", token_counter)
     }
 
+    /// A copy with what a million tokens read and a million written cost, so that `stats()` tells a cost, or None.
+    fn with_token_prices(slf: &Bound<'_, Self>, token_prices: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::with(slf, "token_prices", token_prices)
+    }
+
     /// Its fields as plain values; the time to live in seconds, the function that counts tokens as it is.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         Ok(dict_of!(py,
@@ -269,6 +286,7 @@ impl MemoryConfig {
             "index_memory_bytes" => self.index_memory_bytes(),
             "deep_search" => self.deep_search(),
             "token_counter" => self.token_counter(py),
+            "token_prices" => self.token_prices(),
         ))
     }
 

@@ -46,7 +46,7 @@ mod _umi {
         memory::{_close_all, Engine},
         models::{
             AnthropicProvider, CallableProvider, Completion, CompletionRequest, LanguageModelProvider,
-            OpenAIEmbeddingProvider, OpenAIProvider,
+            OpenAIEmbeddingProvider, OpenAIProvider, SimLLMProvider,
         },
         providers::{
             CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,

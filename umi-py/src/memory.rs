@@ -151,10 +151,8 @@ impl Engine {
         if let Some(storage) = storage {
             builder = builder.storage(storage.0);
         }
-        if llm.is_some() {
-            return Err(Error::new(ErrorKind::FeatureNotBuilt, "this version has no language models")
-                .with_hint("leave llm out: what was said is remembered as it is"))
-            .py();
+        if let Some(llm) = llm {
+            builder = builder.language_model(Arc::clone(&llm.inner));
         }
         if let Some(embedder) = embedder {
             builder = builder.embedder(Arc::clone(&embedder.inner));

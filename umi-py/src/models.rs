@@ -11,7 +11,7 @@ use pyo3::{
 };
 use umi_core::{
     self as core, AnswerSchema, AnthropicModel, Error, ErrorKind, HttpOptions, LanguageModel, Message, MessagePart,
-    MessageRole, OpenAIEmbedder, OpenAIModel, Result,
+    MessageRole, OpenAIEmbedder, OpenAIModel, Result, SimLanguageModel,
 };
 
 use crate::{
@@ -307,6 +307,23 @@ impl CallableProvider {
         let shown = format!("name={}", shown(&name));
         let inner = Arc::new(CallableModel { function: Function::new(r#fn)?, name });
         Ok(PyClassInitializer::from(LanguageModelProvider { inner, shown }).add_subclass(Self))
+    }
+}
+
+/// A model that answers by simple rules, for tests and simulations: facts of plain English sentences, relations by
+/// shared words. One seed gives the same answers twice.
+#[pyclass(frozen, extends = LanguageModelProvider, module = "umi")]
+pub(crate) struct SimLLMProvider;
+
+#[pymethods]
+impl SimLLMProvider {
+    #[new]
+    #[pyo3(signature = (seed=Whole(0)), text_signature = "(seed=0)")]
+    fn new(seed: Whole) -> PyResult<PyClassInitializer<Self>> {
+        let seed = seed.size("seed")? as u64;
+        let base =
+            LanguageModelProvider { inner: Arc::new(SimLanguageModel::new(seed)), shown: format!("seed={seed}") };
+        Ok(PyClassInitializer::from(base).add_subclass(Self))
     }
 }
 

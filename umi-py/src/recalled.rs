@@ -92,6 +92,13 @@ impl Recalled {
         None
     }
 
+    /// The `source` to remember its words under where an agent says them again: then no facts are taken from them a
+    /// second time.
+    #[getter]
+    fn recalled_source(slf: PyRef<'_, Self>) -> String {
+        core::recalled_source(slf.as_super().to_core().id)
+    }
+
     /// The entity alone.
     #[getter]
     fn entity(slf: PyRef<'_, Self>) -> Entity {

@@ -111,6 +111,13 @@ pub(crate) fn stats(py: Python<'_>, stats: core::MemoryStats) -> PyResult<Bound<
         "evictions" => index.evictions,
         "lag" => stats.index_lag,
     );
+    let usage = dict_of!(py,
+        "extract" => counted(py, stats.usage.extract)?,
+        "evolve" => counted(py, stats.usage.evolve)?,
+        "expand" => counted(py, stats.usage.expand)?,
+        "total" => counted(py, stats.usage.total())?,
+        "cost" => stats.usage.cost,
+    );
     Ok(dict_of!(py,
         "path" => stats.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
         "episodes" => ledger.episodes,
@@ -129,6 +136,16 @@ pub(crate) fn stats(py: Python<'_>, stats: core::MemoryStats) -> PyResult<Bound<
         "index_lag" => stats.index_lag,
         "index" => index,
         "embedder" => space,
+        "usage" => usage,
+    ))
+}
+
+/// What a model's service counted, as a dictionary.
+fn counted(py: Python<'_>, usage: core::Usage) -> PyResult<Bound<'_, PyDict>> {
+    Ok(dict_of!(py,
+        "input_tokens" => usage.input_tokens,
+        "output_tokens" => usage.output_tokens,
+        "requests" => usage.requests,
     ))
 }
 

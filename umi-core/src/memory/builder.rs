@@ -12,7 +12,7 @@ use crate::{
     embed::{Embedder, cached::CachedEmbedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, Result},
     ledger::sqlite::fork,
-    llm::LanguageModel,
+    llm::{LanguageModel, sim::SimLanguageModel},
     scope::Scope,
     world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
 };
@@ -134,7 +134,8 @@ impl MemoryBuilder {
         Self::default()
     }
 
-    /// A builder of a simulated memory: in memory, seeded ids and vectors, a clock that stands at the start of 2026.
+    /// A builder of a simulated memory: in memory, seeded ids and vectors, a model that answers by simple rules, a clock
+    /// that stands at the start of 2026.
     pub fn sim(seed: u64) -> Self {
         Self { storage: StorageBackend::in_memory(), seed: Some(seed), ..Self::default() }
     }
@@ -210,6 +211,7 @@ impl MemoryBuilder {
             (None, Some(seed)) => Arc::new(SimEmbedder::new(seed)),
             (None, None) => Arc::new(StaticEmbedder::new()),
         };
+        let model = self.model.or_else(|| Some(Arc::new(SimLanguageModel::new(self.seed?)) as Arc<dyn LanguageModel>));
         let ids: Arc<dyn Ids> = match (self.ids, self.seed) {
             (Some(ids), _) => ids,
             (None, Some(seed)) => Arc::new(SeededIds::new(seed)),
@@ -231,7 +233,7 @@ impl MemoryBuilder {
             lease: Arc::new(lease),
             parts: Arc::new(Parts {
                 embedder,
-                model: self.model,
+                model,
                 usage: UsageCounters::default(),
                 is_simulated,
                 config: self.config,

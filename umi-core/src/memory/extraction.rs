@@ -34,6 +34,11 @@ use crate::{
 /// [`Recalled::source`](crate::Recalled::source) gives the whole of it.
 pub const RECALLED_SOURCE: &str = "umi:recalled";
 
+/// The `source` of the words of a recalled row.
+pub fn recalled_source(id: Uuid) -> String {
+    format!("{RECALLED_SOURCE}:{id}")
+}
+
 /// How often a decision is made again because a subject or a candidate has changed. The last try records the facts
 /// without relations.
 const DECISIONS: usize = 3;

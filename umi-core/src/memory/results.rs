@@ -5,7 +5,7 @@ use std::ops::Deref;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::extraction::RECALLED_SOURCE;
+use super::extraction::recalled_source;
 use crate::{
     entity::{Entity, EvolutionRelation},
     episode::Kind,
@@ -96,7 +96,7 @@ impl Recalled {
     /// The `source` under which its words are to be remembered where an agent says them again: they are kept as an
     /// episode, and no facts are taken from them a second time.
     pub fn source(&self) -> String {
-        format!("{RECALLED_SOURCE}:{}", self.entity.id)
+        recalled_source(self.entity.id)
     }
 }
 
