@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The beginning of the `source` of a text that repeats what was recalled: it is kept and never extracted.
-/// [`Recalled::source`](crate::Recalled::source) gives the whole of it.
+/// [`Recalled::recalled_source`](crate::Recalled::recalled_source) gives the whole of it.
 pub const RECALLED_SOURCE: &str = "umi:recalled";
 
 /// The `source` of the words of a recalled row.
@@ -39,8 +39,8 @@ pub fn recalled_source(id: Uuid) -> String {
     format!("{RECALLED_SOURCE}:{id}")
 }
 
-/// How often a decision is made again because a subject or a candidate has changed. The last try records the facts
-/// without relations.
+/// How often a decision is made because a subject or a candidate has changed, each time about what has changed alone.
+/// Then the facts are recorded with the relations that still hold.
 const DECISIONS: usize = 3;
 /// How many groups of turns are extracted at once by one call or run. The provider has a limit of its own.
 const CONCURRENCY: usize = 8;
@@ -294,29 +294,38 @@ impl Memory {
         let Some(first) = tasks.first() else { return Ok(None) };
         let scope = tenant(&first.episode)?;
         let (drafts, failure) = self.draft_facts(facts).await?;
-        let mut decided: Option<(Vec<Entity>, Vec<FoundRelation>)> = None;
+        let (mut compared, mut found): (Vec<Entity>, Vec<FoundRelation>) = (Vec::new(), Vec::new());
         for decision in 1.. {
             let is_last = decision > DECISIONS;
             let mut seen = self.ledger().head()?;
-            let mut relations = Vec::new();
-            if !first.detects_evolutions || is_last {
+            let mut is_compared = true;
+            if !first.detects_evolutions || drafts.is_empty() {
                 // Nothing is decided, so nothing can have moved.
                 seen = i64::MAX;
-            } else if !drafts.is_empty() {
+            } else {
                 let candidates = self.candidates(&scope, &drafts).await?;
-                relations = match decided.take() {
-                    Some((known, relations)) if known == candidates => relations,
-                    _ => self.relate(model, &drafts, &candidates, extracted).await?,
-                };
-                decided = Some((candidates, relations.clone()));
+                // What was decided about a candidate holds while that one is as it was.
+                let new: Vec<Entity> = candidates.iter().filter(|fact| !compared.contains(fact)).cloned().collect();
+                let is_known = |id: Uuid| compared.iter().any(|fact| fact.id == id && candidates.contains(fact));
+                found.retain(|relation| is_known(relation.old));
+                if is_last {
+                    (seen, is_compared) = (i64::MAX, new.is_empty());
+                } else {
+                    found.extend(self.relate(model, &drafts, &new, extracted).await?);
+                    compared = candidates;
+                }
+            }
+            if decision > DECISIONS + 1 {
+                // A candidate went between its reading and the writing.
+                (is_compared, found) = (false, Vec::new());
             }
             let now = self.now();
-            let relations = relations.into_iter().map(|found| NewRelation {
+            let relations = found.iter().map(|found| NewRelation {
                 id: self.next_id(now),
                 fact: found.new,
                 other: found.old,
                 evolution_type: found.evolution_type,
-                reason: found.reason,
+                reason: found.reason.clone(),
                 confidence: found.confidence,
             });
             let (space, facts) = self.facts_to_write(&drafts, now).await?;
@@ -331,9 +340,9 @@ impl Memory {
             };
             match self.ledger().record_extracted(&space, extraction).await {
                 Ok(ExtractionOutcome::Recorded(recorded)) => {
-                    if is_last && first.detects_evolutions {
+                    if !is_compared {
                         let message = format!(
-                            "what the facts are about changed {DECISIONS} times meanwhile; they are recorded without relations"
+                            "what the facts are about changed {DECISIONS} times meanwhile; they are not related to the last of it"
                         );
                         let error = Error::storage(message).with_retryable(true);
                         extracted.warnings.push(StepFailure { step: "evolve", error, job_id: None });
@@ -349,7 +358,7 @@ impl Memory {
                     return Ok(Some(recorded));
                 }
                 Ok(ExtractionOutcome::Gone) => return Ok(None),
-                Ok(ExtractionOutcome::Moved) if !is_last => {}
+                Ok(ExtractionOutcome::Moved) if decision <= DECISIONS + 1 => {}
                 Ok(ExtractionOutcome::Moved) => {
                     return Err(Error::internal("what cannot have moved has moved").into());
                 }

@@ -138,7 +138,7 @@ impl Memory {
     /// language model its facts are found then, those of a conversation together, and recorded in a second one.
     ///
     /// What was recalled is not read a second time: a `<memory>` document in a text is left out, and a turn whose `source`
-    /// is that of [`Recalled::source`](super::Recalled::source) is kept as it is.
+    /// is that of [`Recalled::recalled_source`](super::Recalled::recalled_source) is kept as it is.
     ///
     /// # Errors
     /// When the returned builder is awaited: `EmptyText`, `TextTooLong` or `InvalidInput` for what is malformed, in

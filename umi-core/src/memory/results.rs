@@ -95,7 +95,7 @@ pub struct Recalled {
 impl Recalled {
     /// The `source` under which its words are to be remembered where an agent says them again: they are kept as an
     /// episode, and no facts are taken from them a second time.
-    pub fn source(&self) -> String {
+    pub fn recalled_source(&self) -> String {
         recalled_source(self.entity.id)
     }
 }

@@ -142,7 +142,7 @@ async fn what_was_recalled_is_kept_and_not_read_again() {
     memory.remember("Ana lives in Rome").await.unwrap();
     let found = memory.recall("Ana").await.unwrap();
     let mut again = Turn::new(found[0].entity.content.clone());
-    again.source = Some(found[0].source());
+    again.source = Some(found[0].recalled_source());
     assert!(again.source.as_deref().unwrap().starts_with(RECALLED_SOURCE));
     let result = memory.remember(again).await.unwrap();
     assert_eq!((model.requests.lock().len(), result.warnings.len(), result.entity_count()), (1, 0, 1));
@@ -258,17 +258,22 @@ async fn what_moved_meanwhile_is_decided_again() {
 }
 
 #[tokio::test]
-async fn what_moves_for_ever_is_recorded_without_relations_and_says_so() {
+async fn what_moves_for_ever_is_recorded_with_the_relations_that_hold_and_says_so() {
     let model = Model::from_fn(|_| Ok(Completion::new(facts(&[said(1, "Ana", None, "Ana drinks only tea")])))).gated(1);
     let memory = model.memory().await;
-    memory.add_entity(fact("Ana", None, "Ana likes tea", None), &Scope::new()).await.unwrap();
+    let old = memory.add_entity(fact("Ana", None, "Ana likes tea", None), &Scope::new()).await.unwrap();
+    let old = old.entities[0].id.to_string();
     let remembering = tokio::spawn({
         let memory = memory.clone();
         async move { memory.remember("only tea").await.unwrap() }
     });
     model.asked.acquire().await.unwrap().forget();
-    model.now_answers(|request| match request.answer.as_ref().unwrap().name.as_str() {
+    let relates_to = old.clone();
+    model.now_answers(move |request| match request.answer.as_ref().unwrap().name.as_str() {
         "facts" => Ok(Completion::new(facts(&[said(1, "Ana", None, "Ana drinks only tea")]))),
+        _ if message(request).contains(&relates_to) => {
+            Ok(Completion::new(relations(&[relation(1, &relates_to, "extend")])))
+        }
         _ => Ok(Completion::new(relations(&[]))),
     });
     for number in 0..3 {
@@ -280,6 +285,8 @@ async fn what_moves_for_ever_is_recorded_without_relations_and_says_so() {
     let result = remembering.await.unwrap();
     assert_eq!((result.warnings.len(), result.warnings[0].step), (1, "evolve"), "{:?}", result.warnings);
     assert_eq!((model.steps().len(), result.entity_count()), (4, 1));
+    assert_eq!((result.evolutions.len(), result.evolutions[0].source_id.as_str()), (1, old.as_str()));
+    assert!(!model.last_message().contains(&old), "asked about what is new alone");
     assert!(memory.pending(&Scope::new()).await.unwrap().is_empty());
 }
 
