@@ -560,11 +560,6 @@ CASES: list[Case] = [
          "this memory was opened before a fork, in another process", hint="open the store again in the child"),
     Case("a forked child's parts", ForkedError, lambda env: in_a_child(env.memory.core.render),
          "this memory was opened before a fork, in another process", hint="open the store again in the child"),
-    # FeatureNotBuiltError
-    Case("a language model", FeatureNotBuiltError, lambda env: Memory.open(env.folder, llm=MODEL),
-         "this version has no language models", hint="leave llm out: what was said is remembered as it is"),
-    Case("a builder's language model", FeatureNotBuiltError, lambda _: MemoryBuilder().with_llm(MODEL).build(),
-         "this version has no language models", hint="leave llm out: what was said is remembered as it is"),
     # StoreLockedError; that of writers comes after half a minute
     Case("purging while another process reads", StoreLockedError, lambda env: env.read_elsewhere().purge_sync(),
          "the old pages of `{folder}/umi.db` are being read outside of this handle",

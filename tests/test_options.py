@@ -207,12 +207,10 @@ def test_the_builder(tmp_path: Path) -> None:
         assert other.path is None
 
 
-def test_language_models_come_later() -> None:
-    model = CallableProvider(lambda request: request.prompt)
-    with pytest.raises(FeatureNotBuiltError):
-        MemoryBuilder().with_llm(model).build()
-    with pytest.raises(ImportError):
-        Memory.in_memory(llm=model)
+def test_a_memory_takes_a_language_model() -> None:
+    model = CallableProvider(lambda _: {"facts": [], "relations": []})
+    with MemoryBuilder().with_storage(InMemoryStorageBackend()).with_llm(model).build() as memory:
+        assert memory.remember_sync("The harbour is closed.").usage.requests == 1
     with pytest.raises(TypeError):
         Memory.in_memory(llm=object())  # type: ignore[arg-type]
     with pytest.raises(TypeError):

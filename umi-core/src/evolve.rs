@@ -116,6 +116,11 @@ pub(crate) fn needs_decision(new: &Entity, old: &Entity) -> bool {
     !(is_same_subject && is_same_slot)
 }
 
+/// Whether a new fact says again what a stored one says: there is nothing to decide about it.
+pub(crate) fn repeats(new: &Entity, old: &Entity) -> bool {
+    new.content == old.content && !needs_decision(new, old)
+}
+
 /// Asks for the relations of new facts to candidates, in one request.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::{
     entity::{Entity, EntityType},
     episode::Kind,
     error::{Error, Result},
-    evolve::needs_decision,
+    evolve::{needs_decision, repeats},
     index::{SearchQuery, ValidAt, analysis::analyse_fact, vector},
     ledger::{EmbedJob, NewFact, Piece},
     scope::Scope,
@@ -39,6 +39,15 @@ pub(super) struct DraftFact {
     is_embedded: bool,
     /// None where it was not, or the text has no direction.
     vector: Option<Vec<f32>>,
+}
+
+/// What a model has to decide: how the fresh ones among new facts relate to stored ones.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// Stored facts that hold now, those of the new facts' subjects first.
+    pub(super) stored: Vec<Entity>,
+    /// The places of the new facts that do not only repeat what holds.
+    pub(super) fresh: Vec<usize>,
 }
 
 impl Memory {
@@ -96,17 +105,18 @@ impl Memory {
         Ok((other.unwrap_or_else(|| own.clone()), drafts.iter().map(fact).collect()))
     }
 
-    /// The stored facts that hold now and of which a model has to say how new ones relate to them, those of the subjects
-    /// first.
-    pub(super) async fn candidates(&self, scope: &Scope, drafts: &[DraftFact]) -> Result<Vec<Entity>> {
+    /// What a model has to decide about new facts.
+    pub(super) async fn candidates(&self, scope: &Scope, drafts: &[DraftFact]) -> Result<Candidates> {
         let now = self.now();
         let subjects: Vec<(EntityType, String)> =
             drafts.iter().map(|draft| (draft.entity.entity_type, draft.entity.name.clone())).collect();
         let mut candidates = self.ledger().subject_facts(scope, &subjects, now, OF_SUBJECTS).await?;
+        let is_repeated = |new: &DraftFact| candidates.iter().any(|old| repeats(&new.entity, old));
+        let fresh: Vec<usize> = (0..drafts.len()).filter(|&place| !is_repeated(&drafts[place])).collect();
         let mut known: BTreeSet<Uuid> = candidates.iter().map(|fact| fact.id).collect();
         let mut near = Vec::new();
         let has_vectors = self.ledger().active_space().await?.as_ref() == Some(self.parts.embedder.space());
-        for draft in drafts {
+        for draft in fresh.iter().map(|&place| &drafts[place]) {
             if candidates.len() + near.len() >= CANDIDATES {
                 break;
             }
@@ -132,8 +142,9 @@ impl Memory {
             let mut rows: BTreeMap<Uuid, Entity> = rows.into_iter().map(|fact| (fact.id, fact)).collect();
             candidates.extend(near.iter().filter_map(|id| rows.remove(id)));
         }
-        candidates.retain(|old| old.is_valid_at(now) && drafts.iter().any(|new| needs_decision(&new.entity, old)));
+        let is_open = |old: &Entity| fresh.iter().any(|&place| needs_decision(&drafts[place].entity, old));
+        candidates.retain(|old| old.is_valid_at(now) && is_open(old));
         candidates.truncate(CANDIDATES);
-        Ok(candidates)
+        Ok(Candidates { stored: candidates, fresh })
     }
 }

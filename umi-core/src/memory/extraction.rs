@@ -305,14 +305,15 @@ impl Memory {
             } else {
                 let candidates = self.candidates(&scope, &drafts).await?;
                 // What was decided about a candidate holds while that one is as it was.
-                let new: Vec<Entity> = candidates.iter().filter(|fact| !compared.contains(fact)).cloned().collect();
-                let is_known = |id: Uuid| compared.iter().any(|fact| fact.id == id && candidates.contains(fact));
+                let is_new = |fact: &&Entity| !compared.contains(fact);
+                let new: Vec<Entity> = candidates.stored.iter().filter(is_new).cloned().collect();
+                let is_known = |id: Uuid| compared.iter().any(|fact| fact.id == id && candidates.stored.contains(fact));
                 found.retain(|relation| is_known(relation.old));
                 if is_last {
                     (seen, is_compared) = (i64::MAX, new.is_empty());
                 } else {
-                    found.extend(self.relate(model, &drafts, &new, extracted).await?);
-                    compared = candidates;
+                    found.extend(self.relate(model, &drafts, &candidates.fresh, &new, extracted).await?);
+                    compared = candidates.stored;
                 }
             }
             if decision > DECISIONS + 1 {
@@ -374,20 +375,21 @@ impl Memory {
         &self,
         model: &dyn LanguageModel,
         drafts: &[DraftFact],
+        fresh: &[usize],
         candidates: &[Entity],
         extracted: &mut Extracted,
     ) -> Result<Vec<FoundRelation>, Failed> {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let new: Vec<Entity> = drafts.iter().map(|draft| draft.entity.clone()).collect();
+        let new: Vec<Entity> = fresh.iter().map(|&place| drafts[place].entity.clone()).collect();
         let mut usage = Usage::default();
         let found = evolve::evolve(model, &new, candidates, &mut usage).await;
         self.parts.usage.count(Step::Evolve, usage);
         extracted.usage += usage;
         let found = found.map_err(|error| Failed { step: "evolve", error })?;
         extracted.warn("evolve", found.notes);
-        Ok(found.value)
+        Ok(found.value.into_iter().map(|found| FoundRelation { new: fresh[found.new], ..found }).collect())
     }
 }
 

@@ -61,7 +61,9 @@ pub(super) fn record(
     for job in jobs {
         write.connection.prepare_cached("DELETE FROM jobs WHERE job = ?1")?.execute((job,))?;
     }
-    Ok(ExtractionOutcome::Recorded(facts::tell(write.connection, &extraction.facts, &changes)?))
+    // What a model related may have been said in another session.
+    let recorded = facts::tell(write.connection, Some(&tenant), &extraction.facts, &changes)?;
+    Ok(ExtractionOutcome::Recorded(recorded))
 }
 
 /// A relation with the sayings of the stored version that it is kept with, each under the id of its own decision.

@@ -31,7 +31,7 @@ pub(super) type Changes = BTreeMap<Uuid, Changed>;
 /// Records facts. Each answer tells the version that its saying is part of once all of them are recorded.
 pub(super) fn record(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[NewFact]) -> Stored<Vec<Recorded>> {
     let changes = say(write, space, facts)?;
-    tell(write.connection, facts, &changes)
+    tell(write.connection, None, facts, &changes)
 }
 
 /// Writes sayings and computes their chains.
@@ -50,11 +50,16 @@ pub(super) fn say(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[NewFac
     Ok(changes)
 }
 
-/// What became of sayings.
-pub(super) fn tell(connection: &Connection, facts: &[NewFact], changes: &Changes) -> Stored<Vec<Recorded>> {
+/// What became of sayings; their evolutions as `scope` sees them, or each one's own.
+pub(super) fn tell(
+    connection: &Connection,
+    scope: Option<&Scope>,
+    facts: &[NewFact],
+    changes: &Changes,
+) -> Stored<Vec<Recorded>> {
     let answer = |Entity { id, user, agent, session, .. }: &Entity| {
-        let scope = Scope::from_parts(user.clone(), agent.clone(), session.clone())?;
-        recorded(connection, &scope, *id, changes.get(id))
+        let own = Scope::from_parts(user.clone(), agent.clone(), session.clone())?;
+        recorded(connection, scope.unwrap_or(&own), *id, changes.get(id))
     };
     facts.iter().map(|fact| answer(&fact.entity)).collect()
 }
@@ -68,7 +73,7 @@ fn computed(write: &mut Write<'_>, stretch: &Stretch, now: Timestamp) -> Stored<
     }
 }
 
-/// What became of a saying, as its own scope sees it.
+/// What became of a saying, as a scope sees it.
 fn recorded(connection: &Connection, scope: &Scope, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
     let entity = lookup::get(connection, scope, saying)?
         .ok_or_else(|| errors::damaged(format!("the saying `{saying}` has no version")))?;
