@@ -13,7 +13,6 @@ import pytest
 
 from umi import (
     CallableProvider,
-    FeatureNotBuiltError,
     InMemoryStorageBackend,
     InvalidInputError,
     InvalidLimitError,
