@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -225,11 +227,16 @@ def blobs(store: Path, rows: list[Row], log: Path) -> dict[bytes, str]:
     return wanted
 
 
-def search(folder: Path, words: list[str], stretches: dict[bytes, str]) -> tuple[list[str], int]:
-    """What the bytes of all files of a folder still hold, and how many bytes that were."""
+def search(folder: Path, words: list[str], stretches: dict[bytes, str], copy: Path) -> tuple[list[str], int]:
+    """What the bytes of all files of a folder still hold, and how many bytes that were.
+
+    A copy is read, which another process makes: to close a file of an open store gives its locks away.
+    """
     secrets = {word.lower().encode() for word in words}
     found, size = [], 0
-    for path in sorted(folder.rglob("*")):
+    shutil.rmtree(copy, ignore_errors=True)
+    subprocess.run(["cp", "-r", str(folder), str(copy)], check=True)
+    for path in sorted(copy.rglob("*")):
         if path.is_file():
             data = path.read_bytes()
             size += len(data)
@@ -275,7 +282,7 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
         stretches = blobs(store, gone, log)
         assert len(stretches) > len(gone), f"seed {seed}: only {len(stretches)} blobs can be looked for"
         words = [word for row in gone for word in row.words] + parts
-        found, _ = search(store, words, stretches)
+        found, _ = search(store, words, stretches, folder / "searched")
         assert len(found) >= len(words) + len(stretches), f"seed {seed}: the search does not find what is there"
         told = [asdict(row) for row in gone]
         with Child("torture.forgetting", "observe", store, log=log) as observer:
@@ -285,10 +292,10 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
             assert memory.count_sync() == len(kept), f"seed {seed}: of {len(kept)} rows {memory.count_sync()} are left"
             refusals = purge_beside(memory, store, folder / "reader.log")
             observer.end()
-        found, size = search(store, words, stretches)
+        found, size = search(store, words, stretches, folder / "searched")
         assert not found, f"seed {seed}: {len(found)} secrets are left after purge(): {found[:5]}"
         memory.backup_sync(folder / "copy")
-        found, _ = search(folder / "copy", words, stretches)
+        found, _ = search(folder / "copy", words, stretches, folder / "searched")
         assert not found, f"seed {seed}: {len(found)} secrets are in a backup: {found[:5]}"
         for row in kept[:: 1 if long else 50]:
             assert row.id in {hit.id for hit in memory.recall_sync(row.asked)}, f"seed {seed}: a row is lost"
@@ -303,7 +310,7 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
             assert memory.check_sync()["ok"], f"seed {seed}: the store is damaged by kill {number} in a purge"
             assert memory.count_sync() == len(kept), f"seed {seed}: kill {number} in a purge lost a row"
             memory.purge_sync()
-        found, _ = search(store, [word for row in lost for word in row.words], {})
+        found, _ = search(store, [word for row in lost for word in row.words], {}, folder / "searched")
         assert not found, f"seed {seed}: {len(found)} secrets are left after a purge that was killed: {found[:5]}"
     return {
         "rows": total,
