@@ -128,7 +128,7 @@ test-python: develop ## the tests of the Python package
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 .PHONY: lint
-lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy, and the stubs against the extension
+lint: lint-rust lint-python ## rustfmt, clippy, rustdoc, ruff, mypy, and the stubs against the extension
 
 .PHONY: lint-rust
 lint-rust: $(VENV)/.prerequisites
@@ -137,6 +137,8 @@ lint-rust: $(VENV)/.prerequisites
 	printf '\n== clippy\n'
 	$(CLAIM_TARGET)
 	cargo clippy --locked --profile $(CHECK_PROFILE) --workspace --all-targets -- -D warnings
+	printf '\n== the documentation of the core\n'
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --profile $(CHECK_PROFILE) --no-deps -p umi-core
 
 .PHONY: lint-python
 lint-python: develop

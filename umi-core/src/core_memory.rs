@@ -29,6 +29,14 @@ const IMPORTANCE_DEFAULT: f64 = 0.5;
 const TAGS_BYTES: usize = 128;
 
 /// The kinds of block, in the order of rendering.
+///
+/// # Example
+/// ```
+/// use umi_core::BlockType;
+/// assert_eq!("Human".parse::<BlockType>()?, BlockType::Human);
+/// assert_eq!(BlockType::ALL[0].as_str(), "system");
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum BlockType {

@@ -17,6 +17,13 @@ pub(crate) mod static_table;
 mod word_piece;
 
 /// What makes two vectors comparable: the model, its dimensions and whether vectors have length 1.
+///
+/// # Example
+/// ```
+/// use umi_core::EmbeddingSpace;
+/// let space = EmbeddingSpace::new("my-model", 384, "");
+/// assert_eq!(space.to_string(), "my-model (384 dimensions)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbeddingSpace {
@@ -55,6 +62,38 @@ impl fmt::Display for EmbeddingSpace {
 }
 
 /// Turns texts into vectors of one embedding space.
+///
+/// # Example
+/// ```
+/// use umi_core::{Embedder, EmbeddingSpace, Result, async_trait};
+///
+/// /// Counts the letters of a text.
+/// #[derive(Debug)]
+/// struct Letters(EmbeddingSpace);
+///
+/// #[async_trait]
+/// impl Embedder for Letters {
+///     fn space(&self) -> &EmbeddingSpace {
+///         &self.0
+///     }
+///
+///     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+///         let count = |text: &String| {
+///             let mut vector = vec![0.0; self.0.dimensions];
+///             text.bytes().for_each(|letter| vector[usize::from(letter) % self.0.dimensions] += 1.0);
+///             vector
+///         };
+///         Ok(texts.iter().map(count).collect())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> Result<()> {
+/// let letters = Letters(EmbeddingSpace::new("letters", 64, ""));
+/// let memory = umi_core::MemoryBuilder::sim(7).embedder(std::sync::Arc::new(letters)).build().await?;
+/// memory.remember("My sister Ana moved to Lisbon.").await?;
+/// assert!(!memory.recall("Where does my sister live?").await?.is_empty());
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait Embedder: Send + Sync + fmt::Debug {
     /// The space of the vectors. The same for the life of the embedder.
@@ -110,6 +149,14 @@ pub(crate) async fn embed_encoded(embedder: &dyn Embedder, texts: &[String]) -> 
 ///
 /// # Errors
 /// `Embedding` when the answer does not fit.
+///
+/// # Example
+/// ```
+/// use umi_core::{EmbeddingSpace, check_vectors};
+/// let space = EmbeddingSpace::new("my-model", 2, "");
+/// assert!(check_vectors(&space, 1, &[vec![0.6, 0.8]]).is_ok());
+/// assert!(check_vectors(&space, 2, &[vec![0.6, 0.8]]).is_err());
+/// ```
 pub fn check_vectors(space: &EmbeddingSpace, texts: usize, vectors: &[Vec<f32>]) -> Result<()> {
     if vectors.len() != texts {
         return Err(

@@ -33,6 +33,19 @@ pub(crate) const SOURCE_BYTES: usize = 2_048;
 const SUBJECT_NAMESPACE: Uuid = Uuid::from_u128(0x6ba4_281c_4d9f_4f3a_8c7e_9d2b_5f1e_6a3c);
 
 /// One version of one fact about a named subject.
+///
+/// # Example
+/// ```
+/// use umi_core::{Entity, EntityType, Timestamp, new_id};
+/// let now = Timestamp::UNIX_EPOCH;
+/// let mut fact = Entity::new(new_id(now), now, EntityType::Person, "Tarek", "works at Initech")?;
+/// fact.attribute = Some("employer".to_owned());
+/// assert!(fact.is_valid_at(now) && fact.valid_to.is_none());
+/// // However the name is written, it is one subject.
+/// let other = Entity::new(new_id(now), now, EntityType::Person, "TAREK", "likes oak")?;
+/// assert_eq!(fact.subject_id(), other.subject_id());
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Entity {
@@ -187,6 +200,12 @@ pub(crate) fn is_blank(text: &str) -> bool {
 ///
 /// # Errors
 /// `InvalidInput` with the name and the value.
+///
+/// # Example
+/// ```
+/// assert!(umi_core::check_unit("importance", 0.5).is_ok());
+/// assert!(umi_core::check_unit("importance", f64::NAN).is_err());
+/// ```
 pub fn check_unit(what: &str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         Ok(())
@@ -199,6 +218,12 @@ pub fn check_unit(what: &str, value: f64) -> Result<()> {
 ///
 /// # Errors
 /// `InvalidInput` with both sizes.
+///
+/// # Example
+/// ```
+/// assert!(umi_core::check_bytes("a label", "café", 5).is_ok());
+/// assert!(umi_core::check_bytes("a label", "café", 4).is_err());
+/// ```
 pub fn check_bytes(what: &str, text: &str, limit: usize) -> Result<()> {
     if text.len() <= limit {
         Ok(())

@@ -17,6 +17,14 @@ pub(crate) const KEY_BYTES: usize = 256;
 const NOTE_NAME_BYTES: usize = 80;
 
 /// A text as it was remembered, with who said it and when. Never rewritten.
+///
+/// # Example
+/// ```
+/// use umi_core::{Episode, EntityType, Timestamp, new_id};
+/// let now = Timestamp::UNIX_EPOCH;
+/// let note = Episode::new(new_id(now), "Alice moved to Rome.", "user", now).to_note();
+/// assert_eq!((note.entity_type, note.name.as_str()), (EntityType::Note, "Note: Alice moved to Rome."));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Episode {
@@ -113,6 +121,13 @@ fn note_name(text: &str) -> String {
 }
 
 /// Whether a hit or a row is a fact or an episode.
+///
+/// # Example
+/// ```
+/// use umi_core::Kind;
+/// assert_eq!("facts".parse::<Kind>()?, Kind::Fact);
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Kind {

@@ -56,6 +56,16 @@ pub struct Details {
 }
 
 /// The kinds of failure. Kinds are apart where their handling differs.
+///
+/// # Example
+/// ```
+/// use umi_core::{ErrorKind, RecallOptions};
+/// let error = RecallOptions::default().with_limit(5_000).unwrap_err();
+/// match error.kind() {
+///     ErrorKind::InvalidLimit => assert_eq!(error.details().limit, Some(1_000)),
+///     other => panic!("{other:?}: {error}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

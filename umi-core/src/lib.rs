@@ -16,8 +16,47 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # With a language model
+//! A [`LanguageModel`] finds the facts in what is said, relates them to what is stored, and rewords questions
+//! ([`RecallOptions::with_deep_search`]): [`AnthropicModel`], [`OpenAIModel`] for OpenAI and every compatible server, or
+//! one of your own. What it fails with is a warning of the result; the words are durable all the same, and
+//! [`Memory::retry_pending`] reads them again.
+//!
+//! ```
+//! # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+//! use std::sync::Arc;
+//! use umi_core::{ListOptions, MemoryBuilder, Scope, SimLanguageModel, StorageBackend};
+//! let memory = MemoryBuilder::new()
+//!     .storage(StorageBackend::in_memory())
+//!     .language_model(Arc::new(SimLanguageModel::new(7))) // or: AnthropicModel::new(&key)?, OpenAIModel::new(&key)?
+//!     .build()
+//!     .await?;
+//! memory.remember("Ana works at Acme.").await?;
+//! let result = memory.remember("Ana works at Globex.").await?;
+//! for evolution in &result.evolutions {
+//!     println!("{}: {}", evolution.evolution_type, evolution.reason);
+//! }
+//! let facts = memory.list(&ListOptions::default(), &Scope::new()).await?;
+//! assert_eq!((facts.len(), facts[0].content.as_str()), (1, "Ana works at Globex"));
+//! assert_eq!(memory.history(&facts[0].id.to_string(), &Scope::new()).await?.len(), 2);
+//! # Ok(()) }
+//! ```
+//!
+//! The folder `examples` tells more: `cargo run -p umi-core --example quickstart`.
+//!
+//! # Feature flags
+//! None is on by default.
+//!
+//! - `lance`: an index as a LanceDB dataset in the store's folder, for more memories of a user than fit into the process.
+//!   A large dependency, which takes long to build.
+//! - `candle`: sentence-transformers models from a folder, run in this process.
+//!
+//! The clients of Anthropic and OpenAI are always there: [`AnthropicModel`], [`OpenAIModel`], [`OpenAIEmbedder`].
+//!
+//! # Runtime
 //! Times are [`jiff::Timestamp`]s in microseconds, ids are version 7 UUIDs. Every call needs a tokio runtime with its timer
-//! enabled.
+//! enabled; the clients of services need its I/O enabled too. No key and no URL is read from the environment: they are
+//! passed in.
 
 mod blocking;
 mod core_memory;
@@ -39,6 +78,7 @@ mod working_memory;
 mod world;
 mod xml;
 
+pub use async_trait::async_trait;
 pub use jiff::Timestamp;
 pub use uuid::Uuid;
 

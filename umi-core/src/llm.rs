@@ -50,6 +50,15 @@ pub enum MessagePart {
 }
 
 /// A message of a request.
+///
+/// # Example
+/// ```
+/// use umi_core::{Message, MessagePart, MessageRole};
+/// let shown = MessagePart::Image { media_type: "image/png".to_owned(), data: [0x89, 0x50].into() };
+/// let message = Message::new(MessageRole::User, vec![MessagePart::Text("What is this?".to_owned()), shown]);
+/// assert_eq!(message.parts.len(), 2);
+/// assert_eq!(Message::user("Hello!").role, MessageRole::User);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
@@ -94,6 +103,21 @@ impl AnswerSchema {
 }
 
 /// What a model is asked.
+///
+/// # Example
+/// ```
+/// use serde_json::json;
+/// use umi_core::{AnswerSchema, CompletionRequest};
+/// let schema = json!({
+///     "type": "object",
+///     "properties": {"city": {"type": "string"}},
+///     "required": ["city"],
+///     "additionalProperties": false,
+/// });
+/// let request = CompletionRequest::new("Find the city in the message.", "Ana lives in Lisbon.")
+///     .with_answer(AnswerSchema::new("city", schema));
+/// assert_eq!(request.answer.unwrap().name, "city");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct CompletionRequest {
@@ -121,6 +145,13 @@ impl CompletionRequest {
 }
 
 /// What a model answered.
+///
+/// # Example
+/// ```
+/// use umi_core::{Completion, Usage};
+/// let answer = Completion::new("Paris").with_usage(Usage::new(12, 1, 1));
+/// assert_eq!((answer.text.as_str(), answer.usage.output_tokens, answer.is_cut), ("Paris", 1, false));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Completion {
@@ -154,6 +185,35 @@ impl Completion {
 }
 
 /// Answers requests.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+/// use umi_core::{Completion, CompletionRequest, LanguageModel, MemoryBuilder, Result, Usage, async_trait};
+///
+/// /// In its place stands a client of another vendor, say.
+/// #[derive(Debug)]
+/// struct Mute;
+///
+/// #[async_trait]
+/// impl LanguageModel for Mute {
+///     fn name(&self) -> &str {
+///         "mute"
+///     }
+///
+///     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+///         // The name of the schema says what is asked for, and the answer is one JSON object with a list of that name.
+///         let list = request.answer.as_ref().map_or("facts", |answer| answer.name.as_str());
+///         Ok(Completion::new(format!(r#"{{"{list}": []}}"#)).with_usage(Usage::new(0, 0, 1)))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> Result<()> {
+/// let memory = MemoryBuilder::sim(7).language_model(Arc::new(Mute)).build().await?;
+/// let result = memory.remember("Hello!").await?;
+/// assert_eq!((result.usage.requests, result.warnings.len()), (1, 0));
+/// # Ok(()) }
+/// ```
 #[async_trait]
 pub trait LanguageModel: Send + Sync + fmt::Debug {
     /// The provider and the model, such as `anthropic:claude-sonnet-4-6`.

@@ -130,6 +130,22 @@ impl Memory {
     /// # Errors
     /// `StoreIo`, `CorruptStore`, `StoreVersion` or `StoreLocked` of the folder; `EmbeddingSpace` when its vectors are
     /// of another embedder.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::Memory;
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path();
+    /// let memory = Memory::open(path).await?;
+    /// memory.remember("The kiln arrives on Monday.").await?;
+    /// memory.close().await?;
+    ///
+    /// let memory = Memory::open(path).await?; // tomorrow, or in another process
+    /// assert_eq!(memory.recall("kiln").await?.len(), 1);
+    /// # memory.close().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         MemoryBuilder::new().storage(StorageBackend::sqlite(path)).build().await
     }
@@ -147,6 +163,16 @@ impl Memory {
     ///
     /// # Errors
     /// `Storage` when the database cannot be made.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::Memory;
+    /// let (one, same) = (Memory::sim(7).await?, Memory::sim(7).await?);
+    /// let said = "Ana works at Acme.";
+    /// assert_eq!(one.remember(said).await?.episode_ids, same.remember(said).await?.episode_ids);
+    /// # Ok(()) }
+    /// ```
     pub async fn sim(seed: u64) -> Result<Self> {
         MemoryBuilder::sim(seed).build().await
     }
@@ -186,6 +212,19 @@ impl Memory {
     ///
     /// # Errors
     /// `InvalidInput` when this handle is pinned to another user; `Closed` after close.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    ///
+    /// use umi_core::Scope;
+    /// let alice = memory.scoped(&Scope::new().with_user("alice")?)?;
+    /// alice.remember("My passport is in the blue folder.").await?;
+    /// assert_eq!(memory.recall("passport").user("alice")?.await?.len(), 1);
+    /// assert!(alice.recall("passport").user("bob")?.await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn scoped(&self, scope: &Scope) -> Result<Self> {
         self.check_open()?;
         let overlaid = self.resolve(scope)?;

@@ -85,6 +85,15 @@ impl Scope {
     }
 
     /// This scope with every part that `call` names in the place of its own.
+    ///
+    /// # Example
+    /// ```
+    /// use umi_core::Scope;
+    /// let handle = Scope::new().with_user("alice")?.with_agent("juno")?;
+    /// let call = Scope::new().with_session("monday")?;
+    /// assert_eq!(handle.overlaid(&call).to_string(), r#"user=Some("alice") agent=Some("juno") session=Some("monday")"#);
+    /// # Ok::<(), umi_core::Error>(())
+    /// ```
     #[must_use]
     pub fn overlaid(&self, call: &Self) -> Self {
         Self {
@@ -95,14 +104,14 @@ impl Scope {
     }
 
     /// The predicate: whether a row of these three belongs to what this scope reads. The user is compared exactly;
-    /// agent and session narrow when they are set. Queries say the same with [`SCOPE_PREDICATE`].
+    /// agent and session narrow when they are set. Queries of the ledger say the same in SQL.
     pub fn admits(&self, user: Option<&str>, agent: Option<&str>, session: Option<&str>) -> bool {
         let narrows = |own: &Option<String>, row: Option<&str>| own.is_none() || own.as_deref() == row;
         self.user.as_deref() == user && narrows(&self.agent, agent) && narrows(&self.session, session)
     }
 
-    /// The three values that [`SCOPE_PREDICATE`] binds: the user (`""` for none, because SQL takes nulls as distinct),
-    /// and agent and session (none = do not narrow).
+    /// The three values that the ledger's queries bind for [`Scope::admits`]: the user (`""` for none, because SQL takes
+    /// nulls as distinct), and agent and session (none = do not narrow).
     pub fn bound(&self) -> (&str, Option<&str>, Option<&str>) {
         (stored(self.user()), self.agent(), self.session())
     }

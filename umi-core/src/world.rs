@@ -21,6 +21,21 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 
 /// Tells the time.
+///
+/// # Example
+/// ```
+/// use umi_core::{Clock, Timestamp};
+///
+/// /// It is always the beginning.
+/// #[derive(Debug)]
+/// struct Epoch;
+///
+/// impl Clock for Epoch {
+///     fn now(&self) -> Timestamp {
+///         Timestamp::UNIX_EPOCH
+///     }
+/// }
+/// ```
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock's time, cut to microseconds.
     fn now(&self) -> Timestamp;
@@ -169,6 +184,13 @@ impl Ids for RandomIds {
 }
 
 /// Ids that are the same in every run with the same seed and times.
+///
+/// # Example
+/// ```
+/// use umi_core::{Ids, SeededIds, Timestamp};
+/// let now = Timestamp::UNIX_EPOCH;
+/// assert_eq!(SeededIds::new(7).next(now), SeededIds::new(7).next(now));
+/// ```
 #[derive(Debug)]
 pub struct SeededIds {
     state: Mutex<(u64, ChaCha12Rng)>,

@@ -84,6 +84,15 @@ impl OpenAIEmbedder {
     /// # Errors
     /// `InvalidInput` when the key is empty or cannot be sent, when the URL is not one of HTTP, and when the model's
     /// own dimensions are not known.
+    ///
+    /// # Example
+    /// ```
+    /// use umi_core::{Embedder, HttpOptions, OpenAIEmbedder};
+    /// let base_url = Some("http://localhost:8000/v1");
+    /// let embedder = OpenAIEmbedder::connect("sk-…", Some("bge-m3"), Some(1_024), base_url, HttpOptions::default())?;
+    /// assert_eq!(embedder.space().dimensions, 1_024);
+    /// # Ok::<(), umi_core::Error>(())
+    /// ```
     pub fn connect(
         api_key: &str,
         model: Option<&str>,

@@ -14,6 +14,14 @@ pub(crate) const EVOLUTION_REASON_BYTES: usize = 1_024;
 pub(crate) const HIGH_CONFIDENCE: f64 = 0.8;
 
 /// The kind of relation from an older entity to a newer one.
+///
+/// # Example
+/// ```
+/// use umi_core::EvolutionType;
+/// assert_eq!("contradict".parse::<EvolutionType>()?, EvolutionType::Contradict);
+/// assert_eq!(EvolutionType::Update.to_string(), "update");
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EvolutionType {
@@ -69,6 +77,16 @@ impl FromStr for EvolutionType {
 /// How a newer entity (`target_id`) relates to an older one (`source_id`).
 ///
 /// The ids are strings, because a relation can also be made by hand between things that are in no store.
+///
+/// # Example
+/// ```
+/// use umi_core::{EvolutionRelation, EvolutionType, Timestamp, new_id};
+/// let now = Timestamp::UNIX_EPOCH;
+/// let kind = EvolutionType::Contradict;
+/// let relation = EvolutionRelation::new(new_id(now), now, "older", "newer", kind, "one is born in one place", 0.9)?;
+/// assert!(relation.is_conflict() && relation.needs_resolution() && !relation.is_additive());
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EvolutionRelation {

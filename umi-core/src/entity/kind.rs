@@ -5,6 +5,14 @@ use std::{fmt, str::FromStr};
 use crate::error::{Error, Result};
 
 /// What kind of thing a subject is.
+///
+/// # Example
+/// ```
+/// use umi_core::EntityType;
+/// assert_eq!("person".parse::<EntityType>()?, EntityType::Person);
+/// assert_eq!(EntityType::Person.as_str(), "person");
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EntityType {

@@ -71,6 +71,16 @@ impl AnthropicModel {
     ///
     /// # Errors
     /// `InvalidInput` when the key is empty or cannot be sent, or when the URL is not one of HTTP.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use umi_core::{AnthropicModel, HttpOptions};
+    /// let options = HttpOptions::default().with_timeout(Duration::from_secs(20))?.with_max_concurrency(4)?;
+    /// let model = AnthropicModel::connect("sk-ant-…", Some("https://gateway.example"), options)?.with_max_tokens(2_048);
+    /// assert_eq!(model.base_url(), "https://gateway.example");
+    /// # Ok::<(), umi_core::Error>(())
+    /// ```
     pub fn connect(api_key: &str, base_url: Option<&str>, options: HttpOptions) -> Result<Self> {
         let base_url = base_url.unwrap_or(BASE_URL).trim().trim_end_matches('/');
         let base_url = base_url.strip_suffix("/v1").unwrap_or(base_url);

@@ -52,6 +52,15 @@ impl ScriptedModel {
     }
 
     /// Answers with a function, one request at a time.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::{Completion, CompletionRequest, LanguageModel, ScriptedModel};
+    /// let model = ScriptedModel::from_fn(|request| Ok(Completion::new(request.system.to_uppercase())));
+    /// assert_eq!(model.complete(&CompletionRequest::new("shout", "?")).await?.text, "SHOUT");
+    /// # Ok(()) }
+    /// ```
     pub fn from_fn(answer: impl FnMut(&CompletionRequest) -> Result<Completion> + Send + 'static) -> Self {
         Self { answers: Mutex::new(Box::new(answer)), requests: Mutex::default() }
     }

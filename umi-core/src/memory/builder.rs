@@ -24,6 +24,13 @@ static IDS: LazyLock<Arc<RandomIds>> = LazyLock::new(|| Arc::new(RandomIds::from
 const SIM_START: &str = "2026-01-01T00:00:00Z";
 
 /// A new version 7 UUID from the process's own source, which every store uses unless it is simulated.
+///
+/// # Example
+/// ```
+/// use umi_core::{Timestamp, new_id};
+/// let now = Timestamp::UNIX_EPOCH;
+/// assert!(new_id(now) < new_id(now));
+/// ```
 pub fn new_id(now: Timestamp) -> uuid::Uuid {
     IDS.next(now)
 }
@@ -61,6 +68,13 @@ pub fn prepare() {
 }
 
 /// Where a memory keeps its store.
+///
+/// # Example
+/// ```
+/// use umi_core::StorageBackend;
+/// assert!(StorageBackend::sqlite("./umi_memory").folder().is_some());
+/// assert!(StorageBackend::in_memory().folder().is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageBackend {
     folder: Option<PathBuf>,
@@ -146,12 +160,42 @@ impl MemoryBuilder {
     }
 
     /// Makes vectors with this embedder.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use std::sync::Arc;
+    /// use umi_core::{MemoryBuilder, OpenAIEmbedder, StorageBackend};
+    /// # let key = "sk-…";
+    /// let memory = MemoryBuilder::new()
+    ///     .storage(StorageBackend::in_memory())
+    ///     .embedder(Arc::new(OpenAIEmbedder::new(key)?))
+    ///     .build()
+    ///     .await?;
+    /// assert_eq!(memory.embedder().space().dimensions, 1_536);
+    /// # Ok(()) }
+    /// ```
     pub fn embedder(self, embedder: Arc<dyn Embedder>) -> Self {
         Self { embedder: Some(embedder), ..self }
     }
 
     /// Finds facts with this model, relates them to stored ones and rewrites questions. Without one, what was said is
     /// found as it was said.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use std::sync::Arc;
+    /// use umi_core::{AnthropicModel, MemoryBuilder, StorageBackend};
+    /// # let key = "sk-ant-…";
+    /// let memory = MemoryBuilder::new()
+    ///     .storage(StorageBackend::in_memory())
+    ///     .language_model(Arc::new(AnthropicModel::new(key)?))
+    ///     .build()
+    ///     .await?;
+    /// assert_eq!(memory.language_model().map(|model| model.name()), Some("anthropic:claude-sonnet-4-6"));
+    /// # Ok(()) }
+    /// ```
     pub fn language_model(self, model: Arc<dyn LanguageModel>) -> Self {
         Self { model: Some(model), ..self }
     }

@@ -157,12 +157,31 @@ impl MemoryConfig {
 
     /// What the language model's service asks for tokens, so that [`Memory::stats`](crate::Memory::stats) tells what it
     /// cost (default: not known, and no cost is told).
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::{MemoryBuilder, MemoryConfig, TokenPrices};
+    /// let config = MemoryConfig::default().with_token_prices(TokenPrices::new(3.0, 15.0)?);
+    /// let memory = MemoryBuilder::sim(7).config(config).build().await?;
+    /// memory.remember("Ana works at Acme.").await?;
+    /// assert!(memory.stats().await?.usage.cost.is_some());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_token_prices(self, prices: TokenPrices) -> Self {
         Self { token_prices: Some(prices), ..self }
     }
 
     /// Counts tokens in the place of the estimate by script.
+    ///
+    /// # Example
+    /// ```
+    /// use std::sync::Arc;
+    /// use umi_core::MemoryConfig;
+    /// let config = MemoryConfig::default().with_token_counter(Arc::new(|text| Ok(text.split_whitespace().count())));
+    /// assert!(config.token_counter().is_some());
+    /// ```
     #[must_use]
     pub fn with_token_counter(self, counter: TokenCounter) -> Self {
         Self { token_counter: Some(counter), ..self }

@@ -9,6 +9,20 @@ use crate::{
 };
 
 /// The durable core memory of a handle's (user, agent). Every edit is a version that can be listed and restored.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// # let memory = umi_core::Memory::in_memory().await?;
+///
+/// use umi_core::BlockType;
+/// let core = memory.core();
+/// core.set_block(BlockType::Goals, "Open in April.", None, None).await?;
+/// core.set_block(BlockType::Goals, "Open in May.", None, None).await?;
+/// assert_eq!(core.versions(BlockType::Goals).await?.len(), 2);
+/// assert_eq!(core.restore(BlockType::Goals, 1).await?.content, "Open in April.");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemoryCore {
     memory: Memory,

@@ -23,6 +23,20 @@ use crate::{
 };
 
 /// Which facts [`Memory::list`] gives.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// # let memory = umi_core::Memory::in_memory().await?;
+/// # use umi_core::{Entity, EntityType, new_id};
+/// # let now = memory.clock().now();
+/// # let fact = Entity::new(new_id(now), now, EntityType::Person, "Tarek", "builds shelves")?;
+/// # let id = memory.add_entity(fact, &umi_core::Scope::new()).await?.entities[0].id.to_string();
+/// use umi_core::{ListOptions, Scope};
+/// let people = ListOptions { entity_type: Some(EntityType::Person), ..ListOptions::default() };
+/// assert_eq!(memory.list(&people, &Scope::new()).await?[0].content, "builds shelves");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ListOptions {
     /// Only of this type.
@@ -44,6 +58,21 @@ impl Default for ListOptions {
 }
 
 /// What [`Memory::update`] changes; what is none stays.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// # let memory = umi_core::Memory::in_memory().await?;
+/// # use umi_core::{Entity, EntityType, new_id};
+/// # let now = memory.clock().now();
+/// # let fact = Entity::new(new_id(now), now, EntityType::Person, "Tarek", "builds shelves")?;
+/// # let id = memory.add_entity(fact, &umi_core::Scope::new()).await?.entities[0].id.to_string();
+/// use umi_core::{FactChange, Scope};
+/// let change = FactChange { content: Some("builds shelves of oak".to_owned()), ..FactChange::default() };
+/// assert_eq!(memory.update(&id, change, &Scope::new()).await?.content, "builds shelves of oak");
+/// assert_eq!(memory.history(&id, &Scope::new()).await?.len(), 2);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct FactChange {
     /// The new content.
@@ -81,6 +110,23 @@ impl Memory {
     /// # Errors
     /// `InvalidInput` for a field out of bounds; `Storage` kinds when the ledger fails. An embedder's failure is a
     /// warning.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    ///
+    /// use umi_core::{Entity, EntityType, Scope, new_id};
+    /// let now = memory.clock().now();
+    /// let mut fact = Entity::new(new_id(now), now, EntityType::Person, "Tarek", "works at Globex")?;
+    /// fact.attribute = Some("employer".to_owned());
+    /// memory.add_entity(fact.clone(), &Scope::new()).await?;
+    /// fact.content = "works at Initech".to_owned();
+    /// let result = memory.add_entity(fact, &Scope::new()).await?;
+    /// assert!(result.has_evolutions());
+    /// assert_eq!(memory.history(&result.entities[0].id.to_string(), &Scope::new()).await?.len(), 2);
+    /// # Ok(()) }
+    /// ```
     pub async fn add_entity(&self, entity: Entity, scope: &Scope) -> Result<RememberResult> {
         self.check_open()?;
         entity.check()?;
@@ -176,6 +222,19 @@ impl Memory {
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::{Memory, Scope};
+    /// let memory = Memory::sim(7).await?; // with a simulated language model
+    /// memory.remember("Ana works at Acme.").await?;
+    /// let newer = memory.remember("Ana works at Globex.").await?.entities.remove(0);
+    /// let versions = memory.history(&newer.id.to_string(), &Scope::new()).await?;
+    /// assert_eq!(versions.len(), 2);
+    /// assert_eq!(versions[0].valid_to, Some(versions[1].valid_from));
+    /// # Ok(()) }
+    /// ```
     pub async fn history(&self, id: &str, scope: &Scope) -> Result<Vec<Entity>> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
@@ -189,6 +248,18 @@ impl Memory {
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::{EvolutionType, Memory, Scope};
+    /// let memory = Memory::sim(7).await?; // with a simulated language model
+    /// memory.remember("Ana works at Acme.").await?;
+    /// let newer = memory.remember("Ana works at Globex.").await?.entities.remove(0);
+    /// let relations = memory.evolutions(&newer.id.to_string(), &Scope::new()).await?;
+    /// assert_eq!(relations[0].evolution_type, EvolutionType::Update);
+    /// # Ok(()) }
+    /// ```
     pub async fn evolutions(&self, id: &str, scope: &Scope) -> Result<Vec<EvolutionRelation>> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
@@ -301,6 +372,20 @@ impl Memory {
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    /// # use umi_core::{Entity, EntityType, new_id};
+    /// # let now = memory.clock().now();
+    /// # let fact = Entity::new(new_id(now), now, EntityType::Person, "Tarek", "builds shelves")?;
+    /// # let id = memory.add_entity(fact, &umi_core::Scope::new()).await?.entities[0].id.to_string();
+    /// use umi_core::{ForgetReach, Scope};
+    /// assert!(memory.forget(&id, ForgetReach::Version, &Scope::new()).await?);
+    /// assert!(memory.get(&id, &Scope::new()).await?.is_none());
+    /// # Ok(()) }
+    /// ```
     pub async fn forget(&self, id: &str, reach: ForgetReach, scope: &Scope) -> Result<bool> {
         self.check_open()?;
         let scope = self.resolve(scope)?;
@@ -315,6 +400,20 @@ impl Memory {
     ///
     /// # Errors
     /// `InvalidInput` when the call names no user and `confirm` is not set; `Storage` kinds when the ledger fails.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    ///
+    /// use umi_core::Scope;
+    /// memory.remember("I like oak.").user("alice")?.await?;
+    /// let alice = Scope::new().with_user("alice")?;
+    /// assert_eq!(memory.forget_scope(false, &alice).await?, 1);
+    /// assert_eq!(memory.count(&alice).await?, 0);
+    /// assert!(memory.forget_scope(false, &Scope::new()).await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub async fn forget_scope(&self, confirm: bool, scope: &Scope) -> Result<u64> {
         self.check_open()?;
         if scope.user().is_none() && !confirm {

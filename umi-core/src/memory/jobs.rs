@@ -122,6 +122,21 @@ impl Memory {
     /// # Errors
     /// `Storage` when the ledger fails; `EmbeddingSpace` when the store's vectors are of another embedder, whom
     /// [`Memory::reembed`] replaces; an embedder's or a model's failure is kept in the job.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use std::sync::Arc;
+    /// use umi_core::{Completion, Error, ErrorKind, MemoryBuilder, Scope, ScriptedModel};
+    /// let is_out = Error::new(ErrorKind::ProviderTimeout, "no answer");
+    /// let model = ScriptedModel::from_results([Err(is_out), Ok(Completion::new(r#"{"facts": []}"#))]);
+    /// let memory = MemoryBuilder::sim(7).language_model(Arc::new(model)).build().await?;
+    /// memory.remember("Ana works at Acme.").await?;
+    /// assert_eq!(memory.pending(&Scope::new()).await?.len(), 1);
+    /// assert_eq!(memory.retry_pending().await?, 1);
+    /// assert!(memory.pending(&Scope::new()).await?.is_empty());
+    /// # Ok(()) }
+    /// ```
     pub async fn retry_pending(&self) -> Result<u64> {
         self.check_open()?;
         self.run_left_jobs().await

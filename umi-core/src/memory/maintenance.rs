@@ -48,6 +48,18 @@ impl Memory {
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    ///
+    /// memory.remember("The kiln arrives on Monday.").await?;
+    /// let stats = memory.stats().await?;
+    /// assert_eq!(stats.ledger.episodes, 1);
+    /// assert!(stats.path.is_none() && stats.usage.cost.is_none());
+    /// # Ok(()) }
+    /// ```
     pub async fn stats(&self) -> Result<MemoryStats> {
         self.check_open()?;
         let ledger = self.ledger().stats().await?;
@@ -67,6 +79,24 @@ impl Memory {
     ///
     /// # Errors
     /// `Embedding` or `Provider` when the embedder fails; what was embedded is kept.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use std::sync::Arc;
+    /// use umi_core::{Memory, MemoryBuilder, SimEmbedder, StorageBackend};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path();
+    /// let memory = Memory::open(path).await?; // the bundled embedder
+    /// memory.remember("The kiln arrives on Monday.").await?;
+    /// memory.close().await?;
+    ///
+    /// let builder = MemoryBuilder::new().storage(StorageBackend::sqlite(path)).embedder(Arc::new(SimEmbedder::new(7)));
+    /// let memory = builder.reembed(true).build().await?;
+    /// assert_eq!(memory.reembed(None).await?, 1);
+    /// # memory.close().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn reembed(&self, progress: Option<Progress<'_>>) -> Result<u64> {
         self.check_open()?;
         let space = self.parts.embedder.space().clone();
@@ -110,6 +140,21 @@ impl Memory {
     ///
     /// # Errors
     /// `InvalidInput` for a folder that holds something; `StoreIo` when it cannot be written.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::Memory;
+    /// # let (store, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    /// let memory = Memory::open(store.path()).await?;
+    /// memory.remember("The kiln arrives on Monday.").await?;
+    /// memory.backup(&copies.path().join("monday")).await?;
+    /// let copy = Memory::open(copies.path().join("monday")).await?;
+    /// assert!(copy.check().await?.problems.is_empty());
+    /// # copy.close().await?;
+    /// # memory.close().await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn backup(&self, to: &Path) -> Result<()> {
         self.check_open()?;
         self.ledger().backup(to).await

@@ -12,6 +12,18 @@ use crate::{
 };
 
 /// What `remember` waits for.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// # let memory = umi_core::Memory::in_memory().await?;
+/// use umi_core::{RememberOptions, Wait};
+/// let options = RememberOptions::default().with_wait(Wait::Durable);
+/// memory.remember("The kiln arrives next Monday.").options(options).await?;
+/// memory.flush().await?; // what runs in the background is done
+/// assert!(memory.pending(&umi_core::Scope::new()).await?.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
@@ -27,6 +39,14 @@ pub enum Wait {
 /// `extract_entities` and `detect_evolutions` are used by a language model; without one they change nothing. It is called
 /// once to find facts, and once more where it has to say how they relate to stored ones; more often for a conversation
 /// above 32 KiB, after an answer that cannot be read, and where the same subject changes at the same time.
+///
+/// # Example
+/// ```
+/// use umi_core::{RememberOptions, Wait};
+/// let options = RememberOptions::default().with_importance(0.9)?.with_wait(Wait::Durable);
+/// assert!(options.extract_entities() && options.wait() == Wait::Durable);
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RememberOptions {
     extract_entities: bool,
@@ -175,6 +195,18 @@ impl RecallOptions {
     /// Whether a language model rewrites the query (default: the configuration's `deep_search`): up to three other
     /// wordings are searched beside it, in one more request to the model. Where it asks for what was true once and neither
     /// `as_of` nor a range of time is given, they find versions that hold no more too.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use umi_core::{Memory, RecallOptions};
+    /// let memory = Memory::sim(7).await?; // with a simulated language model
+    /// memory.remember("Ana works at Acme.").await?;
+    /// let deep = RecallOptions::default().with_deep_search(Some(true));
+    /// let found = memory.recall("Where does Ana work?").options(deep).await?;
+    /// assert_eq!(found.usage.requests, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with_deep_search(self, deep_search: Option<bool>) -> Self {
         Self { deep_search, ..self }

@@ -119,6 +119,19 @@ impl Memory {
     /// that this memory cannot follow, `Storage` kinds when the ledger fails. A question that cannot be embedded is
     /// answered by its words, with a warning; with `use_text_search` off that is an `Embedding` error. A question that a
     /// model fails to reword (`deep_search`) is asked as it is, with a warning.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    ///
+    /// use umi_core::{Kind, RecallOptions};
+    /// memory.remember("Tarek is allergic to pine dust.").await?;
+    /// let said = RecallOptions::default().with_include([Kind::Episode])?.with_min_score(0.1)?;
+    /// let found = memory.recall("What is Tarek allergic to?").options(said).limit(3)?.await?;
+    /// assert_eq!(found[0].entity.content, "Tarek is allergic to pine dust.");
+    /// # Ok(()) }
+    /// ```
     pub fn recall(&self, query: impl Into<String>) -> Recall<'_> {
         Recall { memory: self, query: query.into(), options: RecallOptions::default(), scope: Scope::new() }
     }

@@ -145,6 +145,17 @@ impl Memory {
     /// which case nothing is written; `Storage` kinds when the ledger fails, and nothing is written. What fails once the
     /// words are durable is a warning: an embedder, a model, the ledger when it is to store what they made, and that the
     /// store waits for [`Memory::reembed`].
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    ///
+    /// let at = "2026-03-19T20:40:00Z".parse().unwrap();
+    /// let result = memory.remember("The wiring is from 1962.").user("nadia")?.session("studio")?.at(at).await?;
+    /// assert_eq!((result.episode_ids.len(), result.entities[0].valid_from), (1, at));
+    /// # Ok(()) }
+    /// ```
     pub fn remember(&self, request: impl Into<RememberRequest>) -> Remember<'_> {
         Remember { memory: self, request: request.into() }
     }
@@ -163,6 +174,19 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Memory::remember`]; the failed transaction and those behind it are not written.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    ///
+    /// use umi_core::RememberRequest;
+    /// let notes = (1..=300).map(|day| RememberRequest::from(format!("On day {day} I watered the basil.")));
+    /// let mut done = 0;
+    /// let results = memory.remember_many(notes, |so_far| done = so_far).await?;
+    /// assert_eq!((results.len(), done), (300, 300));
+    /// # Ok(()) }
+    /// ```
     pub async fn remember_many(
         &self,
         requests: impl IntoIterator<Item = RememberRequest>,

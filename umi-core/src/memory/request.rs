@@ -8,6 +8,15 @@ use super::options::RememberOptions;
 use crate::{metadata::Metadata, scope::Scope};
 
 /// One thing that was said.
+///
+/// # Example
+/// ```
+/// use umi_core::Turn;
+/// let mut turn = Turn::new("The shelves have to be oak.");
+/// turn.name = Some("Nadia".to_owned());
+/// turn.role = Some("user".to_owned());
+/// assert!(!format!("{turn:?}").contains("oak"));
+/// ```
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Turn {
@@ -44,6 +53,19 @@ impl Turn {
 }
 
 /// A text or a conversation to remember. A conversation is one transaction.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// # let memory = umi_core::Memory::in_memory().await?;
+/// use umi_core::{RememberRequest, Turn};
+/// let turns = vec![Turn::new("Pine makes Tarek sneeze."), Turn::new("It is the dust.")];
+/// let request = RememberRequest::conversation(turns).with_key("message 17");
+/// let first = memory.remember(request.clone()).await?;
+/// let repeated = memory.remember(request).await?;
+/// assert_eq!(first.episode_ids, repeated.episode_ids);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RememberRequest {

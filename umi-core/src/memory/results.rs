@@ -13,6 +13,20 @@ use crate::{
 };
 
 /// A step that failed and was survived.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// use std::sync::Arc;
+/// use umi_core::{ErrorKind, MemoryBuilder, ScriptedModel};
+/// let model = ScriptedModel::new(["I would rather not.", "No."]); // no JSON, and asked once more no JSON again
+/// let memory = MemoryBuilder::sim(7).language_model(Arc::new(model)).build().await?;
+/// let result = memory.remember("Ana works at Acme.").await?;
+/// let warning = &result.warnings[0];
+/// assert_eq!((warning.step, warning.error.kind()), ("extract", ErrorKind::InvalidResponse));
+/// assert!(warning.job_id.is_some() && result.episode_ids.len() == 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StepFailure {
@@ -26,6 +40,14 @@ pub struct StepFailure {
 }
 
 /// What a model's service counted. All zero where no model ran.
+///
+/// # Example
+/// ```
+/// use umi_core::Usage;
+/// let mut usage = Usage::new(900, 100, 1);
+/// usage += Usage::new(50, 10, 1);
+/// assert_eq!(usage, Usage::new(950, 110, 2));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -45,6 +67,17 @@ impl Usage {
 }
 
 /// What became of one remembered text, conversation or fact.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// use umi_core::Memory;
+/// let memory = Memory::sim(7).await?; // with a simulated language model
+/// let result = memory.remember("Ana works at Acme.").await?;
+/// assert_eq!((result.episode_ids.len(), result.entity_count()), (1, 1));
+/// assert!(!result.has_evolutions() && result.warnings.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RememberResult {
@@ -95,12 +128,41 @@ pub struct Recalled {
 impl Recalled {
     /// The `source` under which its words are to be remembered where an agent says them again: they are kept as an
     /// episode, and no facts are taken from them a second time.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    /// use umi_core::Turn;
+    /// memory.remember("Ana moved to Lisbon.").await?;
+    /// let found = memory.recall("Where does Ana live?").await?;
+    /// let mut answer = Turn::new("As you said: Ana moved to Lisbon.");
+    /// answer.role = Some("assistant".to_owned());
+    /// answer.source = Some(found[0].recalled_source());
+    /// memory.remember(answer).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn recalled_source(&self) -> String {
         recalled_source(self.entity.id)
     }
 }
 
 /// The results of a recall, best first.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// # let memory = umi_core::Memory::in_memory().await?;
+///
+/// memory.remember("Ana moved to Lisbon.").await?;
+/// let found = memory.recall("Where does Ana live?").await?;
+/// assert!(found.warnings.is_empty());
+/// for hit in &found {
+///     assert_eq!(hit.entity.content, "Ana moved to Lisbon.");
+///     assert!((0.0..=1.0).contains(&hit.score));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RecallResults {

@@ -14,6 +14,12 @@ const PARTS: usize = 12;
 /// | characters beyond the Basic Multilingual Plane that are not Han (emoji, historic scripts) | 1/2 |
 ///
 /// Weights add up and are rounded up once, so the estimate of two texts together is that of their parts, or one less.
+///
+/// # Example
+/// ```
+/// assert_eq!(umi_core::estimate_tokens("four letters a token"), 5);
+/// assert_eq!(umi_core::estimate_tokens("猫が好き"), 4);
+/// ```
 pub fn estimate_tokens(text: &str) -> usize {
     let parts: usize = text.chars().map(parts_of).sum();
     parts.div_ceil(PARTS)

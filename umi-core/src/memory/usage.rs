@@ -17,6 +17,14 @@ impl AddAssign for Usage {
 }
 
 /// What a model's service asks for tokens, in whatever currency.
+///
+/// # Example
+/// ```
+/// use umi_core::{TokenPrices, Usage};
+/// let prices = TokenPrices::new(3.0, 15.0)?; // for a million tokens
+/// assert_eq!(prices.cost(Usage::new(1_000_000, 200_000, 40)), 6.0);
+/// # Ok::<(), umi_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenPrices {
     /// For a million tokens that it reads.
@@ -46,6 +54,18 @@ impl TokenPrices {
 }
 
 /// What the language model of a memory took since it was opened, by step.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// use umi_core::Memory;
+/// let memory = Memory::sim(7).await?; // with a simulated language model
+/// memory.remember("Ana works at Acme.").await?;
+/// let usage = memory.stats().await?.usage;
+/// assert_eq!((usage.extract.requests, usage.total().requests), (1, 1));
+/// assert!(usage.cost.is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ModelUsage {

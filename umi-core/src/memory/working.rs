@@ -8,6 +8,21 @@ use crate::{
 };
 
 /// The durable working memory of a handle's (user, agent, session): bytes with a time to live.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+/// # let memory = umi_core::Memory::in_memory().await?;
+///
+/// use std::time::Duration;
+/// use umi_core::TimeToLive;
+/// let working = memory.working();
+/// working.set("draft", b"Dear Tarek,".to_vec(), Some(TimeToLive::For(Duration::from_secs(60)))).await?;
+/// assert_eq!(working.append("draft", b" thanks!".to_vec()).await?, 19);
+/// assert_eq!(working.incr("visitors", 40).await?, 40);
+/// assert_eq!(working.keys().await?, ["draft", "visitors"]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemoryWorking {
     memory: Memory,

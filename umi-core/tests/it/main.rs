@@ -5,6 +5,7 @@ mod closing;
 mod context;
 mod deep;
 mod embedding;
+mod examples;
 mod extraction;
 mod extraction_faults;
 mod jobs;
