@@ -42,6 +42,8 @@ mod xml;
 pub use jiff::Timestamp;
 pub use uuid::Uuid;
 
+#[cfg(feature = "candle")]
+pub use self::embed::local::LocalEmbedder;
 pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::{
