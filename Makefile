@@ -33,6 +33,9 @@ RUST_MINIMUM := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 VENV := .venv
 RELEASE_VENV := .venv-release
+# What is heavy to build is off in the light wheel and on in every test but those without debug assertions.
+RUST_FEATURES := --features umi-core/candle
+PYTHON_FEATURES := --features full
 RUST_TESTED := --workspace --exclude umi-py # pytest tests the bindings; linking them here would need a libpython
 CHECK_PROFILE := ci
 # Of bench, what needs none of requirements-bench.txt.
@@ -51,7 +54,7 @@ if command -v flock >/dev/null; then
   flock --nonblock 9 || { echo "waiting for another checkout's build in $$CARGO_TARGET_DIR"; flock 9; }
 fi
 if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-checkout" 2>/dev/null)" != "$(CURDIR)" ]]; then
-  for profile in dev $(CHECK_PROFILE) testrelease release; do
+  for profile in dev $(CHECK_PROFILE) testrelease release wheel-full; do
     [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile \
       -p umi-core -p umi-faults -p umi-fuzz -p umi-py
   done
@@ -96,9 +99,25 @@ install: $(VENV)/.maturin ## build the optimised extension into .venv
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/maturin develop --release --locked
 
 .PHONY: wheel
-wheel: $(VENV)/.maturin ## build the wheel to give to others into dist/
+wheel: wheel-light wheel-full ## build the wheels to give to others into dist/: umi-memory, and umi-memory-full with the embedder of models in folders
+
+.PHONY: wheel-light
+wheel-light: $(VENV)/.maturin ## build the wheel umi-memory alone
 	@$(CLAIM_TARGET)
 	$(VENV)/bin/maturin build --profile $(or $(PROFILE),release) --locked --out "$(or $(OUT),dist)" --interpreter $(VENV)/bin/python
+
+# The same sources under another name: a folder of links to them, with a pyproject.toml of its own. One import name, so
+# one of the two is installed.
+.PHONY: wheel-full
+wheel-full: $(VENV)/.maturin ## build the wheel umi-memory-full alone
+	@$(CLAIM_TARGET)
+	out="$$(realpath -m "$(or $(OUT),dist)")"
+	rm -rf $(VENV)/full
+	mkdir -p $(VENV)/full
+	ln -s $(addprefix "$(CURDIR)"/,Cargo.toml Cargo.lock README.md LICENSE NOTICE stubs fuzz umi-core umi-faults umi-py) $(VENV)/full
+	sed 's/^name = "umi-memory"$$/name = "umi-memory-full"/' pyproject.toml > $(VENV)/full/pyproject.toml
+	cd $(VENV)/full
+	../bin/maturin build --profile $(or $(PROFILE),wheel-full) $(PYTHON_FEATURES) --locked --out "$$out" --interpreter ../bin/python
 
 ## For developers
 
@@ -116,10 +135,10 @@ test-rust: $(VENV)/.prerequisites ## the tests of the core, its documentation's 
 	  nextest() { cargo test --locked --profile "$$@"; }
 	fi
 	printf '\n== the tests of the core\n'
-	nextest $(CHECK_PROFILE) $(RUST_TESTED) --lib --bins --tests
+	nextest $(CHECK_PROFILE) $(RUST_TESTED) $(RUST_FEATURES) --lib --bins --tests
 	printf '\n== the examples in the documentation of the core\n'
-	cargo test --locked --profile $(CHECK_PROFILE) $(RUST_TESTED) --doc
-	printf '\n== the unit tests of the core without debug assertions\n'
+	cargo test --locked --profile $(CHECK_PROFILE) $(RUST_TESTED) $(RUST_FEATURES) --doc
+	printf '\n== the unit tests of the core without debug assertions and the heavy parts\n'
 	nextest testrelease -p umi-core --lib
 
 .PHONY: test-python
@@ -137,6 +156,8 @@ lint-rust: $(VENV)/.prerequisites
 	printf '\n== clippy\n'
 	$(CLAIM_TARGET)
 	cargo clippy --locked --profile $(CHECK_PROFILE) --workspace --all-targets -- -D warnings
+	printf '\n== clippy, with all that is heavy to build\n'
+	cargo clippy --locked --profile $(CHECK_PROFILE) --workspace --all-targets $(RUST_FEATURES),umi-py/full -- -D warnings
 	printf '\n== the documentation of the core\n'
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --profile $(CHECK_PROFILE) --no-deps -p umi-core
 
@@ -158,9 +179,9 @@ format: $(VENV)/.tools ## rewrite the sources as rustfmt and ruff like them
 
 .PHONY: develop
 develop: $(VENV)/.tools ## build the extension for tests into .venv, with the tools of development
-	@printf '\n== the extension into %s, unoptimised\n' $(VENV)
+	@printf '\n== the extension into %s, unoptimised, with the heavy parts\n' $(VENV)
 	$(CLAIM_TARGET)
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/maturin develop --profile $(CHECK_PROFILE) --locked
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/maturin develop --profile $(CHECK_PROFILE) $(PYTHON_FEATURES) --locked
 
 ## For measuring (on the optimised wheel, in .venv-release)
 
@@ -211,7 +232,7 @@ weights: ## try other weights of the ranking, leaving one conversation out: make
 release-wheel: $(VENV)/.maturin $(RELEASE_VENV)/.tools
 	@printf '\n== the optimised wheel into %s\n' $(RELEASE_VENV)
 	rm -rf $(RELEASE_VENV)/wheel
-	$(MAKE) --no-print-directory wheel OUT=$(RELEASE_VENV)/wheel
+	$(MAKE) --no-print-directory wheel-light OUT=$(RELEASE_VENV)/wheel
 	$(RELEASE_VENV)/bin/python -m pip install --quiet --no-index --no-deps --force-reinstall $(RELEASE_VENV)/wheel/*.whl
 
 ## Housekeeping

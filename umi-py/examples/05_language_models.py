@@ -1,7 +1,6 @@
-"""A language model takes facts from what is said, a remote embedder makes the vectors, and LanceDB searches.
+"""A language model takes facts from what is said, a remote embedder makes the vectors.
 
-Run it with ``ANTHROPIC_API_KEY`` and ``OPENAI_API_KEY`` set; it makes a folder `lance_db` where it is started. It needs
-the full build (``pip install umi-memory-full``, or ``--features full`` from source) for the store on LanceDB.
+Run it with ``ANTHROPIC_API_KEY`` and ``OPENAI_API_KEY`` set; it makes a folder `umi_memory` where it is started.
 """
 
 import asyncio
@@ -10,12 +9,12 @@ from datetime import timedelta
 
 from umi import (
     AnthropicProvider,
-    LanceStorageBackend,
     MemoryBuilder,
     MemoryConfig,
     OpenAIEmbeddingProvider,
     RecallOptions,
     RememberOptions,
+    SqliteStorageBackend,
 )
 
 
@@ -34,7 +33,7 @@ async def main() -> None:
         MemoryBuilder()
         .with_llm(AnthropicProvider(os.environ["ANTHROPIC_API_KEY"]))
         .with_embedder(OpenAIEmbeddingProvider(os.environ["OPENAI_API_KEY"]))
-        .with_storage(LanceStorageBackend.connect("./lance_db"))
+        .with_storage(SqliteStorageBackend.connect("./umi_memory"))
         .with_config(config)
         .build()
     )
