@@ -116,8 +116,8 @@ impl Memory {
     }
 
     /// Runs the work that waits, of all tenants, and says how many jobs were finished. One that fails stays, and is
-    /// tried once a call. Facts wait for a handle with a language model. Jobs that a call, another run or another process is at are passed over: each is held for a
-    /// minute, renewed while its holder lives.
+    /// tried once a call. Facts wait for a handle with a language model. Jobs that a call, another run or another process
+    /// is at are passed over: each is held for a minute, renewed while its holder lives.
     ///
     /// # Errors
     /// `Storage` when the ledger fails; `EmbeddingSpace` when the store's vectors are of another embedder, whom
