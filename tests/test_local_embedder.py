@@ -125,7 +125,6 @@ def test_a_folder_that_lacks_a_file_is_refused(folder: Path, tmp_path: Path, fil
             target.symlink_to(source)
     with pytest.raises(InvalidInputError, match=problem) as caught:
         LocalEmbeddingProvider(tmp_path)
-    assert caught.value.filename == str(tmp_path / file)
     assert isinstance(caught.value.__cause__, OSError)
 
 
@@ -137,9 +136,9 @@ def test_damaged_weights_and_strange_paths_are_refused(folder: Path, tmp_path: P
         shutil.copy(folder / name, damaged)
     with (folder / "model.safetensors").open("rb") as whole:
         (damaged / "model.safetensors").write_bytes(whole.read(100_000))
-    with pytest.raises(InvalidInputError, match="`model.safetensors` is no safetensors file"):
+    with pytest.raises(InvalidInputError, match=r"`model\.safetensors` is no safetensors file"):
         LocalEmbeddingProvider(damaged)
-    with pytest.raises(InvalidInputError, match="`config.json` is no folder"):
+    with pytest.raises(InvalidInputError, match=r"`config\.json` is no folder"):
         LocalEmbeddingProvider(folder / "config.json")
     with pytest.raises(InvalidInputError, match="the path is empty"):
         LocalEmbeddingProvider("")

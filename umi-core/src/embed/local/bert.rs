@@ -1,6 +1,6 @@
 //! BERT's encoder: tokens to one vector a token.
 
-use candle_core::{D, DType, Device, Module, Result, Tensor, safetensors::BufferedSafetensors};
+use candle_core::{D, DType, Device, Module, Tensor, safetensors::BufferedSafetensors};
 use candle_nn::{LayerNorm, Linear, ops::softmax_last_dim};
 
 use super::folder::{Activation, BertConfig};
@@ -102,7 +102,7 @@ impl Bert {
     ///
     /// # Errors
     /// When an id has no row in a table.
-    pub(super) fn forward(&self, tokens: &Padded) -> Result<Tensor> {
+    pub(super) fn forward(&self, tokens: &Padded) -> candle_core::Result<Tensor> {
         let (count, width) = (tokens.lengths.len(), tokens.width);
         let rows = |table: &Tensor, ids: &[u32]| {
             let rows = table.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?;
@@ -120,7 +120,7 @@ impl Bert {
 }
 
 /// What keeps a token from attending to the filling: added to the scores. None where there is no filling.
-fn mask(tokens: &Padded) -> Result<Option<Tensor>> {
+fn mask(tokens: &Padded) -> candle_core::Result<Option<Tensor>> {
     let (count, width) = (tokens.lengths.len(), tokens.width);
     if tokens.lengths.iter().all(|&length| length == width) {
         return Ok(None);
@@ -162,7 +162,7 @@ impl Layer {
         })
     }
 
-    fn forward(&self, states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn forward(&self, states: &Tensor, mask: Option<&Tensor>) -> candle_core::Result<Tensor> {
         let attended = self.attended.forward(&self.attend(states, mask)?)?;
         let states = self.attended_norm.forward(&(attended + states)?)?;
         let wide = self.widened.forward(&states)?;
@@ -174,7 +174,7 @@ impl Layer {
         self.narrowed_norm.forward(&(self.narrowed.forward(&wide)? + states)?)
     }
 
-    fn attend(&self, states: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn attend(&self, states: &Tensor, mask: Option<&Tensor>) -> candle_core::Result<Tensor> {
         let (count, width, size) = states.dims3()?;
         let head = size / self.heads;
         let by_head = |linear: &Linear| {

@@ -154,6 +154,24 @@ async fn a_vector_has_length_one_and_is_the_same_in_every_batch() {
     assert!(embedder.embed(&[]).await.unwrap().is_empty());
 }
 
+/// The real model, where the environment names its folder; `tests/test_local_embedder.py` finds it by itself.
+#[tokio::test]
+async fn vectors_are_those_of_the_original() {
+    #[derive(serde::Deserialize)]
+    struct Fixtures {
+        texts: Vec<String>,
+        vectors: Vec<Vec<f32>>,
+    }
+    let Some(folder) = std::env::var_os("UMI_MODEL_FOLDER") else { return };
+    let fixtures: Fixtures =
+        serde_json::from_str(include_str!("../../../../tests/fixtures/local_embedder.json")).unwrap();
+    let vectors = LocalEmbedder::open(folder).unwrap().embed(&fixtures.texts).await.unwrap();
+    for ((text, ours), theirs) in fixtures.texts.iter().zip(&vectors).zip(&fixtures.vectors) {
+        let farthest = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(farthest < 1e-4, "{text:?} is {farthest} off");
+    }
+}
+
 #[tokio::test]
 async fn a_text_is_cut_to_what_the_model_reads() {
     let embedder = Saved::new().open().unwrap();
