@@ -223,7 +223,7 @@ fn config(path: &Path) -> Result<BertConfig> {
             return Err(wrong(path, format!("has `{name}` of `{size}`, it must lie between 1 and {SIZE_MAX}")));
         }
     }
-    if config.hidden_size % config.num_attention_heads != 0 {
+    if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
         let (size, heads) = (config.hidden_size, config.num_attention_heads);
         return Err(wrong(path, format!("has `hidden_size` of `{size}`, which {heads} heads cannot share")));
     }
@@ -266,7 +266,7 @@ fn prompt(path: &Path) -> Result<String> {
 fn read_pooling(path: &Path, config: &BertConfig, prompt: &str) -> Result<Pooling> {
     let told: serde_json::Map<String, Value> = parse(path, &require(path)?)?;
     for name in ["word_embedding_dimension", "embedding_dimension"] {
-        if let Some(size) = told.get(name).filter(|&size| *size != Value::from(config.hidden_size)) {
+        if let Some(size) = told.get(name).filter(|size| size.as_u64() != Some(config.hidden_size as u64)) {
             let problem = format!("has `{name}` of `{}`, the model has {}", cut(&size.to_string()), config.hidden_size);
             return Err(wrong(path, problem));
         }
