@@ -451,6 +451,8 @@ fn options(timeout: Real, max_retries: Whole, max_concurrency: Option<Whole>) ->
     let max_retries = u32::try_from(max_retries.size("max_retries")?).unwrap_or(u32::MAX);
     // As the vendors' SDKs do.
     let mut options = HttpOptions::default().with_system_proxy(true).with_timeout(timeout).py()?;
+    // A service that answers at once and goes on thinking is given the same time.
+    options = options.with_read_timeout(timeout).py()?;
     options = options.with_max_retries(max_retries).py()?;
     match max_concurrency {
         Some(places) => options.with_max_concurrency(places.size("max_concurrency")?).py(),

@@ -184,10 +184,9 @@ impl AnthropicModel {
         if text.trim().is_empty() {
             return Err(empty(&self.service, reply, is_cut));
         }
-        let usage = answer.usage;
-        let read = usage.input_tokens.unwrap_or_default()
-            + usage.cache_creation_input_tokens.unwrap_or_default()
-            + usage.cache_read_input_tokens.unwrap_or_default();
+        let usage = answer.usage.unwrap_or_default();
+        let read = [usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens];
+        let read = read.into_iter().flatten().fold(0, u64::saturating_add);
         Ok(Completion {
             text,
             usage: Usage::new(read, usage.output_tokens.unwrap_or_default(), reply.requests),
@@ -259,8 +258,7 @@ struct Answer {
     #[serde(default)]
     content: Vec<Block>,
     stop_reason: Option<String>,
-    #[serde(default)]
-    usage: Counts,
+    usage: Option<Counts>,
 }
 
 #[derive(Deserialize)]

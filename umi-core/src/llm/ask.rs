@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{CompletionRequest, LanguageModel, lenient};
+use super::{Completion, CompletionRequest, LanguageModel, lenient};
 use crate::{
     error::{Error, ErrorKind, Result},
     memory::Usage,
@@ -47,7 +47,7 @@ impl Notes {
 }
 
 /// Asks for a value and, where the answer cannot be read, once more, with the reason in the instructions: the last message
-/// stays the data alone. What the service counted is added to `usage`, whatever becomes of it.
+/// stays the data alone. What the service counted for its answers is added to `usage`.
 ///
 /// # Errors
 /// What the model fails with; `InvalidResponse` when both answers cannot be read.
@@ -60,7 +60,7 @@ pub(crate) async fn ask<T>(
     let completion = model.complete(&request).await?;
     *usage += completion.usage;
     let error = match read(&completion.text) {
-        Ok(answer) => return Ok(answer),
+        Ok(answer) => return Ok(with_cut_told(answer, &completion)),
         Err(error) => error,
     };
     tracing::debug!(target: "umi::llm", model = model.name(), "an answer cannot be read and is asked for again");
@@ -70,7 +70,21 @@ pub(crate) async fn ask<T>(
     request.system.push_str(". Answer with the one JSON object alone: no fence, no words around it.");
     let completion = model.complete(&request).await?;
     *usage += completion.usage;
-    read(&completion.text).map_err(|error| error.with_provider(provider(model.name())))
+    match read(&completion.text) {
+        Ok(answer) => Ok(with_cut_told(answer, &completion)),
+        Err(error) => {
+            let error = error.with_provider(provider(model.name()));
+            Err(if completion.is_cut { error.with_hint("raise the model's `max_tokens`") } else { error })
+        }
+    }
+}
+
+/// Says that an answer ended at its limit where nothing else in it does.
+fn with_cut_told<T>(mut answer: Answer<T>, completion: &Completion) -> Answer<T> {
+    if completion.is_cut && answer.notes.is_empty() {
+        answer.notes.push("the answer ended at its limit of tokens; what was behind that is lost".to_owned());
+    }
+    answer
 }
 
 /// The part of a model's name that names its service.

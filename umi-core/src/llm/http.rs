@@ -303,7 +303,7 @@ impl Service {
 
     /// Whether another try may have another answer.
     fn may_help(reply: &Reply) -> bool {
-        reply.should_retry.unwrap_or_else(|| is_passing(reply.status, &reply.problem()))
+        !reply.is_success() && reply.should_retry.unwrap_or_else(|| is_passing(reply.status, &reply.problem()))
     }
 
     /// How long to wait before the next try; none where the service asks for more patience than there is.

@@ -80,6 +80,13 @@ impl From<Error> for Failed {
 }
 
 impl Extracted {
+    /// Turns that are left to their jobs, because the service was out for others.
+    fn not_tried(tasks: &[ExtractTask], error: Error) -> Self {
+        let job_id = tasks.first().map(|task| task.job);
+        let warnings = vec![StepFailure { step: "extract", error: error.clone(), job_id }];
+        Self { warnings, failure: Some(error), ..Self::default() }
+    }
+
     /// Puts what was found into the result of a call: the facts in the place of the notes.
     pub(super) fn put_into(self, result: &mut RememberResult) {
         result.usage += self.usage;
@@ -109,7 +116,8 @@ pub(super) fn is_to_extract(episode: &Episode) -> bool {
 }
 
 impl Memory {
-    /// Extracts the turns of requests, each request as a whole, several at a time, and gives what became of each.
+    /// Extracts the turns of requests, each request as a whole, several at a time, and gives what became of each. When the
+    /// service is out, those behind it are not tried: their jobs stay.
     pub(super) async fn extract_own(
         &self,
         held: HeldJobs,
@@ -117,9 +125,20 @@ impl Memory {
     ) -> Vec<(usize, Extracted)> {
         let jobs: usize = groups.values().map(Vec::len).sum();
         let Some(model) = self.parts.model.clone() else { return Vec::new() };
+        let outage: Mutex<Option<Error>> = Mutex::default();
         let each = |(request, tasks): (usize, Vec<ExtractTask>)| {
-            let (held, model) = (&held, model.as_ref());
-            async move { (request, self.extract_group(held, model, tasks).await) }
+            let (held, model, outage) = (&held, model.as_ref(), &outage);
+            async move {
+                let known = outage.lock().clone();
+                if let Some(error) = known {
+                    return (request, Extracted::not_tried(&tasks, error));
+                }
+                let extracted = self.extract_group(held, model, tasks).await;
+                if let Some(error) = extracted.failure.as_ref().filter(|error| is_outage(error)) {
+                    *outage.lock() = Some(error.clone());
+                }
+                (request, extracted)
+            }
         };
         let all = stream::iter(groups).map(each).buffer_unordered(self.parts.concurrency(CONCURRENCY)).collect();
         let done: Vec<(usize, Extracted)> = self.while_held(&held, all).await;
@@ -425,7 +444,8 @@ fn said<'a>(episodes: &'a [(&'a Episode, Cow<'a, str>)]) -> Vec<Said<'a>> {
 
 /// Whether the next request would fail alike, whatever it asks.
 fn is_outage(error: &Error) -> bool {
-    error.is_retryable() || error.is_storage() || matches!(error.kind(), ErrorKind::Authentication | ErrorKind::Closed)
+    let is_refused = matches!(error.kind(), ErrorKind::Authentication | ErrorKind::RateLimit | ErrorKind::Closed);
+    error.is_retryable() || error.is_storage() || is_refused
 }
 
 /// Whether a request with another text may succeed.

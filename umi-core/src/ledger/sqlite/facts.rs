@@ -59,7 +59,7 @@ pub(super) fn tell(
 ) -> Stored<Vec<Recorded>> {
     let answer = |Entity { id, user, agent, session, .. }: &Entity| {
         let own = Scope::from_parts(user.clone(), agent.clone(), session.clone())?;
-        recorded(connection, scope.unwrap_or(&own), *id, changes.get(id))
+        recorded(connection, &own, scope.unwrap_or(&own), *id, changes.get(id))
     };
     facts.iter().map(|fact| answer(&fact.entity)).collect()
 }
@@ -73,14 +73,20 @@ fn computed(write: &mut Write<'_>, stretch: &Stretch, now: Timestamp) -> Stored<
     }
 }
 
-/// What became of a saying, as a scope sees it.
-fn recorded(connection: &Connection, scope: &Scope, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
-    let entity = lookup::get(connection, scope, saying)?
+/// What became of a saying, as its own scope sees it, and its evolutions as another one does.
+fn recorded(
+    connection: &Connection,
+    own: &Scope,
+    related: &Scope,
+    saying: Uuid,
+    changed: Option<&Changed>,
+) -> Stored<Recorded> {
+    let entity = lookup::get(connection, own, saying)?
         .ok_or_else(|| errors::damaged(format!("the saying `{saying}` has no version")))?;
     let mut evolutions = Vec::new();
     for &evolution in changed.iter().flat_map(|changed| &changed.evolutions) {
         // A later fact of the same call may have come between the two.
-        evolutions.extend(lookup::evolution(connection, scope, evolution)?);
+        evolutions.extend(lookup::evolution(connection, related, evolution)?);
     }
     Ok(Recorded { entity, evolutions })
 }
@@ -278,7 +284,7 @@ pub(super) fn update(
     let seq = insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
     let stretch = Stretch::around(write.connection, slot, entity.valid_from, seq)?;
     let changed = computed(write, &stretch, update.now)?;
-    recorded(write.connection, scope, entity.id, Some(&changed))
+    recorded(write.connection, scope, scope, entity.id, Some(&changed))
 }
 
 fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Error> {
