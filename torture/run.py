@@ -31,7 +31,7 @@ FUZZ_TARGETS = sorted((ROOT / "fuzz" / "src" / "bin").glob("*.rs"))
 # The engine is optimised, and its own assertions stay.
 SIMULATION = ["cargo", "test", "--locked", "--profile", "ci", "--config", "profile.ci.package.umi-core.opt-level=2"]
 SIMULATION += ["-p", "umi-core", "--test", "sim"]
-BUILD_SECONDS = 120  # of the simulation, of the targets
+BUILD_SECONDS = 200  # of the simulation, of the targets
 LAST_LINES = 12
 
 

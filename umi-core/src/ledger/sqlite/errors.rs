@@ -91,6 +91,15 @@ fn is_unreadable_row(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Whether a statement names a table or a column that is not there.
+fn is_unfit_table(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqlInputError { .. } => true,
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.starts_with("no such table"),
+        _ => false,
+    }
+}
+
 fn from_sqlite(error: rusqlite::Error, database: Option<&Path>) -> Error {
     let shown = shown(database);
     let refused = |what, errno| refused(&io::Error::from_raw_os_error(errno), what, shown.clone());
@@ -103,6 +112,8 @@ fn from_sqlite(error: rusqlite::Error, database: Option<&Path>) -> Error {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(&shown, "its pages are damaged"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => locked(&shown),
         _ if is_unreadable_row(&error) => corrupt(&shown, "a row of it cannot be read"),
+        // The engine's statements are fixed, so it is the stored tables that do not fit to them.
+        _ if is_unfit_table(&error) => corrupt(&shown, "its tables are damaged"),
         _ => Error::storage(format!("the ledger `{shown}` failed")),
     };
     mapped.with_source(error)
@@ -204,7 +215,7 @@ fn reason(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::ffi;
+    use rusqlite::{Connection, ffi};
 
     use super::*;
 
@@ -222,6 +233,10 @@ mod tests {
         assert_eq!(kind(ffi::SQLITE_NOTADB), (ErrorKind::CorruptStore, false, None));
         assert_eq!(kind(ffi::SQLITE_BUSY), (ErrorKind::StoreLocked, true, None));
         assert_eq!(kind(ffi::SQLITE_CONSTRAINT), (ErrorKind::Storage, false, None));
+        for statement in ["SELECT agent", "SELECT 1 FROM nowhere"] {
+            let unfit = Connection::open_in_memory().unwrap().prepare(statement).map(drop).unwrap_err();
+            assert_eq!(Fault::from(unfit).into_error(None).kind(), ErrorKind::CorruptStore);
+        }
         let missing = Fault::from(rusqlite::Error::QueryReturnedNoRows).into_error(None);
         assert_eq!(missing.kind(), ErrorKind::CorruptStore);
         assert!(missing.hint().unwrap().contains("recover STORE NEW_FOLDER"), "{missing:?}");
