@@ -15,6 +15,7 @@
 //! ```
 
 mod collection;
+mod describe;
 mod items;
 mod kinds;
 mod not_found;
@@ -27,4 +28,5 @@ pub use self::{
     kinds::{Format, Kind},
     not_found::RefNotFound,
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
+    render::{html::Thumbnail, tree::Layout},
 };
