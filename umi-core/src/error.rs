@@ -1,6 +1,6 @@
 //! The one error type of the engine: an opaque [`Error`] with a [`ErrorKind`], its cause and a hint.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt, io, path::Path, sync::Arc, time::Duration};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -81,6 +81,10 @@ pub enum ErrorKind {
     Capacity,
     /// An id or key that must exist does not.
     NotFound,
+    /// A ref that must be in a context is not.
+    RefNotFound,
+    /// A file of the caller's is not there or cannot be read.
+    File,
     /// The ledger or the index failed.
     Storage,
     /// The store's bytes are damaged.
@@ -119,13 +123,15 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tests that must cover them all.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidInput,
         Self::EmptyText,
         Self::TextTooLong,
         Self::InvalidLimit,
         Self::Capacity,
         Self::NotFound,
+        Self::RefNotFound,
+        Self::File,
         Self::Storage,
         Self::CorruptStore,
         Self::StoreVersion,
@@ -168,6 +174,14 @@ impl Error {
     /// Makes an [`ErrorKind::NotFound`].
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// Makes an [`ErrorKind::File`] of what the operating system said about `path`.
+    pub(crate) fn file(what: &str, path: &Path, cause: io::Error) -> Self {
+        let shown = path.to_string_lossy();
+        Self::new(ErrorKind::File, format!("{what} `{}`: {cause}", tail(&shown)))
+            .with_file(cause.raw_os_error(), shown)
+            .with_source(cause)
     }
 
     /// Makes an [`ErrorKind::Storage`].
@@ -290,7 +304,7 @@ impl Error {
 
     /// Whether something that must exist does not.
     pub fn is_not_found(&self) -> bool {
-        self.kind() == ErrorKind::NotFound
+        matches!(self.kind(), ErrorKind::NotFound | ErrorKind::RefNotFound)
     }
 
     /// Whether the store failed, of whatever kind.
@@ -303,6 +317,14 @@ impl Error {
                 | ErrorKind::StoreLocked
                 | ErrorKind::StoreIo
         )
+    }
+}
+
+/// The last 64 characters of a path: its name is there.
+fn tail(path: &str) -> String {
+    match path.char_indices().rev().nth(63) {
+        Some((start, _)) if start > 0 => format!("…{}", &path[start..]),
+        _ => path.to_owned(),
     }
 }
 

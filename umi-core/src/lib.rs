@@ -59,6 +59,7 @@
 //! passed in.
 
 mod blocking;
+pub mod context;
 mod core_memory;
 mod embed;
 mod entity;

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     fmt,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -139,6 +139,9 @@ pub struct RandomIds {
     /// Raised in a forked child, so that every thread draws a new seed.
     generation: AtomicU64,
 }
+
+/// Ids of this process; one source, so that they are monotonic over all stores and sessions.
+pub(crate) static IDS: LazyLock<Arc<RandomIds>> = LazyLock::new(|| Arc::new(RandomIds::from_entropy()));
 
 thread_local! {
     static RANDOM: RefCell<Option<(u64, ChaCha12Rng)>> = const { RefCell::new(None) };

@@ -14,11 +14,8 @@ use crate::{
     ledger::sqlite::fork,
     llm::{LanguageModel, sim::SimLanguageModel},
     scope::Scope,
-    world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
+    world::{Clock, IDS, Ids, ManualClock, SeededIds, SystemClock},
 };
-
-/// Ids of this process; one source, so that they are monotonic over all stores.
-static IDS: LazyLock<Arc<RandomIds>> = LazyLock::new(|| Arc::new(RandomIds::from_entropy()));
 
 /// The time at which a simulated memory begins.
 const SIM_START: &str = "2026-01-01T00:00:00Z";

@@ -1,0 +1,30 @@
+//! The multimodal context: an ordered list of texts, files, images, bytes and addresses, each behind a short ref, to be
+//! shown to people and rendered into the messages of a provider.
+//!
+//! A module of its own name, because its words (`Kind`, `Item`, `Url`) are those of other things in the crate's root.
+//!
+//! # Example
+//! ```
+//! use umi_core::{Metadata, context::{Context, NewItem, Role}};
+//! let context = Context::new();
+//! context.add(NewItem::text("You are a terse visual analyst.").with_role(Role::System)?)?;
+//! let item = NewItem::bytes(b"\x89PNG".to_vec(), "image/png")?;
+//! let image = context.add(item.with_metadata(Metadata::parse(r#"{"note": "hero shot"}"#)?))?;
+//! assert!(image.to_string().starts_with("img_"));
+//! # Ok::<(), umi_core::Error>(())
+//! ```
+
+mod collection;
+mod items;
+mod kinds;
+mod not_found;
+mod refs;
+mod render;
+
+pub use self::{
+    collection::{Context, Snapshot},
+    items::{Bytes, Channels, Held, Item, ItemSource, NewItem, Object, Pixels, Role, Url},
+    kinds::{Format, Kind},
+    not_found::RefNotFound,
+    refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
+};

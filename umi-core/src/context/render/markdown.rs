@@ -1,0 +1,201 @@
+//! Markdown: the summary that `repr` gives, and its tables.
+
+use std::borrow::Cow;
+
+use super::super::{
+    collection::Snapshot,
+    items::{Item, ItemSource},
+};
+
+/// The characters of a source that are shown, but for a path, which is shown whole.
+const SOURCE_CHARS: usize = 80;
+/// The characters of a path or an address that are shown: more than any path has that a file system takes.
+const PATH_CHARS: usize = 4_096;
+/// A column is not made wider than this for the sake of a few long cells.
+const COLUMN_CHARS: usize = 60;
+
+/// The first line of every rendering.
+pub(crate) fn header(items: &Snapshot) -> String {
+    format!("Context(session={}, items={})", items.session_id(), items.len())
+}
+
+/// The header and the table of all items.
+pub(crate) fn summary(items: &Snapshot) -> String {
+    let mut out = header(items);
+    out.push('\n');
+    if !items.is_empty() {
+        out.push('\n');
+        out.push_str(&table(items.iter()));
+    }
+    out
+}
+
+/// A table of items, a line each.
+pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item>) -> String {
+    let mut table = Table::new(&["ref", "role", "kind", "source"]);
+    for item in items {
+        table.cell(&item.ref_id().text(), SOURCE_CHARS);
+        table.cell(item.role().as_str(), SOURCE_CHARS);
+        table.cell(item.kind().as_str(), SOURCE_CHARS);
+        table.source(item);
+    }
+    table.render()
+}
+
+/// A table whose columns are as wide as their cells.
+pub(crate) struct Table {
+    names: &'static [&'static str],
+    /// The text of all cells, row by row.
+    text: String,
+    /// Where each cell ends in the text, and how many characters it has.
+    cells: Vec<(usize, usize)>,
+}
+
+impl Table {
+    pub(crate) fn new(names: &'static [&'static str]) -> Self {
+        Self { names, text: String::new(), cells: Vec::new() }
+    }
+
+    /// Adds the next cell, cut to `limit` characters.
+    pub(crate) fn cell(&mut self, text: &str, limit: usize) {
+        let start = self.text.len();
+        if text.len() <= limit && text.bytes().all(|byte| byte >= 0x20 && byte < 0x7f && byte != b'|') {
+            self.text.push_str(text);
+            self.cells.push((self.text.len(), text.len()));
+            return;
+        }
+        push_cell(&mut self.text, &cut(&one_line_of(text, limit), limit));
+        self.cells.push((self.text.len(), self.text[start..].chars().count()));
+    }
+
+    /// Adds the next cell: where the content of an item is.
+    pub(crate) fn source(&mut self, item: &Item) {
+        self.cell(&item.source().description(), source_chars(item));
+    }
+
+    pub(crate) fn render(&self) -> String {
+        let mut widths: Vec<usize> = self.names.iter().map(|name| name.len()).collect();
+        for row in self.cells.chunks(widths.len()) {
+            for (width, (_, chars)) in widths.iter_mut().zip(row) {
+                *width = (*width).max((*chars).min(COLUMN_CHARS));
+            }
+        }
+        let line: usize = widths.iter().map(|width| width + 3).sum::<usize>() + 2;
+        let rows = self.cells.len() / widths.len() + 2;
+        let mut out = String::with_capacity(rows * line + self.text.len() / 2);
+        for (name, width) in self.names.iter().zip(&widths) {
+            push_padded(&mut out, name, name.len(), *width);
+        }
+        out.push_str("|\n");
+        for width in &widths {
+            out.push('|');
+            out.extend(std::iter::repeat_n('-', width + 2));
+        }
+        out.push_str("|\n");
+        let mut start = 0;
+        for row in self.cells.chunks(widths.len()) {
+            for ((end, chars), width) in row.iter().zip(&widths) {
+                push_padded(&mut out, &self.text[start..*end], *chars, *width);
+                start = *end;
+            }
+            out.push_str("|\n");
+        }
+        out
+    }
+}
+
+const SPACES: &str = "                                                            ";
+
+fn push_padded(out: &mut String, cell: &str, chars: usize, width: usize) {
+    out.push_str("| ");
+    out.push_str(cell);
+    out.push_str(&SPACES[..width.saturating_sub(chars)]);
+    out.push(' ');
+}
+
+/// The most characters of an item's source that are shown.
+pub(crate) fn source_chars(item: &Item) -> usize {
+    match item.source() {
+        ItemSource::Path(_) | ItemSource::Url(_) => PATH_CHARS,
+        _ => SOURCE_CHARS,
+    }
+}
+
+/// Appends what is on one line already as the content of a cell: a pipe would end it, and so would one behind a
+/// backslash, whose own escape it is.
+fn push_cell(out: &mut String, text: &str) {
+    for (place, character) in text.char_indices() {
+        let rest = &text[place..];
+        match character {
+            '|' => out.push_str("\\|"),
+            '\\' if rest.trim_start_matches('\\').starts_with('|') => out.push_str("\\\\"),
+            other => out.push(other),
+        }
+    }
+}
+
+/// A text on one line: line ends and tabs become spaces, other control characters U+FFFD, so that no text can move the
+/// cursor of a terminal.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    one_line_of(text, usize::MAX)
+}
+
+/// The beginning of a text on one line: enough of it to be cut to `limit` characters.
+pub(crate) fn one_line_of(text: &str, limit: usize) -> Cow<'_, str> {
+    let end = text.char_indices().nth(limit.saturating_add(1)).map_or(text.len(), |(end, _)| end);
+    let text = &text[..end];
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let plain = |character: char| match character {
+        '\n' | '\r' | '\t' => ' ',
+        other if other.is_control() => char::REPLACEMENT_CHARACTER,
+        other => other,
+    };
+    Cow::Owned(text.chars().map(plain).collect())
+}
+
+/// A text of at most `limit` characters; the last one of a cut text is `…`.
+pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit || text.chars().count() <= limit {
+        return Cow::Borrowed(text);
+    }
+    let end = text.char_indices().nth(limit.saturating_sub(1)).map_or(text.len(), |(end, _)| end);
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Context, NewItem};
+
+    #[test]
+    fn a_cell_can_not_be_left() {
+        let cell = |text: &str| {
+            let mut out = String::new();
+            push_cell(&mut out, text);
+            out
+        };
+        assert_eq!(cell("a|b"), "a\\|b");
+        assert_eq!(cell("a\\|b"), "a\\\\\\|b");
+        assert_eq!(cell("a\\b"), "a\\b");
+        assert_eq!(one_line("a\r\nb\x1b[2J"), "a  b\u{fffd}[2J");
+    }
+
+    #[test]
+    fn texts_are_cut_at_characters() {
+        assert_eq!(cut("ééé", 3), "ééé");
+        assert_eq!(cut("éééé", 3), "éé…");
+        assert_eq!(one_line_of(&"é".repeat(100), 3), "éééé");
+    }
+
+    #[test]
+    fn the_summary_is_a_table_with_columns_in_line() {
+        let context = Context::sim(7);
+        context.add(NewItem::text("You are terse.\nAlways.")).unwrap();
+        context.add(NewItem::bytes(vec![0; 1_500], "image/png").unwrap()).unwrap();
+        context.add(NewItem::text("x".repeat(100))).unwrap();
+        insta::assert_snapshot!(summary(&context.snapshot()));
+        assert!(!summary(&Context::sim(7).snapshot()).contains('|'));
+    }
+}
