@@ -11,14 +11,24 @@ use std::{
 
 use parking_lot::RwLock;
 
-pub use self::options::EncodeOptions;
+use self::cache::{Cache, Key};
+pub use self::{
+    decode::IMAGE_PIXELS,
+    image::ImageReader,
+    options::EncodeOptions,
+    video::{Ffmpeg, VideoFacts, VideoReader},
+};
 use crate::{
-    context::{items::Pixels, kinds::Kind, part::Part},
+    context::{
+        items::Pixels,
+        kinds::Kind,
+        part::{Media, Part},
+    },
     error::{Error, Result},
 };
 
 mod audio;
-pub(super) mod cache;
+mod cache;
 mod decode;
 mod document;
 mod image;
@@ -28,9 +38,11 @@ mod pdf;
 mod pixels;
 mod svg;
 mod text;
-pub(super) mod video;
+mod video;
 
-pub(super) use self::{decode::inspect, office::office_text, pdf::PdfFile, text::read_text};
+pub(super) use self::{
+    audio::audio_facts, decode::{decode, inspect}, document::is_pdf, office::office_text, pdf::PdfFile, text::read_text,
+};
 
 /// The largest image, document or sound that is read, in bytes.
 pub const SOURCE_BYTES: usize = 256 * 1024 * 1024;
@@ -110,6 +122,13 @@ pub(super) fn guarded<T>(what: &str, decode: impl FnOnce() -> Result<T>) -> Resu
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(broken(what).with_hint("its decoder gave up")))
 }
 
+/// An encoded image in a smaller box.
+pub(super) fn scale_media(media: &Media, sides: u32) -> Result<Media> {
+    let decoded = decode(&media.bytes, &media.media_type)?;
+    let pixels = decoded.pixels.within(sides, sides)?;
+    if decoded.is_lossless { pixels.to_png() } else { pixels.to_jpeg(image::QUALITY as u8) }
+}
+
 /// Makes the parts of a message of an item.
 pub trait Encoder: Send + Sync + std::fmt::Debug {
     /// The name by which it is chosen.
@@ -145,22 +164,25 @@ pub trait Encoder: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct EncoderRegistry {
     encoders: RwLock<Vec<Arc<dyn Encoder>>>,
+    cache: Cache,
 }
+
+/// How much of what was encoded is kept where no other bound is set, in bytes.
+const CACHE_BYTES: usize = 256 * 1024 * 1024;
 
 impl Default for EncoderRegistry {
     /// The built-in encoders.
     fn default() -> Self {
         let mut encoders: Vec<Arc<dyn Encoder>> = vec![
-            Arc::new(image::Resize),
-            Arc::new(image::Tile),
             Arc::new(document::Rasterize),
             Arc::new(document::PageText),
             Arc::new(document::Native),
             Arc::new(audio::Native),
         ];
-        encoders.extend(video::encoders(Arc::new(video::Ffmpeg::default())));
+        encoders.splice(0..0, image::encoders(None));
+        encoders.extend(video::encoders(Arc::new(Ffmpeg::default())));
         encoders.extend(text::KINDS.map(|kind| Arc::new(text::Fenced(kind)) as Arc<dyn Encoder>));
-        Self { encoders: RwLock::new(encoders) }
+        Self { encoders: RwLock::new(encoders), cache: Cache::new(CACHE_BYTES) }
     }
 }
 
@@ -173,10 +195,61 @@ impl EncoderRegistry {
             Some(known) => *known = encoder,
             None => encoders.push(encoder),
         }
+        // What the one before made is not what this one makes.
+        self.cache.clear();
+    }
+
+    /// Decodes images of formats that are not built in (HEIC, AVIF) with a reader from now on.
+    pub fn read_images_with(&self, reader: Arc<dyn ImageReader>) {
+        for encoder in image::encoders(Some(reader)) {
+            self.register(encoder);
+        }
+    }
+
+    /// Keeps at most so many bytes of what was encoded, 256 MiB by default; 0 keeps nothing.
+    pub fn set_cache_bytes(&self, bytes: usize) {
+        self.cache.set_limit(bytes);
+    }
+
+    /// How many bytes of what was encoded are kept, and how many may be.
+    pub fn cache_bytes(&self) -> (usize, usize) {
+        self.cache.bytes()
+    }
+
+    /// The parts that were made of the same bytes before, without making any.
+    pub(super) fn kept(
+        &self,
+        source: &Source<'_>,
+        encoder: &dyn Encoder,
+        options: &EncodeOptions,
+    ) -> Option<Arc<[Part]>> {
+        // What is not known of a source is told when it is read.
+        encoder.is_pure().then(|| Key::new(source, encoder.name(), &options.to_json()).ok()).flatten().and_then(|key| self.cache.get(&key))
+    }
+
+    /// Makes the parts of a source, or gives those that were made of the same bytes before.
+    ///
+    /// # Errors
+    /// Those of the encoder, and `InvalidInput` for an option that it does not know.
+    pub fn encode(&self, source: &Source<'_>, encoder: &dyn Encoder, options: &EncodeOptions) -> Result<Arc<[Part]>> {
+        if let Some(known) = encoder.options() {
+            let place = format!("encoder `{}`", encoder.name());
+            options.check(known).map_err(|error| error.with_place(&place))?;
+        }
+        if !encoder.is_pure() {
+            return Ok(encoder.encode(source, options)?.into());
+        }
+        let key = Key::new(source, encoder.name(), &options.to_json())?;
+        if let Some(parts) = self.cache.get(&key) {
+            return Ok(parts);
+        }
+        let parts: Arc<[Part]> = encoder.encode(source, options)?.into();
+        self.cache.insert(key, parts.clone());
+        Ok(parts)
     }
 
     /// Reads films with another reader from now on.
-    pub fn read_video_with(&self, reader: Arc<dyn video::VideoReader>) {
+    pub fn read_video_with(&self, reader: Arc<dyn VideoReader>) {
         for encoder in video::encoders(reader) {
             self.register(encoder);
         }

@@ -8,6 +8,8 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use super::kinds::Kind;
+
 /// What an encoder makes of an item: texts and media in the order in which the model reads them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -20,6 +22,8 @@ pub enum Part {
     Link {
         /// The address.
         url: Arc<str>,
+        /// What is there.
+        kind: Kind,
         /// Its media type, where one is known.
         media_type: Option<String>,
     },

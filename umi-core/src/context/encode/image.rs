@@ -1,12 +1,12 @@
 //! The encoders of images: `resize` and `tile`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use image::metadata::Orientation;
 
 use super::{
     Content, EncodeOptions, Encoder, SOURCE_BYTES, Source,
-    decode::{check, decode},
+    decode::{IMAGE_PIXELS, check, decode},
     svg,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         kinds::Kind,
         part::{Media, Part},
     },
-    error::Result,
+    error::{ErrorKind, Result},
 };
 
 /// The sides of the box that images are scaled into where no other is asked for, in pixels.
@@ -26,7 +26,7 @@ pub(super) const QUALITY: u32 = 85;
 const TILES: u32 = 64;
 
 /// An image as it is to be seen.
-pub(super) struct Seen<'a> {
+struct Seen<'a> {
     pixels: Cow<'a, Pixels>,
     /// Applied after scaling, which is cheaper by as much as it scales.
     orientation: Orientation,
@@ -45,8 +45,23 @@ impl Seen<'_> {
     }
 }
 
+/// Decodes images of formats that are not built in, which the bindings may bring.
+pub trait ImageReader: Send + Sync + fmt::Debug {
+    /// The pixels of an encoded image, as it is to be seen.
+    ///
+    /// # Errors
+    /// `FeatureNotBuilt` where it cannot read the format here, `Capacity` where there are more than `limit` pixels,
+    /// before memory is spent on them; `InvalidInput` where the bytes are damaged.
+    fn pixels(&self, bytes: &[u8], limit: u64) -> Result<Pixels>;
+}
+
+/// The encoders of images, with a reader of the formats that are not built in.
+pub(super) fn encoders(reader: Option<Arc<dyn ImageReader>>) -> [Arc<dyn Encoder>; 2] {
+    [Arc::new(Resize(reader.clone())), Arc::new(Tile(reader))]
+}
+
 /// Decodes an image; of one that is drawn by lines, so many pixels as fit a box of `sides`.
-fn see<'a>(source: &Source<'a>, sides: u32) -> Result<Seen<'a>> {
+fn see<'a>(source: &Source<'a>, sides: u32, reader: Option<&dyn ImageReader>) -> Result<Seen<'a>> {
     if let Content::Pixels(pixels) = source.content {
         check((pixels.width(), pixels.height()))?;
         let orientation = Orientation::NoTransforms;
@@ -58,7 +73,14 @@ fn see<'a>(source: &Source<'a>, sides: u32) -> Result<Seen<'a>> {
         let orientation = Orientation::NoTransforms;
         return Ok(Seen { pixels: Cow::Owned(pixels), orientation, is_lossless: true, is_animated: false });
     }
-    let decoded = decode(&bytes, source.media_type)?;
+    let decoded = match (decode(&bytes, source.media_type), reader) {
+        (Err(error), Some(reader)) if error.kind() == ErrorKind::FeatureNotBuilt => {
+            let pixels = reader.pixels(&bytes, IMAGE_PIXELS as u64)?;
+            let orientation = Orientation::NoTransforms;
+            return Ok(Seen { pixels: Cow::Owned(pixels), orientation, is_lossless: false, is_animated: false });
+        }
+        (decoded, _) => decoded?,
+    };
     Ok(Seen {
         pixels: Cow::Owned(decoded.pixels),
         orientation: decoded.orientation,
@@ -78,7 +100,7 @@ fn told(seen: &Seen<'_>) -> Option<Part> {
 
 /// The whole image, scaled down into a box.
 #[derive(Debug)]
-pub(super) struct Resize;
+struct Resize(Option<Arc<dyn ImageReader>>);
 
 impl Encoder for Resize {
     fn name(&self) -> &'static str {
@@ -95,7 +117,7 @@ impl Encoder for Resize {
 
     fn encode(&self, source: &Source<'_>, options: &EncodeOptions) -> Result<Vec<Part>> {
         let sides = options.integer("max_width", MAX_WIDTH, 1..=8_192)?;
-        let seen = see(source, sides)?;
+        let seen = see(source, sides, self.0.as_deref())?;
         let media = seen.encode(&seen.within(sides)?, quality(options)?)?;
         Ok(told(&seen).into_iter().chain([Part::media(media)]).collect())
     }
@@ -103,7 +125,7 @@ impl Encoder for Resize {
 
 /// The whole image, then parts of it that keep its pixels.
 #[derive(Debug)]
-pub(super) struct Tile;
+struct Tile(Option<Arc<dyn ImageReader>>);
 
 impl Encoder for Tile {
     fn name(&self) -> &'static str {
@@ -122,7 +144,7 @@ impl Encoder for Tile {
         let side = options.integer("max_width", MAX_WIDTH, 64..=8_192)?;
         let most = options.integer("max_tiles", 16, 1..=TILES)?;
         let quality = quality(options)?;
-        let seen = see(source, side.saturating_mul(4).min(8_192))?;
+        let seen = see(source, side.saturating_mul(4).min(8_192), self.0.as_deref())?;
         let overview = seen.encode(&seen.within(side)?, quality)?;
         let whole = seen.pixels.as_ref().clone().oriented(seen.orientation)?;
         // A grid whose tiles are at most a side long, and not more than are allowed: else the image is scaled down.
