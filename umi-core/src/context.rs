@@ -15,8 +15,8 @@
 //! ```
 
 mod collection;
-mod describe;
 mod encode;
+mod facts;
 mod items;
 mod kinds;
 mod messages;
@@ -27,11 +27,11 @@ mod render;
 
 pub use self::{
     collection::{Context, Snapshot},
-    describe::Tier,
     encode::{
         Content, EncodeOptions, Encoder, EncoderRegistry, Ffmpeg, IMAGE_PIXELS, ImageReader, SOURCE_BYTES, Source,
         VideoFacts, VideoReader,
     },
+    facts::Tier,
     items::{Bytes, Channels, Held, Item, ItemSource, NewItem, Object, Pixels, Role, Url},
     kinds::{Format, Kind},
     messages::{MessageOptions, Node, OnError, Provider},

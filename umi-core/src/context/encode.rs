@@ -41,7 +41,12 @@ mod text;
 mod video;
 
 pub(super) use self::{
-    audio::audio_facts, decode::{decode, inspect}, document::is_pdf, office::office_text, pdf::PdfFile, text::read_text,
+    audio::audio_facts,
+    decode::{decode, inspect},
+    document::is_pdf,
+    office::office_text,
+    pdf::PdfFile,
+    text::read_text,
 };
 
 /// The largest image, document or sound that is read, in bytes.
@@ -224,7 +229,11 @@ impl EncoderRegistry {
         options: &EncodeOptions,
     ) -> Option<Arc<[Part]>> {
         // What is not known of a source is told when it is read.
-        encoder.is_pure().then(|| Key::new(source, encoder.name(), &options.to_json()).ok()).flatten().and_then(|key| self.cache.get(&key))
+        encoder
+            .is_pure()
+            .then(|| Key::new(source, encoder.name(), &options.to_json()).ok())
+            .flatten()
+            .and_then(|key| self.cache.get(&key))
     }
 
     /// Makes the parts of a source, or gives those that were made of the same bytes before.
@@ -297,3 +306,8 @@ impl EncoderRegistry {
             .with_hint(format!("known ones: {known}")))
     }
 }
+
+#[cfg(test)]
+pub(super) mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -212,9 +212,9 @@ impl Node {
             Self::Base64(media) | Self::Bytes(media) => Value::from(media.base64()),
             Self::DataUrl(media) => Value::from(media.data_url()),
             Self::List(values) => Value::Array(values.iter().map(Self::to_json).collect()),
-            Self::Object(fields) => {
-                Value::Object(fields.iter().map(|(key, value)| ((*key).to_owned(), value.to_json())).collect::<Map<_, _>>())
-            }
+            Self::Object(fields) => Value::Object(
+                fields.iter().map(|(key, value)| ((*key).to_owned(), value.to_json())).collect::<Map<_, _>>(),
+            ),
         }
     }
 }
@@ -395,7 +395,11 @@ impl<'a> Plan<'a> {
             ItemSource::Url(url) => Some(Ok(vec![if url.kind().is_text() || url.kind() == Kind::Other {
                 Part::text(url.as_str())
             } else {
-                Part::Link { url: url.as_str().into(), kind: url.kind(), media_type: url.media_type().map(str::to_owned) }
+                Part::Link {
+                    url: url.as_str().into(),
+                    kind: url.kind(),
+                    media_type: url.media_type().map(str::to_owned),
+                }
             }])),
             ItemSource::Path(path) => {
                 let encoder = self.encoders.get(&item.kind())?;

@@ -127,9 +127,14 @@ impl Media {
 
     /// The form `form` (0 to 2) of the bytes that a binding to another language made before, or makes now.
     ///
-    /// It lives as long as the bytes do, so whatever hands it out has to make it immutable.
+    /// It lives as long as the bytes do, so whatever hands it out has to make it immutable. No lock is held while it is
+    /// made; of several that are made at once, one is kept.
     pub fn memo<T: Any + Send + Sync>(&self, form: usize, make: impl FnOnce() -> T) -> Option<&T> {
-        self.memo.forms.get(form)?.get_or_init(|| Box::new(make())).downcast_ref()
+        let form = self.memo.forms.get(form)?;
+        if form.get().is_none() {
+            drop(form.set(Box::new(make())));
+        }
+        form.get()?.downcast_ref()
     }
 }
 

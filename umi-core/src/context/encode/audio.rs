@@ -62,9 +62,8 @@ impl Encoder for Native {
         let limit = options.integer("max_bytes", AUDIO_BYTES as u32, 1..=200_000_000)?;
         let bytes = source.read(limit as usize).map_err(|error| error.with_hint("raise `max_bytes`"))?;
         let facts = audio_facts(&bytes)?;
-        let media = Media::new(source.media_type, bytes.into_owned())
-            .with_name(source.name)
-            .with_duration(Some(facts.seconds));
+        let media =
+            Media::new(source.media_type, bytes.into_owned()).with_name(source.name).with_duration(Some(facts.seconds));
         Ok(vec![Part::media(media)])
     }
 }

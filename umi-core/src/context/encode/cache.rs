@@ -174,8 +174,7 @@ mod tests {
     use super::*;
 
     fn key(bytes: &[u8]) -> Key {
-        let source =
-            Source { name: "a", kind: Kind::Text, media_type: "text/plain", content: Content::Bytes(bytes) };
+        let source = Source { name: "a", kind: Kind::Text, media_type: "text/plain", content: Content::Bytes(bytes) };
         Key::new(&source, "text", "{}").unwrap()
     }
 
@@ -205,12 +204,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         let key = || {
-            let source = Source {
-                name: "a.txt",
-                kind: Kind::Text,
-                media_type: "text/plain",
-                content: Content::Path(&path),
-            };
+            let source =
+                Source { name: "a.txt", kind: Kind::Text, media_type: "text/plain", content: Content::Path(&path) };
             Key::new(&source, "text", "{}")
         };
         fs::write(&path, "one").unwrap();

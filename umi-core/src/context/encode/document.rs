@@ -110,8 +110,7 @@ impl Pages {
         } else {
             page < self.images
         };
-        let image =
-            if is_wanted { Some(file.render(page, self.width)?.to_jpeg(self.quality)?) } else { None };
+        let image = if is_wanted { Some(file.render(page, self.width)?.to_jpeg(self.quality)?) } else { None };
         Ok(PageParts { text, image })
     }
 
@@ -138,9 +137,7 @@ impl Pages {
             });
         }
         work();
-        done.into_iter()
-            .map(|slot| slot.into_inner().unwrap_or_else(|| Err(broken("a page of PDF"))))
-            .collect()
+        done.into_iter().map(|slot| slot.into_inner().unwrap_or_else(|| Err(broken("a page of PDF")))).collect()
     }
 }
 

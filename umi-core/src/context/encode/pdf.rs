@@ -10,10 +10,7 @@ use hayro::{
         hayro_cmap::BfString,
         interpret_page,
     },
-    hayro_syntax::{
-        DecryptionError, LoadPdfError, Pdf,
-        page::Page,
-    },
+    hayro_syntax::{DecryptionError, LoadPdfError, Pdf, page::Page},
     kurbo::{Affine, BezPath, Point, Rect, Vec2},
     render,
     vello_cpu::color::palette::css::WHITE,
@@ -70,8 +67,7 @@ impl PdfFile {
         let title = self.pdf.metadata().title.as_deref()?;
         let text = match title.strip_prefix(&[0xfe, 0xff]) {
             Some(wide) => {
-                let units: Vec<u16> =
-                    wide.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+                let units: Vec<u16> = wide.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
                 String::from_utf16_lossy(&units)
             }
             None => String::from_utf8_lossy(title).into_owned(),

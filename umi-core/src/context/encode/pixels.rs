@@ -88,7 +88,8 @@ impl Pixels {
             Channels::Rgba => PixelType::U8x4,
         };
         let failed = |error: &dyn std::fmt::Display| Error::internal(format!("pixels cannot be scaled: {error}"));
-        let from = images::ImageRef::new(self.width(), self.height(), self.data(), kind).map_err(|error| failed(&error))?;
+        let from =
+            images::ImageRef::new(self.width(), self.height(), self.data(), kind).map_err(|error| failed(&error))?;
         let mut to = images::Image::new(width, height, kind);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
         Resizer::new().resize(&from, &mut to, &options).map_err(|error| failed(&error))?;
@@ -121,7 +122,10 @@ impl Pixels {
     }
 
     /// These pixels as PNG, which loses nothing.
-    pub(super) fn to_png(&self) -> Result<Media> {
+    ///
+    /// # Errors
+    /// `Internal` where the encoder fails.
+    pub fn to_png(&self) -> Result<Media> {
         let color = match self.channels() {
             Channels::Gray => ExtendedColorType::L8,
             Channels::GrayAlpha => ExtendedColorType::La8,

@@ -107,7 +107,9 @@ fn not_text() -> Error {
 fn wide(bytes: &[u8], is_big: bool, is_cut: bool) -> Option<String> {
     let mut units: Vec<u16> = bytes
         .chunks_exact(2)
-        .map(|pair| if is_big { u16::from_be_bytes([pair[0], pair[1]]) } else { u16::from_le_bytes([pair[0], pair[1]]) })
+        .map(
+            |pair| if is_big { u16::from_be_bytes([pair[0], pair[1]]) } else { u16::from_le_bytes([pair[0], pair[1]]) },
+        )
         .collect();
     if !is_cut && bytes.len() % 2 == 1 {
         return None;

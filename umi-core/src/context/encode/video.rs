@@ -36,6 +36,19 @@ pub struct VideoFacts {
     pub frames_per_second: Option<f64>,
 }
 
+impl VideoFacts {
+    /// A film that plays so many seconds, with pictures of this size.
+    pub fn new(seconds: f64, width: u32, height: u32) -> Self {
+        Self { seconds, width, height, frames_per_second: None }
+    }
+
+    /// Says how many pictures there are in a second.
+    #[must_use]
+    pub fn with_frames_per_second(self, rate: Option<f64>) -> Self {
+        Self { frames_per_second: rate, ..self }
+    }
+}
+
 /// Decodes films: ffmpeg, or what the bindings bring.
 pub trait VideoReader: Send + Sync + fmt::Debug {
     /// Reads what a film says about itself.
@@ -263,7 +276,7 @@ impl Encoder for Native {
     fn encode(&self, source: &Source<'_>, options: &EncodeOptions) -> Result<Vec<Part>> {
         let limit = options.integer("max_bytes", VIDEO_BYTES, 1..=SOURCE_BYTES as u32)?;
         let bytes = source.read(limit as usize).map_err(|error| error.with_hint("raise `max_bytes`"))?;
-        let seconds = crate::context::describe::film(&bytes).map(|facts| facts.seconds);
+        let seconds = crate::context::facts::film(&bytes).map(|facts| facts.seconds);
         let media = Media::new(source.media_type, bytes.into_owned()).with_name(source.name).with_duration(seconds);
         Ok(vec![Part::media(media)])
     }
@@ -290,7 +303,8 @@ mod tests {
     #[test]
     fn without_a_decoder_the_way_to_one_is_told() {
         let path = std::path::Path::new("/nowhere.mp4");
-        let source = Source { name: "nowhere.mp4", kind: Kind::Video, media_type: "video/mp4", content: Content::Path(path) };
+        let source =
+            Source { name: "nowhere.mp4", kind: Kind::Video, media_type: "video/mp4", content: Content::Path(path) };
         let error = Ffmpeg::new("/no/such/ffmpeg").facts(&source).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FeatureNotBuilt);
         assert!(error.hint().unwrap().contains("umi-memory[video]"));

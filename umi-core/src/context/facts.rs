@@ -6,7 +6,7 @@ use exif::{Exif, In, Tag};
 
 use super::{
     encode::{
-        Content, IMAGE_PIXELS, SOURCE_BYTES, Source, audio_facts, inspect, is_pdf, office_text, PdfFile, VideoFacts,
+        Content, IMAGE_PIXELS, PdfFile, SOURCE_BYTES, Source, VideoFacts, audio_facts, inspect, is_pdf, office_text,
         read_text,
     },
     items::{Item, ItemSource},
@@ -151,7 +151,10 @@ fn camera(exif: &Exif, tier: Tier) -> Vec<String> {
         .zip(place(Tag::GPSLongitude, Tag::GPSLongitudeRef))
         .map(|(latitude, longitude)| format!("GPS {latitude}, {longitude}"));
     let mut known: Vec<String> =
-        [device, shown(Tag::DateTimeOriginal).or_else(|| shown(Tag::DateTime)), orientation, gps].into_iter().flatten().collect();
+        [device, shown(Tag::DateTimeOriginal).or_else(|| shown(Tag::DateTime)), orientation, gps]
+            .into_iter()
+            .flatten()
+            .collect();
     if tier == Tier::Fast {
         let more = [Tag::LensModel, Tag::FocalLength, Tag::FNumber, Tag::ExposureTime, Tag::PhotographicSensitivity];
         known.extend(more.into_iter().filter_map(shown));
