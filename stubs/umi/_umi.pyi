@@ -3,10 +3,11 @@
 import builtins
 import os
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import GenericAlias
-from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, final
+from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, final
 
 from typing_extensions import disjoint_base
 
@@ -1198,6 +1199,126 @@ class Parts:
         """Deletes every key."""
     def working_usage(self) -> Operation[tuple[int, int, int]]:
         """The triple (`used_bytes`, `entry_count`, `max_bytes`)."""
+
+@final
+class GlobalRef:
+    """A ref with the session of its context, `<session>/<ref>`: an immutable value.
+
+    Raises `ValueError` for what is not one.
+    """
+
+    def __new__(cls, session_id: str, ref_id: str) -> Self: ...
+    @classmethod
+    def parse(cls, text: str, /) -> GlobalRef:
+        """Reads `<session>/<ref>`."""
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+    @property
+    def ref_id(self) -> str:
+        """The ref within the session."""
+    @property
+    def kind(self) -> str:
+        """What kind of item it names, such as `image`."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Url:
+    """An http or https address, which a context passes on as it is and never fetches: an immutable value.
+
+    `str(url)` gives the address. Raises `ValueError` for anything else than an address of http or https.
+    """
+
+    def __new__(cls, url: str, /, *, media_type: str | None = None) -> Self: ...
+    @property
+    def media_type(self) -> str | None:
+        """The media type of what is there: the one that was given, or that of the extension, or None."""
+    @property
+    def kind(self) -> str:
+        """What kind of thing is there, as far as it is known, such as `image`."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, str]]: ...
+
+class _Picture(Protocol):
+    """An image of PIL or an array of NumPy, neither of which needs to be installed."""
+
+    @property
+    def size(self) -> Any: ...
+    def tobytes(self) -> bytes: ...
+
+@final
+class _MissingRef:
+    """A ref that is not there and the items that were, made into text by `str()`."""
+
+class BaseContext:
+    """An ordered list of texts, files, images, bytes and addresses, each behind a short ref. Use `umi.Context`."""
+
+    def __new__(cls, *, session_id: str | None = None) -> Self: ...
+    @property
+    def session_id(self) -> str:
+        """The id of the session."""
+    def add(
+        self,
+        obj: str | Path | bytes | Url | _Picture,
+        *,
+        role: Literal["system", "developer", "user"] = "user",
+        metadata: Mapping[str, Any] | None = None,
+        media_type: str | None = None,
+    ) -> str:
+        """Puts an item behind all others and gives its new ref.
+
+        Takes a `str` (free text; paths and addresses in it are not followed), a `pathlib.Path` of an existing file, a
+        `PIL.Image.Image`, a NumPy array with the pixels of an image, `bytes` with their `media_type`, or an `umi.Url`,
+        which is passed on and never fetched. `role` is `system`, `developer` or `user`; only a text may have another than
+        `user`. `metadata` is a dict of JSON values, kept as it is now. `media_type` is for bytes and addresses.
+
+        Raises `TypeError` for other objects and for bytes without a media type; `FileNotFoundError`, `IsADirectoryError`
+        and other `OSError`s for files; `ValueError` for an unknown role, for a role that the object may not have and for
+        metadata that is not JSON. Nothing has been added then.
+        """
+    def get(self, ref: str, /) -> Any:
+        """The content of an item: the same `str`, `bytes` or image that was added, a new `pathlib.Path`, or an `umi.Url`.
+
+        Takes a ref, or a global ref of this session. Raises `RefNotFoundError`, which names the refs that there are, and
+        `ValueError` for a global ref of another session.
+        """
+    def remove(self, ref: str, /) -> None:
+        """Takes an item out. Takes and raises what `get` does."""
+    def items(self) -> list[dict[str, Any]]:
+        """The items as dicts, in the order in which they were added.
+
+        The keys are `ref_id`, `role`, `kind`, `source_kind` (`path`, `url` or `in_memory`), `source_value` (the path, the
+        address or the media type; `image/pil` and `image/numpy` for objects), `byte_len` (of what is in memory, else None), `desc` and `metadata`.
+        """
+    def ref_ids(self) -> list[str]:
+        """The refs, in the order in which the items were added."""
+    @property
+    def refs(self) -> dict[str, str]:
+        """The global ref of every ref: the session's id, a slash and the ref."""
+    def tree(self, layout: Literal["insertion", "paths", "kind", "flat", "hybrid"] = "insertion") -> str:
+        """A tree of text. The layouts are `insertion`, `paths`, `kind`, `flat` and `hybrid`.
+
+        Raises `ValueError` for an unknown layout.
+        """
+    def _table(self) -> str:
+        """A Markdown table of the items."""
+    def _to_md(self) -> str:
+        """A Markdown table of the items with what can be told of them without a model."""
+    def _repr_html_(self) -> str:
+        """A table in HTML, for notebooks."""
+    def __len__(self) -> int: ...
+    def __contains__(self, value: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __getitem__(self, ref: str, /) -> Any: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+    @classmethod
+    def _restore(cls, session_id: str, rows: list[Any]) -> Self:
+        """Makes a context again of what `__reduce__` gave."""
 
 def uuid7() -> str:
     """A new UUID of version 7, as text: ids made later sort later."""

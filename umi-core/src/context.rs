@@ -15,6 +15,7 @@
 //! ```
 
 mod collection;
+mod describe;
 mod encode;
 mod facts;
 mod items;
@@ -38,4 +39,5 @@ pub use self::{
     not_found::RefNotFound,
     part::{Media, Part},
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
+    render::{html::Thumbnail, tree::Layout},
 };

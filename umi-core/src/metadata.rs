@@ -92,6 +92,11 @@ impl Metadata {
         Self::from_fields(&merged)
     }
 
+    /// The keys with the JSON texts of their values, in their order.
+    pub(crate) fn entries(&self) -> Vec<(String, Box<RawValue>)> {
+        fields(&self.json).unwrap_or_default().into_iter().collect()
+    }
+
     /// The JSON text of one key's value.
     pub fn get(&self, key: &str) -> Option<String> {
         fields(&self.json).ok()?.get(key).map(|value| value.get().to_owned())

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     error::Error as StdError,
-    fmt,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -27,6 +27,8 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidLimit => "InvalidLimitError",
         ErrorKind::Capacity => "CapacityError",
         ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::RefNotFound => "RefNotFoundError",
+        ErrorKind::File => "FileError",
         ErrorKind::Storage => "StorageError",
         ErrorKind::CorruptStore => "CorruptStoreError",
         ErrorKind::StoreVersion => "StoreVersionError",
@@ -71,11 +73,16 @@ pub(crate) fn to_py(py: Python<'_>, error: &Error) -> PyErr {
 /// The exception as an object, for results that hold one.
 pub(crate) fn to_value<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     let kind = error.kind();
-    let class = match CLASSES.get(py).and_then(|all| all.iter().find(|(other, _)| *other == kind)) {
-        Some((_, class)) => class.bind(py).clone(),
-        None => py.import(intern!(py, "umi.exceptions"))?.getattr(class_name(kind))?.cast_into::<PyType>()?,
-    };
     let details = error.details();
+    let special = if kind == ErrorKind::File { file_class(details.errno) } else { None };
+    let known = CLASSES.get(py).and_then(|all| all.iter().find(|(other, _)| *other == kind));
+    let class = match known.filter(|_| special.is_none()) {
+        Some((_, class)) => class.bind(py).clone(),
+        None => {
+            let name = special.unwrap_or_else(|| class_name(kind));
+            py.import(intern!(py, "umi.exceptions"))?.getattr(name)?.cast_into::<PyType>()?
+        }
+    };
     let attributes = PyDict::new(py);
     attributes.set_item("hint", error.hint())?;
     attributes.set_item("limit", details.limit)?;
@@ -92,6 +99,16 @@ pub(crate) fn to_value<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
         value.setattr(intern!(py, "__cause__"), cause(py, source)?)?;
     }
     Ok(value)
+}
+
+/// The class of an error about a file of the caller's, by what the operating system said, where it has one of its own.
+fn file_class(errno: Option<i32>) -> Option<&'static str> {
+    match io::Error::from_raw_os_error(errno?).kind() {
+        io::ErrorKind::NotFound => Some("MissingFileError"),
+        io::ErrorKind::IsADirectory => Some("IsFolderError"),
+        io::ErrorKind::PermissionDenied => Some("FilePermissionError"),
+        _ => None,
+    }
 }
 
 fn cause<'py>(py: Python<'py>, source: &(dyn StdError + 'static)) -> PyResult<Bound<'py, PyAny>> {

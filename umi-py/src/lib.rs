@@ -4,6 +4,7 @@
 #![expect(clippy::unused_self, reason = "a method of Python has its self")]
 
 mod config;
+mod context;
 mod convert;
 mod core_memory;
 mod durable;
@@ -38,6 +39,7 @@ mod _umi {
     #[pymodule_export]
     use super::{
         config::MemoryConfig,
+        context::{BaseContext, GlobalRef, MissingRef, Url},
         core_memory::{Block, CoreMemory},
         durable::Parts,
         entity::Entity,

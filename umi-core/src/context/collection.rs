@@ -8,9 +8,15 @@ use parking_lot::RwLock;
 
 use self::store::{Slots, Store};
 use super::{
+    describe::Descriptions,
     items::{Item, NewItem},
     not_found::RefNotFound,
-    refs::{NUMBERS, RefId, check_session},
+    refs::{NUMBERS, RefId, check_session, shown},
+    render::{
+        html::{self, Thumbnail},
+        markdown,
+        tree::{self, Layout},
+    },
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -39,6 +45,7 @@ pub struct Context {
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
     store: RwLock<Store>,
+    descriptions: Descriptions,
 }
 
 impl Context {
@@ -67,7 +74,7 @@ impl Context {
     }
 
     fn of(session_id: Arc<str>, ids: Arc<dyn Ids>, clock: Arc<dyn Clock>) -> Self {
-        Self { session_id, ids, clock, store: RwLock::default() }
+        Self { session_id, ids, clock, store: RwLock::default(), descriptions: Descriptions::default() }
     }
 
     /// The id of its session.
@@ -171,6 +178,15 @@ impl Context {
         Snapshot { session_id: Arc::clone(&self.session_id), slots: store.slots().clone(), length: store.len() }
     }
 
+    /// A Markdown table of all items with what can be told of them without a model: the beginning of a text, or else media
+    /// type and size; where that is nothing, the `summary` or `note` of the metadata. Files are read, those that did not
+    /// change only once; one that cannot be read says so in its row.
+    pub fn to_md(&self) -> String {
+        let items = self.snapshot();
+        let described = self.descriptions.of(&items);
+        markdown::contents(described.iter().map(|(item, text)| (*item, (&**text).into())))
+    }
+
     /// What is to be told of a ref that is not there.
     pub fn not_found(&self, reference: &str) -> RefNotFound {
         RefNotFound::new(reference, self.snapshot())
@@ -190,7 +206,6 @@ impl Context {
         if session_id == &*self.session_id {
             return Ok(RefId::parse(ref_id));
         }
-        let shown = |text: &str| text.chars().take(64).collect::<String>();
         let error = match check_session(session_id) {
             Ok(()) => Error::invalid_input(format!(
                 "global ref `{}` belongs to session `{}`, not to this context's, `{}`",
@@ -219,6 +234,7 @@ impl Clone for Context {
             ids: Arc::clone(&self.ids),
             clock: Arc::clone(&self.clock),
             store: RwLock::new(self.store.read().clone()),
+            descriptions: Descriptions::default(),
         }
     }
 }
@@ -268,6 +284,44 @@ impl Snapshot {
     /// Whether there is no item.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// The header and, where there are items, a Markdown table of them.
+    ///
+    /// # Example
+    /// ```
+    /// use umi_core::context::{Context, NewItem};
+    /// let context = Context::with_session("s")?;
+    /// assert_eq!(context.snapshot().summary(), "Context(session=s, items=0)\n");
+    /// # Ok::<(), umi_core::Error>(())
+    /// ```
+    pub fn summary(&self) -> String {
+        markdown::summary(self)
+    }
+
+    /// A Markdown table of the items.
+    pub fn table(&self) -> String {
+        markdown::table(self.iter())
+    }
+
+    /// A tree of text; no line end is behind its last line.
+    ///
+    /// # Example
+    /// ```
+    /// use umi_core::context::{Context, Layout, NewItem};
+    /// let context = Context::with_session("s")?;
+    /// let ref_id = context.add(NewItem::text("Hello."))?;
+    /// let tree = context.snapshot().tree(Layout::Insertion);
+    /// assert_eq!(tree, format!("Context(session=s, items=1)\n└── [1] {ref_id}  user  text  Hello."));
+    /// # Ok::<(), umi_core::Error>(())
+    /// ```
+    pub fn tree(&self, layout: Layout) -> String {
+        tree::tree(self, layout)
+    }
+
+    /// HTML for a notebook, of at most 200 items; `thumbnail` gives the picture of an item, where there is any.
+    pub fn html(&self, thumbnail: impl Fn(&Item) -> Option<Thumbnail>) -> String {
+        html::html(self, thumbnail)
     }
 
     /// The items.

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     kinds::{Format, Kind, kind_of_media_type},
-    refs::RefId,
+    refs::{RefId, shown},
 };
 use crate::{
     error::{Error, Result},
@@ -60,8 +60,7 @@ impl FromStr for Role {
 
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
-            let shown: String = text.chars().take(64).collect();
-            Error::invalid_input(format!("role must be `system`, `developer` or `user`, got `{shown}`"))
+            Error::invalid_input(format!("role must be `system`, `developer` or `user`, got `{}`", shown(text)))
         })
     }
 }
@@ -232,19 +231,19 @@ impl Url {
     /// `InvalidInput` for another scheme than http and https, for what is not an address with a host, for white space
     /// and control characters, for one over 16 KiB and for what is not a media type.
     pub fn new(text: &str, media_type: Option<&str>) -> Result<Self> {
-        let shown = || text.chars().take(64).collect::<String>();
         if text.len() > URL_BYTES {
             let message = format!("a URL has {} bytes, at most {URL_BYTES} are allowed", text.len());
             return Err(Error::invalid_input(message).with_sizes(URL_BYTES, text.len()));
         }
         if text.contains(|character: char| character.is_whitespace() || character.is_control()) {
-            return Err(Error::invalid_input(format!("the URL `{}` has white space in it", shown()))
+            return Err(Error::invalid_input(format!("the URL `{}` has white space in it", shown(text)))
                 .with_hint("encode it, as %20"));
         }
-        let parsed = reqwest::Url::parse(text)
-            .map_err(|error| Error::invalid_input(format!("`{}` is not a URL: {error}", shown())).with_source(error))?;
+        let parsed = reqwest::Url::parse(text).map_err(|error| {
+            Error::invalid_input(format!("`{}` is not a URL: {error}", shown(text))).with_source(error)
+        })?;
         if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(Error::invalid_input(format!("the URL `{}` is not one of http or https", shown()))
+            return Err(Error::invalid_input(format!("the URL `{}` is not one of http or https", shown(text)))
                 .with_hint("add a file by its path"));
         }
         let (kind, media_type) = match media_type {
@@ -427,11 +426,15 @@ impl NewItem {
                 .with_hint("add the files in it, or scan it with a context of its own"));
         }
         if !kind.is_file() {
-            let shown: String = given.to_string_lossy().chars().take(64).collect();
-            return Err(Error::invalid_input(format!("`{shown}` is not a regular file")));
+            return Err(Error::invalid_input(format!("`{}` is not a regular file", shown(&given.to_string_lossy()))));
         }
         let format = Format::of_file(&path).map_err(failed)?;
         Ok(Self::new(ItemSource::Path(path.into()), format.kind))
+    }
+
+    /// A file that was checked before and may be gone since, as when a context is loaded. Its path is taken as it is.
+    pub fn known_file(path: PathBuf, kind: Kind) -> Self {
+        Self::new(ItemSource::Path(path.into()), kind)
     }
 
     /// Bytes of a media type, such as `image/png`; its parameters are left out.
@@ -498,11 +501,8 @@ fn essence(media_type: &str) -> Result<Box<str>> {
         Some((major, minor)) if token(major) && token(minor) && bare.len() <= MEDIA_TYPE_BYTES => {
             Ok(bare.to_ascii_lowercase().into())
         }
-        _ => {
-            let shown: String = media_type.chars().take(64).collect();
-            Err(Error::invalid_input(format!("`{shown}` is not a media type"))
-                .with_hint("a media type is such as `image/png`"))
-        }
+        _ => Err(Error::invalid_input(format!("`{}` is not a media type", shown(media_type)))
+            .with_hint("a media type is such as `image/png`")),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     str::FromStr,
 };
 
+use super::refs::shown;
 use crate::error::{Error, Result};
 
 /// How much of a file is read to tell what it is, in bytes.
@@ -114,8 +115,7 @@ impl FromStr for Kind {
     /// Reads a name, in lower case.
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
-            let shown: String = text.chars().take(64).collect();
-            Error::invalid_input(format!("unknown kind `{shown}`"))
+            Error::invalid_input(format!("unknown kind `{}`", shown(text)))
                 .with_hint(format!("known kinds: {}", Self::ALL.map(Self::as_str).join(", ")))
         })
     }

@@ -105,8 +105,7 @@ impl FromStr for RefId {
 
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text).ok_or_else(|| {
-            let shown: String = text.chars().take(64).collect();
-            Error::invalid_input(format!("`{shown}` is not a ref"))
+            Error::invalid_input(format!("`{}` is not a ref", shown(text)))
                 .with_hint("a ref is the kind's prefix, `_` and six hexadecimal digits, such as `img_a1b2c3`")
         })
     }
@@ -181,8 +180,7 @@ impl FromStr for GlobalRef {
 
     fn from_str(text: &str) -> Result<Self> {
         let malformed = || {
-            let shown: String = text.chars().take(64).collect();
-            Error::invalid_input(format!("`{shown}` is not a global ref"))
+            Error::invalid_input(format!("`{}` is not a global ref", shown(text)))
                 .with_hint("a global ref is `<session>/<ref>`, such as `chat-7/img_a1b2c3`")
         };
         let (session_id, ref_id) = text.rsplit_once('/').ok_or_else(malformed)?;
@@ -191,9 +189,14 @@ impl FromStr for GlobalRef {
     }
 }
 
+/// A text of the caller's as an error shows it: cut, and without control characters.
+pub(crate) fn shown(text: &str) -> String {
+    let plain = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+    text.chars().take(64).map(plain).collect()
+}
+
 /// Checks the id of a session.
 pub(crate) fn check_session(session_id: &str) -> Result<()> {
-    let shown = || session_id.chars().take(64).collect::<String>();
     if session_id.is_empty() {
         return Err(Error::invalid_input("a session id is empty"));
     }
@@ -202,7 +205,7 @@ pub(crate) fn check_session(session_id: &str) -> Result<()> {
         return Err(Error::invalid_input(message).with_sizes(SESSION_BYTES, session_id.len()));
     }
     if session_id.contains('/') {
-        return Err(Error::invalid_input(format!("the session id `{}` has a slash", shown()))
+        return Err(Error::invalid_input(format!("the session id `{}` has a slash", shown(session_id)))
             .with_hint("a slash divides session and ref in a global ref"));
     }
     if let Some(place) = session_id.chars().position(char::is_control) {

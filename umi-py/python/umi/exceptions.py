@@ -22,11 +22,15 @@ __all__ = [
     "EmbeddingSpaceError",
     "EmptyTextError",
     "FeatureNotBuiltError",
+    "FileError",
+    "FilePermissionError",
     "ForkedError",
     "InternalError",
     "InvalidInputError",
     "InvalidLimitError",
     "InvalidResponseError",
+    "IsFolderError",
+    "MissingFileError",
     "NotFoundError",
     "ProviderError",
     "ProviderTimeoutError",
@@ -118,7 +122,72 @@ class NotFoundError(UmiError, KeyError):
 
 
 class RefNotFoundError(NotFoundError):
-    """A ref that must exist does not."""
+    """A ref that must be in a context is not.
+
+    `str()` tells the ref that may have been meant and those that there are. That text is made when it is first asked for,
+    of the items that there were when the ref was looked up.
+    """
+
+    _view: object = None
+    _text: str = ""
+
+    def __init__(self, message: object = "", **attributes: Any) -> None:
+        # what the native module raises is made into text later: most misses are never read
+        if type(message) is str or attributes:
+            super().__init__(str(message), **attributes)
+        else:
+            self._view = message
+
+    @property
+    def message(self) -> str:
+        """What failed, with the refs that there are."""
+        if self._view is not None:
+            self._text, self._view = str(self._view), None
+        return self._text
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self._text = text
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The message."""
+        return (self.message,)
+
+    @args.setter
+    def args(self, values: tuple[Any, ...]) -> None:
+        self._text, self._view = str(values[0]) if values else "", None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, arguments, state = super().__reduce__()
+        return rebuild, arguments, {name: value for name, value in state.items() if name not in ("_view", "_text")}
+
+
+class FileError(UmiError, OSError):
+    """A file of the caller's is not there or cannot be read.
+
+    Attributes:
+        errno: The operating system's error number, or None.
+        strerror: The operating system's words for it, or None.
+        filename: The file, or None.
+    """
+
+    def __init__(self, message: str = "", **attributes: Any) -> None:
+        super().__init__(message, **attributes)
+        if self.errno is not None:
+            self.strerror = os.strerror(self.errno)
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """There is no such file."""
+
+
+class IsFolderError(FileError, IsADirectoryError):
+    """A file is needed, and it is a folder."""
+
+
+class FilePermissionError(FileError, PermissionError):
+    """The file may not be read."""
 
 
 class StorageError(UmiError):

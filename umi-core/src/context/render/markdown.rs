@@ -11,6 +11,8 @@ use super::super::{
 const SOURCE_CHARS: usize = 80;
 /// The characters of a path or an address that are shown: more than any path has that a file system takes.
 const PATH_CHARS: usize = 4_096;
+/// The characters of a content that are shown.
+const CONTENT_CHARS: usize = 120;
 /// A column is not made wider than this for the sake of a few long cells.
 const COLUMN_CHARS: usize = 60;
 
@@ -34,16 +36,34 @@ pub(crate) fn summary(items: &Snapshot) -> String {
 pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item>) -> String {
     let mut table = Table::new(&["ref", "role", "kind", "source"]);
     for item in items {
-        table.cell(&item.ref_id().text(), SOURCE_CHARS);
-        table.cell(item.role().as_str(), SOURCE_CHARS);
-        table.cell(item.kind().as_str(), SOURCE_CHARS);
-        table.source(item);
+        table.item(item);
     }
     table.render()
 }
 
+/// A table of items with what is told of them: their own content, or else their metadata's `summary` or `note`.
+pub(crate) fn contents<'a>(described: impl Iterator<Item = (&'a Item, Cow<'a, str>)>) -> String {
+    let mut table = Table::new(&["ref", "role", "kind", "source", "content"]);
+    for (item, content) in described {
+        table.item(item);
+        if content.trim().is_empty() {
+            table.cell(&said(item).unwrap_or_default(), CONTENT_CHARS);
+        } else {
+            table.cell(content.trim(), CONTENT_CHARS);
+        }
+    }
+    table.render()
+}
+
+/// What its user says of an item: the summary, or else the note.
+fn said(item: &Item) -> Option<String> {
+    let metadata = item.metadata()?;
+    let text = |key| serde_json::from_str::<String>(&metadata.get(key)?).ok().filter(|text| !text.trim().is_empty());
+    text("summary").or_else(|| text("note"))
+}
+
 /// A table whose columns are as wide as their cells.
-pub(crate) struct Table {
+struct Table {
     names: &'static [&'static str],
     /// The text of all cells, row by row.
     text: String,
@@ -52,12 +72,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(names: &'static [&'static str]) -> Self {
+    fn new(names: &'static [&'static str]) -> Self {
         Self { names, text: String::new(), cells: Vec::new() }
     }
 
     /// Adds the next cell, cut to `limit` characters.
-    pub(crate) fn cell(&mut self, text: &str, limit: usize) {
+    fn cell(&mut self, text: &str, limit: usize) {
         let start = self.text.len();
         if text.len() <= limit && text.bytes().all(|byte| byte >= 0x20 && byte < 0x7f && byte != b'|') {
             self.text.push_str(text);
@@ -68,12 +88,15 @@ impl Table {
         self.cells.push((self.text.len(), self.text[start..].chars().count()));
     }
 
-    /// Adds the next cell: where the content of an item is.
-    pub(crate) fn source(&mut self, item: &Item) {
+    /// Adds the cells that every table of items has.
+    fn item(&mut self, item: &Item) {
+        self.cell(&item.ref_id().text(), SOURCE_CHARS);
+        self.cell(item.role().as_str(), SOURCE_CHARS);
+        self.cell(item.kind().as_str(), SOURCE_CHARS);
         self.cell(&item.source().description(), source_chars(item));
     }
 
-    pub(crate) fn render(&self) -> String {
+    fn render(&self) -> String {
         let mut widths: Vec<usize> = self.names.iter().map(|name| name.len()).collect();
         for row in self.cells.chunks(widths.len()) {
             for (width, (_, chars)) in widths.iter_mut().zip(row) {
