@@ -22,6 +22,7 @@ mod items;
 mod kinds;
 mod messages;
 mod not_found;
+mod parallel;
 mod part;
 mod refs;
 mod render;

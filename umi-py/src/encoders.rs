@@ -162,7 +162,8 @@ impl Encoder for Custom {
         Python::attach(|py| {
             let encode = || -> PyResult<Vec<Bound<'_, PyAny>>> {
                 let options = from_json(py, &options.to_json())?.cast_into::<PyDict>()?;
-                let made = self.object.bind(py).call_method(intern!(py, "encode"), (content(py, source)?,), Some(&options))?;
+                let made =
+                    self.object.bind(py).call_method(intern!(py, "encode"), (content(py, source)?,), Some(&options))?;
                 media_module(py)?.call_method1(intern!(py, "parts_of"), (made,))?.extract()
             };
             let what = format!("encoder `{}` failed", self.name);
@@ -195,7 +196,9 @@ struct Pillow;
 impl ImageReader for Pillow {
     fn pixels(&self, bytes: &[u8], limit: u64) -> Result<Pixels> {
         Python::attach(|py| {
-            let decode = || media_module(py)?.call_method1(intern!(py, "decode_image"), (PyBytes::new(py, bytes), limit))?.extract();
+            let decode = || {
+                media_module(py)?.call_method1(intern!(py, "decode_image"), (PyBytes::new(py, bytes), limit))?.extract()
+            };
             let row: Row = decode().map_err(|cause| failed(py, "an image cannot be decoded", cause))?;
             pixels_of(row)
         })
@@ -240,7 +243,9 @@ impl VideoReader for PyAv {
 
     fn frames(&self, source: &Source<'_>, times: &[f64], sides: u32) -> Result<Vec<Pixels>> {
         let frames = Self::call(source, |module, film| {
-            module.call_method1(intern!(module.py(), "film_frames"), (film, times.to_vec(), sides))?.extract::<Vec<Row>>()
+            module
+                .call_method1(intern!(module.py(), "film_frames"), (film, times.to_vec(), sides))?
+                .extract::<Vec<Row>>()
         });
         match frames {
             Some(frames) => frames?.into_iter().map(pixels_of).collect(),

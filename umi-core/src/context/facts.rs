@@ -1,22 +1,29 @@
 //! What items say about themselves without a model: dimensions, EXIF, pages, duration, and the beginning of a text.
 
-use std::{borrow::Cow, fmt::Write as _, fs, io::Read};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    fs,
+    io::{Cursor, Read},
+};
 
 use exif::{Exif, In, Tag};
 
 use super::{
+    collection::Snapshot,
     encode::{
         Content, IMAGE_PIXELS, PdfFile, SOURCE_BYTES, Source, VideoFacts, audio_facts, inspect, is_pdf, office_text,
         read_text,
     },
-    items::{Item, ItemSource},
+    items::{Item, ItemSource, byte_count},
     kinds::Kind,
+    parallel::in_parallel,
 };
 use crate::error::{Error, Result};
 
 mod film;
 
-pub(super) use film::film;
+pub(super) use film::{film, film_of};
 
 /// How much of a text the metadata tier reads, in bytes.
 const PREVIEW_BYTES: usize = 8 * 1024;
@@ -69,9 +76,17 @@ impl Item {
                 let limit = if tier == Tier::Fast { TEXT_BYTES } else { PREVIEW_BYTES };
                 Ok(read_text(&source, limit)?.text.trim().to_owned())
             }
-            _ => Ok(format!("{media_type}, {}", bytes_in_words(size(&source)?))),
+            _ => Ok(format!("{media_type}, {}", byte_count(size(&source)?))),
         }
     }
+}
+
+/// What all items say about themselves, told on as many threads as there are processors.
+pub(super) fn of_all(items: &Snapshot) -> Vec<String> {
+    let items: Vec<&Item> = items.iter().collect();
+    in_parallel(items.len(), |index| {
+        items[index].describe(Tier::Fast).unwrap_or_else(|error| format!("[cannot be read: {}]", error.message()))
+    })
 }
 
 fn size(source: &Source<'_>) -> Result<u64> {
@@ -82,20 +97,11 @@ fn size(source: &Source<'_>) -> Result<u64> {
     })
 }
 
-fn bytes_in_words(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
-}
-
 /// `3024×4032, jpeg, 2.1 MB, EXIF: Canon EOS R5, 2024-05-01 12:00:00, orientation 6, GPS 52.5,13.4`.
 fn image(source: &Source<'_>, tier: Tier) -> Result<String> {
     let bytes = head(source)?;
     if source.media_type == "image/svg+xml" {
-        return Ok(format!("svg, {}", bytes_in_words(size(source)?)));
+        return Ok(format!("svg, {}", byte_count(size(source)?)));
     }
     let found = inspect(&bytes, source.media_type)?;
     if u64::from(found.width) * u64::from(found.height) > IMAGE_PIXELS as u64 {
@@ -107,7 +113,7 @@ fn image(source: &Source<'_>, tier: Tier) -> Result<String> {
     if matches!(orientation, Some(5..=8)) {
         (width, height) = (height, width);
     }
-    let mut told = format!("{width}×{height}, {}, {}", found.format, bytes_in_words(size(source)?));
+    let mut told = format!("{width}×{height}, {}, {}", found.format, byte_count(size(source)?));
     if let Some(exif) = exif {
         let known = camera(&exif, tier);
         if !known.is_empty() {
@@ -119,7 +125,7 @@ fn image(source: &Source<'_>, tier: Tier) -> Result<String> {
 
 /// The head of an image is enough; a decoder says where it is not.
 fn head<'a>(source: &Source<'a>) -> Result<Cow<'a, [u8]>> {
-    const HEAD_BYTES: u64 = 256 * 1024;
+    const HEAD_BYTES: u64 = 64 * 1024;
     let Content::Path(path) = source.content else { return source.read(SOURCE_BYTES) };
     // TIFF keeps its directory where it likes.
     if source.media_type == "image/tiff" {
@@ -192,10 +198,15 @@ fn document(source: &Source<'_>, tier: Tier) -> Result<String> {
 }
 
 fn audio(source: &Source<'_>) -> Result<String> {
-    let facts = audio_facts(&source.read(SOURCE_BYTES)?)?;
+    let facts = match source.content {
+        Content::Path(path) => {
+            audio_facts(fs::File::open(path).map_err(|cause| Error::file("cannot read", path, cause))?)?
+        }
+        _ => audio_facts(Cursor::new(source.read(SOURCE_BYTES)?))?,
+    };
     let mut told = duration_in_words(facts.seconds);
     let subtype = source.media_type.rsplit('/').next().unwrap_or_default();
-    let _ = write!(told, ", {subtype}, {}", bytes_in_words(size(source)?));
+    let _ = write!(told, ", {subtype}, {}", byte_count(size(source)?));
     if let Some(rate) = facts.sample_rate {
         let _ = write!(told, ", {rate} Hz");
     }
@@ -212,10 +223,16 @@ fn audio(source: &Source<'_>) -> Result<String> {
 }
 
 fn video(source: &Source<'_>) -> Result<String> {
-    let bytes = source.read(SOURCE_BYTES)?;
+    let facts = match source.content {
+        Content::Path(path) => {
+            let failed = |cause| Error::file("cannot read", path, cause);
+            film_of(fs::File::open(path).map_err(failed)?).map_err(failed)?
+        }
+        _ => film(&source.read(SOURCE_BYTES)?),
+    };
     let subtype = source.media_type.rsplit('/').next().unwrap_or_default();
-    let about = format!("{subtype}, {}", bytes_in_words(size(source)?));
-    Ok(match film(&bytes) {
+    let about = format!("{subtype}, {}", byte_count(size(source)?));
+    Ok(match facts {
         Some(VideoFacts { seconds, width, height, .. }) => {
             format!("{}, {width}×{height}, {about}", duration_in_words(seconds))
         }

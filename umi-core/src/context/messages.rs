@@ -2,19 +2,8 @@
 //!
 //! Items are encoded in parallel; what a provider makes of the parts is a pure function of them.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fmt,
-    str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
-use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::{
@@ -22,6 +11,7 @@ use super::{
     encode::{Content, EncodeOptions, Encoder, EncoderRegistry, IMAGE_PIXELS, Source},
     items::{Item, ItemSource, Role},
     kinds::Kind,
+    parallel::in_parallel,
     part::{Media, Part},
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -32,9 +22,6 @@ mod gemini;
 mod lead;
 mod openai;
 mod responses;
-
-/// What the thread of an encoder may need on the stack.
-const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Whose form messages have.
 ///
@@ -357,29 +344,9 @@ impl<'a> Plan<'a> {
         // What is kept needs no thread, and is looked up faster than one starts.
         let mut encoded: Vec<Option<Result<Vec<Part>>>> = items.iter().map(|item| self.kept(item)).collect();
         let cold: Vec<usize> = (0..items.len()).filter(|index| encoded[*index].is_none()).collect();
-        if !cold.is_empty() {
-            let done: Vec<Mutex<Option<Result<Vec<Part>>>>> = cold.iter().map(|_| Mutex::new(None)).collect();
-            let next = AtomicUsize::new(0);
-            let work = || {
-                while let Some((index, slot)) = {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    cold.get(place).zip(done.get(place))
-                } {
-                    let parts = self.encode(items[*index]);
-                    *slot.lock() = Some(parts);
-                }
-            };
-            let threads = thread::available_parallelism().map_or(1, usize::from).min(cold.len());
-            thread::scope(|scope| {
-                for _ in 0..threads {
-                    // Where no thread can be started, the rest is done below.
-                    drop(thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work));
-                }
-            });
-            work();
-            for (index, slot) in cold.iter().zip(done) {
-                encoded[*index] = slot.into_inner();
-            }
+        let made = in_parallel(cold.len(), |place| self.encode(items[cold[place]]));
+        for (index, parts) in cold.into_iter().zip(made) {
+            encoded[index] = Some(parts);
         }
         let lost = || Err(Error::internal("an item was not encoded"));
         items.iter().zip(encoded).map(|(item, parts)| self.entry(item, parts.unwrap_or_else(lost))).collect()

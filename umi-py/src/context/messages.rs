@@ -5,7 +5,10 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyList, PyString},
 };
-use umi_core::context::{EncodeOptions, Kind, Media, MessageOptions, Node, Provider, Snapshot};
+use umi_core::{
+    Error,
+    context::{EncodeOptions, Kind, Media, MessageOptions, Node, Provider},
+};
 
 use super::{BaseContext, json::JsonObject};
 use crate::{
@@ -36,7 +39,10 @@ pub(crate) fn _render<'py>(
     let provider: Provider = format.0.parse().py()?;
     let mut options = MessageOptions::default().with_on_error(on_error.0.parse().py()?);
     if let Some(tokens) = budget_tokens {
-        options = options.with_budget_tokens(usize::try_from(tokens.0).unwrap_or_default());
+        let tokens = usize::try_from(tokens.0)
+            .map_err(|_| Error::invalid_input(format!("budget_tokens cannot be `{}`", tokens.0)))
+            .py()?;
+        options = options.with_budget_tokens(tokens);
     }
     for (kind, name) in pairs(encoders, "encoders")? {
         let name = name.cast::<PyString>().map_err(|_| wrong_type("the name of an encoder as a str", &name))?;
@@ -46,18 +52,20 @@ pub(crate) fn _render<'py>(
         let given = EncodeOptions::parse(given.extract::<JsonObject>()?.0.as_str()).py()?;
         options = options.with_encoder_options(kind, given);
     }
-    let items = context.get().inner.snapshot();
-    let registry = registry();
-    let work = |make: fn(&Snapshot, Provider, &MessageOptions) -> umi_core::Result<Node>| {
-        guarded(|| py.detach(|| make(&items, provider, &options)))
-    };
+    let (items, registry) = (context.get().inner.snapshot(), registry());
     match what.0 {
         "tokens" => {
             let tokens = guarded(|| py.detach(|| items.count_tokens(provider, registry, &options)))?;
             tokens.into_bound_py_any(py)
         }
-        "request" => to_py(py, &work(|items, provider, options| items.to_request(provider, self::registry(), options))?),
-        _ => to_py(py, &work(|items, provider, options| items.to_messages(provider, self::registry(), options))?),
+        "request" => {
+            let request = guarded(|| py.detach(|| items.to_request(provider, registry, &options)))?;
+            to_py(py, &request)
+        }
+        _ => {
+            let messages = guarded(|| py.detach(|| items.to_messages(provider, registry, &options)))?;
+            to_py(py, &messages)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The encoder of sound: the file as it is, where its format is one that models hear.
 
-use std::io::Cursor;
+use std::io::{BufReader, Cursor, Read, Seek};
 
 use lofty::{file::AudioFile, probe::Probe};
 
@@ -24,12 +24,12 @@ pub(in crate::context) struct AudioFacts {
     pub(in crate::context) kilobits: Option<u32>,
 }
 
-/// Reads the properties of a file of sound.
-pub(in crate::context) fn audio_facts(bytes: &[u8]) -> Result<AudioFacts> {
+/// Reads the properties of a sound.
+pub(in crate::context) fn audio_facts(sound: impl Read + Seek) -> Result<AudioFacts> {
     guarded("a sound", || {
         let unreadable =
             |cause: &dyn std::fmt::Display| Error::invalid_input(format!("cannot be read as a sound: {cause}"));
-        let probe = Probe::new(Cursor::new(bytes)).guess_file_type().map_err(|error| unreadable(&error))?;
+        let probe = Probe::new(BufReader::new(sound)).guess_file_type().map_err(|error| unreadable(&error))?;
         let file = probe.read().map_err(|error| unreadable(&error))?;
         let properties = file.properties();
         Ok(AudioFacts {
@@ -61,7 +61,7 @@ impl Encoder for Native {
     fn encode(&self, source: &Source<'_>, options: &EncodeOptions) -> Result<Vec<Part>> {
         let limit = options.integer("max_bytes", AUDIO_BYTES as u32, 1..=200_000_000)?;
         let bytes = source.read(limit as usize).map_err(|error| error.with_hint("raise `max_bytes`"))?;
-        let facts = audio_facts(&bytes)?;
+        let facts = audio_facts(Cursor::new(&bytes))?;
         let media =
             Media::new(source.media_type, bytes.into_owned()).with_name(source.name).with_duration(Some(facts.seconds));
         Ok(vec![Part::media(media)])

@@ -1,12 +1,5 @@
 //! The encoders of documents: `rasterize`, `page-text` and `native`.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
-
-use parking_lot::Mutex;
-
 use super::{
     EncodeOptions, Encoder, SOURCE_BYTES, Source, broken,
     image::{MAX_WIDTH, QUALITY},
@@ -16,6 +9,7 @@ use super::{
 use crate::{
     context::{
         kinds::Kind,
+        parallel::in_parallel,
         part::{Media, Part},
     },
     error::Result,
@@ -25,8 +19,6 @@ use crate::{
 const IMAGE_PAGES: u32 = 20;
 /// The most pages whose text is read where no other number is asked for.
 const TEXT_PAGES: u32 = 1_000;
-/// What one drawing of a page may need on the stack.
-const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Whether it is a PDF: its mark may have something before it.
 pub(in crate::context) fn is_pdf(bytes: &[u8]) -> bool {
@@ -103,41 +95,19 @@ impl Pages {
         Ok(parts)
     }
 
-    fn read(&self, file: &PdfFile, page: usize, images: &AtomicUsize) -> Result<PageParts> {
-        let text = if page < self.texts { file.text(page)? } else { String::new() };
-        let is_wanted = if self.only_scanned {
-            text.is_empty() && images.fetch_add(1, Ordering::Relaxed) < self.images
-        } else {
-            page < self.images
-        };
-        let image = if is_wanted { Some(file.render(page, self.width)?.to_jpeg(self.quality)?) } else { None };
-        Ok(PageParts { text, image })
-    }
-
-    /// Reads the pages on as many threads as there are processors.
+    /// The words of the pages, then the images of those that get one, the first ones where there are too many.
     fn read_all(&self, file: &PdfFile, count: usize) -> Result<Vec<PageParts>> {
-        let images = AtomicUsize::new(0);
-        let next = AtomicUsize::new(0);
-        let done: Vec<Mutex<Option<Result<PageParts>>>> = (0..count).map(|_| Mutex::new(None)).collect();
-        let work = || {
-            while let Some((page, slot)) = {
-                let page = next.fetch_add(1, Ordering::Relaxed);
-                done.get(page).map(|slot| (page, slot))
-            } {
-                *slot.lock() = Some(self.read(file, page, &images));
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(count);
-        if threads > 1 {
-            thread::scope(|scope| {
-                for _ in 0..threads {
-                    // Where no thread can be started, the pages that are left are read below.
-                    drop(thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work));
-                }
-            });
+        let texts = in_parallel(count.min(self.texts), |page| file.text(page));
+        let mut texts = texts.into_iter().collect::<Result<Vec<String>>>()?;
+        texts.resize(count, String::new());
+        let wanted = (0..count).filter(|page| !self.only_scanned || texts[*page].is_empty());
+        let wanted: Vec<usize> = wanted.take(self.images).collect();
+        let images = in_parallel(wanted.len(), |place| file.render(wanted[place], self.width)?.to_jpeg(self.quality));
+        let mut pages: Vec<PageParts> = texts.into_iter().map(|text| PageParts { text, image: None }).collect();
+        for (page, image) in wanted.into_iter().zip(images) {
+            pages[page].image = Some(image?);
         }
-        work();
-        done.into_iter().map(|slot| slot.into_inner().unwrap_or_else(|| Err(broken("a page of PDF")))).collect()
+        Ok(pages)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the containers MP4 (MOV, 3GP) and Matroska (WebM) say about a film, without decoding it.
 
+use std::io::{self, Read, Seek, SeekFrom};
+
 use crate::context::encode::VideoFacts;
 
 /// How deep the boxes of a container are followed.
@@ -16,6 +18,40 @@ pub(in crate::context) fn film(bytes: &[u8]) -> Option<VideoFacts> {
         boxes(bytes, 0, &mut facts);
     }
     (facts.width > 0 && facts.height > 0).then_some(facts)
+}
+
+/// The most bytes of the part of a container that tells of it.
+const HEAD_BYTES: u64 = 64 * 1024 * 1024;
+/// The most parts that are passed over in search of it.
+const PARTS: usize = 10_000;
+
+/// As [`film`], of a file, of which only the part that tells of it is read.
+pub(in crate::context) fn film_of(mut file: impl Read + Seek) -> io::Result<Option<VideoFacts>> {
+    let mut head = Vec::new();
+    file.by_ref().take(1024 * 1024).read_to_end(&mut head)?;
+    if head.get(4..8) != Some(b"ftyp") {
+        return Ok(film(&head));
+    }
+    let (mut at, mut parts) = (0_u64, 0);
+    while parts < PARTS {
+        parts += 1;
+        file.seek(SeekFrom::Start(at))?;
+        let mut start = Vec::new();
+        file.by_ref().take(16).read_to_end(&mut start)?;
+        let (Some(short), Some(name)) = (number(&start, 0, 4), start.get(4..8)) else { break };
+        let length = if short == 1 { number(&start, 8, 8).unwrap_or_default() } else { short };
+        if name == b"moov" {
+            let mut found = b"\0\0\0\x08ftyp".to_vec();
+            file.seek(SeekFrom::Start(at))?;
+            file.take(length.clamp(8, HEAD_BYTES)).read_to_end(&mut found)?;
+            return Ok(film(&found));
+        }
+        at = match at.checked_add(length) {
+            Some(next) if length >= 8 => next,
+            _ => break,
+        };
+    }
+    Ok(None)
 }
 
 fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
@@ -133,8 +169,10 @@ mod tests {
         let file = [a_box(b"ftyp", b"isom"), a_box(b"moov", &movie)].concat();
         let facts = film(&file).unwrap();
         assert_eq!((facts.seconds, facts.width, facts.height), (2.5, 640, 480));
+        assert_eq!(film_of(io::Cursor::new(&file)).unwrap(), Some(facts));
         for end in 0..file.len() {
             film(&file[..end]);
+            film_of(io::Cursor::new(&file[..end])).unwrap();
         }
         let video = [&[0xb0, 0x82, 0x02, 0x80][..], &[0xba, 0x82, 0x01, 0xe0]].concat();
         let track = [&[0xae, 0x8a, 0xe0, 0x88][..], &video].concat();

@@ -1,17 +1,13 @@
 //! The words in front of an item: its ref, its note and what else is known of it.
 
-use indexmap::IndexMap;
-use serde_json::value::RawValue;
-
 use crate::context::items::Item;
 
 /// `[ref=img_a1b2c3] hero shot; tags: ["a","b"]`: the note is what the user says of it, the rest is compact JSON.
 pub(super) fn of(item: &Item) -> String {
     let mut lead = format!("[ref={}]", item.ref_id());
     let Some(metadata) = item.metadata() else { return lead };
-    // Metadata was checked when it was made.
-    let fields: IndexMap<String, Box<RawValue>> = serde_json::from_str(metadata.as_str()).unwrap_or_default();
-    let note = fields.get("note").and_then(|note| serde_json::from_str::<String>(note.get()).ok());
+    let fields = metadata.entries();
+    let note = metadata.get("note").and_then(|note| serde_json::from_str::<String>(&note).ok());
     if let Some(note) = &note {
         lead.push_str(" note: ");
         lead.push_str(note);
