@@ -1307,7 +1307,7 @@ class BaseContext:
         """
     def _table(self) -> str:
         """A Markdown table of the items."""
-    def _to_md(self) -> str:
+    def _to_md(self, is_fast: bool) -> str:
         """A Markdown table of the items with what can be told of them without a model."""
     def _repr_html_(self) -> str:
         """A table in HTML, for notebooks."""
@@ -1346,3 +1346,26 @@ def _close_all(engines: Sequence[Engine], patience: timedelta) -> None:
 
 def _shutdown() -> None:
     """Ends the runtime, at the end of the interpreter."""
+
+def _render(
+    context: BaseContext,
+    what: str,
+    format: str,
+    encoders: dict[str, str] | None,
+    encoder_kwargs: dict[str, dict[str, Any]] | None,
+    budget_tokens: int | None,
+    on_error: str,
+) -> Any:
+    """What to make of a context: `messages`, `request` or `tokens`."""
+
+def _register(encoder: object) -> None:
+    """Adds an object with `name`, `kind` and `encode` to the encoders."""
+
+def _list_encoders(kind: str | None = None) -> list[tuple[str, str]]:
+    """The kinds and names of the encoders; the default of each kind comes first."""
+
+def _cache_bytes() -> tuple[int, int]:
+    """The bytes of encoded media that are kept, and how many may be."""
+
+def _set_cache_bytes(limit: int) -> None:
+    """Keeps at most so many bytes of encoded media."""

@@ -16,17 +16,29 @@
 
 mod collection;
 mod describe;
+mod encode;
+mod facts;
 mod items;
 mod kinds;
+mod messages;
 mod not_found;
+mod parallel;
+mod part;
 mod refs;
 mod render;
 
 pub use self::{
     collection::{Context, Snapshot},
+    encode::{
+        Content, EncodeOptions, Encoder, EncoderRegistry, Ffmpeg, IMAGE_PIXELS, ImageReader, SOURCE_BYTES, Source,
+        VideoFacts, VideoReader,
+    },
+    facts::Tier,
     items::{Bytes, Channels, Held, Item, ItemSource, NewItem, Object, Pixels, Role, Url},
     kinds::{Format, Kind},
+    messages::{MessageOptions, Node, OnError, Provider},
     not_found::RefNotFound,
+    part::{Media, Part},
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
     render::{html::Thumbnail, tree::Layout},
 };

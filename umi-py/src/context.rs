@@ -3,6 +3,7 @@
 mod adding;
 mod image;
 mod json;
+pub(crate) mod messages;
 mod refs;
 
 use pyo3::{
@@ -231,8 +232,8 @@ impl BaseContext {
     }
 
     /// A Markdown table of the items with what can be told of them without a model.
-    fn _to_md(&self, py: Python<'_>) -> PyResult<String> {
-        guarded(|| Ok(py.detach(|| self.inner.to_md())))
+    fn _to_md(&self, py: Python<'_>, is_fast: bool) -> PyResult<String> {
+        guarded(|| Ok(py.detach(|| if is_fast { self.inner.to_md_fast() } else { self.inner.to_md() })))
     }
 
     /// A table in HTML, for notebooks.

@@ -8,6 +8,7 @@ mod context;
 mod convert;
 mod core_memory;
 mod durable;
+mod encoders;
 mod entity;
 mod episode;
 mod error;
@@ -39,9 +40,10 @@ mod _umi {
     #[pymodule_export]
     use super::{
         config::MemoryConfig,
-        context::{BaseContext, GlobalRef, MissingRef, Url},
+        context::{BaseContext, GlobalRef, MissingRef, Url, messages::_render},
         core_memory::{Block, CoreMemory},
         durable::Parts,
+        encoders::{_cache_bytes, _list_encoders, _register, _set_cache_bytes},
         entity::Entity,
         episode::{Episode, Job},
         error::{_error_kinds, _panic},

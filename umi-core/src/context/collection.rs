@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use self::store::{Slots, Store};
 use super::{
     describe::Descriptions,
+    facts::{self, Tier},
     items::{Item, NewItem},
     not_found::RefNotFound,
     refs::{NUMBERS, RefId, check_session, shown},
@@ -184,7 +185,15 @@ impl Context {
     pub fn to_md(&self) -> String {
         let items = self.snapshot();
         let described = self.descriptions.of(&items);
-        markdown::contents(described.iter().map(|(item, text)| (*item, (&**text).into())))
+        markdown::contents(described.iter().map(|(item, text)| (*item, (&**text).into())), Tier::Metadata)
+    }
+
+    /// As [`Self::to_md`] with everything that can be extracted without a model: the words of documents, their pages and
+    /// tables, EXIF, duration. At most 10,000 characters an item.
+    pub fn to_md_fast(&self) -> String {
+        let items = self.snapshot();
+        let told = facts::of_all(&items);
+        markdown::contents(items.iter().zip(told).map(|(item, text)| (item, text.into())), Tier::Fast)
     }
 
     /// What is to be told of a ref that is not there.

@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 
 use super::{
     collection::Snapshot,
+    facts::Tier,
     items::{Item, ItemSource, byte_count},
+    kinds::Kind,
     refs::{BuildRefHasher, RefId},
 };
 
@@ -84,7 +86,19 @@ fn of_file(item: &Item, path: &Path, bytes: u64) -> io::Result<String> {
             return Ok(text);
         }
     }
-    Ok(facts(item.media_type(), bytes))
+    Ok(of_head(item, facts(item.media_type(), bytes)))
+}
+
+/// What the head of a file says, or else `plain`.
+fn of_head(item: &Item, plain: String) -> String {
+    if !matches!(item.kind(), Kind::Image | Kind::Document | Kind::Audio | Kind::Video) {
+        return plain;
+    }
+    match item.describe(Tier::Metadata) {
+        Ok(told) if !told.is_empty() => told,
+        Ok(_) => plain,
+        Err(error) => format!("{plain} [{}]", error.message()),
+    }
 }
 
 fn in_memory(item: &Item) -> String {
@@ -95,7 +109,7 @@ fn in_memory(item: &Item) -> String {
         }
         ItemSource::Bytes(bytes) => {
             let text = if item.kind().is_text() { preview(bytes.as_slice()) } else { None };
-            text.unwrap_or_else(|| facts(item.media_type(), bytes.as_slice().len() as u64))
+            text.unwrap_or_else(|| of_head(item, facts(item.media_type(), bytes.as_slice().len() as u64)))
         }
         ItemSource::Url(url) => url.media_type().unwrap_or_default().to_owned(),
         ItemSource::Object(object) => {
@@ -171,7 +185,7 @@ mod tests {
             "[cannot be read: No such file or directory (os error 2)]",
             "Hello",
             "{}",
-            "image/png, 1.5 KB",
+            "image/png, 1.5 KB [cannot be read as an image]",
             "application/pdf",
         ];
         assert_eq!(told, expected);

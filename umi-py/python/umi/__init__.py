@@ -8,6 +8,7 @@
 It keeps what was said, what is true now and what was true before, and renders it as XML for a model's prompt.
 """
 
+from umi import encoders
 from umi._builder import MemoryBuilder
 from umi._context import Context, Ref
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
@@ -150,5 +151,6 @@ __all__ = [
     "Usage",
     "WorkingMemory",
     "__version__",
+    "encoders",
     "uuid7",
 ]

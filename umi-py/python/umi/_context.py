@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from umi._umi import BaseContext
+from umi._umi import BaseContext, _render
 from umi.exceptions import InvalidInputError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
-    from typing import Annotated, Literal, TypeAlias
+    from collections.abc import Mapping
+    from typing import Annotated, Any, Literal, TypeAlias
 
     from _typeshed import SupportsWrite
 
     Ref: TypeAlias = Annotated[str, "umi.Ref"]
     Layout: TypeAlias = Literal["insertion", "paths", "kind", "flat", "hybrid"]
+    Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
+    OnError: TypeAlias = Literal["raise", "placeholder"]
 else:
     Ref = str
 
@@ -56,16 +59,99 @@ class Context(BaseContext):
         """
         print(self._table(), end="", file=file)
 
-    def to_md(self, mode: Literal["metadata"] = "metadata") -> str:
+    def to_md(self, mode: Literal["metadata", "fast"] = "metadata") -> str:
         """Give a Markdown table of the items with what is in them.
 
         Args:
-            mode: `metadata`: what can be told without a model: the beginning of a text, or else media type and size;
-                where that is nothing, the `summary` or `note` of the metadata.
+            mode: `metadata`: what the head of a file says: the beginning of a text, the dimensions and EXIF of an image,
+                the pages of a document, the duration of a sound or a film; where that is nothing, the `summary` or
+                `note` of the metadata. `fast`: everything that can be extracted without a model, up to 10,000
+                characters an item.
 
         Raises:
             InvalidInputError: The mode is unknown; a `ValueError`.
         """
-        if mode != "metadata":
-            raise InvalidInputError(f"unknown mode `{str(mode)[:64]}`", hint="known modes: metadata")
-        return self._to_md()
+        if mode not in {"metadata", "fast"}:
+            raise InvalidInputError(f"unknown mode `{str(mode)[:64]}`", hint="known modes: metadata, fast")
+        return self._to_md(mode == "fast")
+
+    def to_messages(
+        self,
+        format: Format = "openai",  # noqa: A002 - the name is the API's
+        *,
+        encoders: Mapping[str, str] | None = None,
+        encoder_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
+        budget_tokens: int | None = None,
+        on_error: OnError = "raise",
+    ) -> list[Any]:
+        """Give the messages of all items, as the SDK of a provider takes them.
+
+        Every item begins with a text part of its ref, `[ref=img_a1b2c3] note: hero shot; tags: ["a"]`. Files are read and
+        encoded in worker threads; what was encoded is kept for the next time. What is returned is the caller's own.
+
+        Args:
+            format: `openai` (chat completions), `openai-responses`, `anthropic` or `gemini`. The lists of the last two have
+                no role for instructions, which are texts with a label there; see `to_request`.
+            encoders: The names of encoders by kind, such as `{"image": "tile"}`; see `umi.encoders.list_encoders`.
+            encoder_kwargs: The options of encoders by kind, such as `{"image": {"max_width": 768}}`.
+            budget_tokens: The most tokens that all items may take, by an estimate. Images are scaled, texts are cut and
+                items are left out, the least recent first; each time the text says so. Instructions are never cut.
+            on_error: `raise`, or `placeholder` for a text in the place of an item that cannot be sent.
+
+        Raises:
+            InvalidInputError: An unknown format, encoder, kind or option; a damaged file; something that the format does not
+                take. A `ValueError`, which names the ref.
+            FileError: A file cannot be read; an `OSError`.
+            CapacityError: A file is over a limit, or the budget is smaller than what may not be cut.
+            FeatureNotBuiltError: A file takes a package that is not installed; it names the command.
+        """
+        messages: list[Any] = self._rendered("messages", format, encoders, encoder_kwargs, budget_tokens, on_error)
+        return messages
+
+    def to_request(
+        self,
+        format: Format = "openai",  # noqa: A002 - the name is the API's
+        *,
+        encoders: Mapping[str, str] | None = None,
+        encoder_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
+        budget_tokens: int | None = None,
+        on_error: OnError = "raise",
+    ) -> dict[str, Any]:
+        """Give the keyword arguments of a call of the provider's SDK, but for the model and its settings.
+
+            client.messages.create(model="claude-haiku-4-5", max_tokens=1024, **context.to_request("anthropic"))
+
+        They are `messages` for `openai`, `input` for `openai-responses`, `messages` and `system` for `anthropic`,
+        `contents` and `config` (with `system_instruction`) for `gemini`. Takes and raises what `to_messages` does.
+        """
+        request: dict[str, Any] = self._rendered("request", format, encoders, encoder_kwargs, budget_tokens, on_error)
+        return request
+
+    def count_tokens(
+        self,
+        format: Format = "openai",  # noqa: A002 - the name is the API's
+        *,
+        encoders: Mapping[str, str] | None = None,
+        encoder_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
+        budget_tokens: int | None = None,
+        on_error: OnError = "raise",
+    ) -> int:
+        """Estimate the tokens that all items take with a provider.
+
+        Texts by script, images by what the provider's documentation says of their size. Takes and raises what
+        `to_messages` does.
+        """
+        tokens: int = self._rendered("tokens", format, encoders, encoder_kwargs, budget_tokens, on_error)
+        return tokens
+
+    def _rendered(
+        self,
+        what: str,
+        format: str,  # noqa: A002 - as above
+        encoders: Mapping[str, str] | None,
+        encoder_kwargs: Mapping[str, Mapping[str, Any]] | None,
+        budget_tokens: int | None,
+        on_error: str,
+    ) -> Any:
+        kwargs = encoder_kwargs and {kind: dict(given) for kind, given in encoder_kwargs.items()}
+        return _render(self, what, format, encoders and dict(encoders), kwargs, budget_tokens, on_error)

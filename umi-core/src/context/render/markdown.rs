@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::super::{
     collection::Snapshot,
+    facts::Tier,
     items::{Item, ItemSource},
 };
 
@@ -13,6 +14,8 @@ const SOURCE_CHARS: usize = 80;
 const PATH_CHARS: usize = 4_096;
 /// The characters of a content that are shown.
 const CONTENT_CHARS: usize = 120;
+/// As many of what is extracted by the fast tier.
+const FAST_CHARS: usize = 10_000;
 /// A column is not made wider than this for the sake of a few long cells.
 const COLUMN_CHARS: usize = 60;
 
@@ -42,14 +45,15 @@ pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item>) -> String {
 }
 
 /// A table of items with what is told of them: their own content, or else their metadata's `summary` or `note`.
-pub(crate) fn contents<'a>(described: impl Iterator<Item = (&'a Item, Cow<'a, str>)>) -> String {
+pub(crate) fn contents<'a>(described: impl Iterator<Item = (&'a Item, Cow<'a, str>)>, tier: Tier) -> String {
+    let limit = if tier == Tier::Fast { FAST_CHARS } else { CONTENT_CHARS };
     let mut table = Table::new(&["ref", "role", "kind", "source", "content"]);
     for (item, content) in described {
         table.item(item);
         if content.trim().is_empty() {
-            table.cell(&said(item).unwrap_or_default(), CONTENT_CHARS);
+            table.cell(&said(item).unwrap_or_default(), limit);
         } else {
-            table.cell(content.trim(), CONTENT_CHARS);
+            table.cell(content.trim(), limit);
         }
     }
     table.render()

@@ -1,0 +1,251 @@
+"""The registry of encoders, the cache of what they made, and the readers that need other packages."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from media_files import picture, saved
+from PIL import Image
+
+import umi
+from umi import Context, encoders
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _texts(messages: list[Any]) -> list[str]:
+    return [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
+
+
+def _images(messages: list[Any]) -> list[Image.Image]:
+    parts = [part for message in messages for part in message["content"] if part["type"] == "image_url"]
+    return [Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2]))) for part in parts]
+
+
+def test_the_encoders_are_listed() -> None:
+    """By kind, the default first."""
+    assert encoders.list_encoders("image") == {"image": ["resize", "tile"]}
+    names = encoders.list_encoders()
+    assert names["video"] == ["frames", "mosaic", "native"]
+    assert names["document"] == ["rasterize", "page-text", "native"]
+    assert names["audio"] == ["native"]
+    assert {names[kind][0] for kind in ("text", "code", "data", "config")} == {"text"}
+    with pytest.raises(ValueError, match="known kinds"):
+        encoders.list_encoders("picture")
+
+
+def test_an_encoder_of_ones_own(tmp_path: Path) -> None:
+    """It gives texts, media, images and parts of OpenAI's, and is called with what was added."""
+    calls: list[Any] = []
+
+    class Caption:
+        name = "caption"
+        kind = "image"
+
+        def encode(self, source: Any, *, words: str = "an image") -> list[Any]:
+            calls.append(source)
+            url = "data:image/png;base64," + base64.b64encode(saved(picture(3, 3), "PNG")).decode()
+            return [
+                words,
+                encoders.Media(saved(picture(2, 2), "PNG"), "image/png"),
+                picture(4, 4),
+                {"type": "image_url", "image_url": {"url": url}},
+                {"role": "user", "content": [{"type": "text", "text": "as a message"}]},
+            ]
+
+    assert encoders.register(Caption) is Caption
+    assert "caption" in encoders.list_encoders("image")["image"]
+    path = tmp_path / "a.png"
+    picture().save(path)
+    ctx = Context()
+    ctx.add(path)
+    ctx.add(saved(picture(), "PNG"), media_type="image/png")
+    ctx.add(picture())
+    options: dict[str, Any] = {"encoders": {"image": "caption"}, "encoder_kwargs": {"image": {"words": "hello"}}}
+    messages = ctx.to_messages(**options)
+    assert _texts(messages).count("hello") == 3
+    assert _texts(messages).count("as a message") == 3
+    assert [image.size for image in _images(messages)] == [(2, 2), (4, 4), (3, 3)] * 3
+    kinds = sorted(type(source).__name__ for source in calls)
+    assert kinds == ["Image", type(path).__name__, "bytes"]
+    ctx.to_messages(**options)
+    assert len(calls) == 6, "what Python gives is not kept"
+
+
+def test_an_encoder_that_fails_is_told_with_its_cause() -> None:
+    """The exception of the encoder is the cause of the one that is raised."""
+
+    class Broken:
+        name = "broken"
+        kind = "image"
+
+        def encode(self, source: Any) -> list[str]:
+            raise KeyError("oh no")
+
+    encoders.register(Broken())
+    ctx = Context()
+    ref = ctx.add(picture())
+    with pytest.raises(umi.InvalidInputError, match="encoder `broken` failed") as raised:
+        ctx.to_messages(encoders={"image": "broken"})
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert ref in str(raised.value)
+    [_, told] = _texts(ctx.to_messages(encoders={"image": "broken"}, on_error="placeholder"))
+    assert told.startswith("[not sent: encoder `broken` failed")
+
+
+@pytest.mark.parametrize("made", [3, [3], [{"type": "video_url"}], [{"type": "image_url", "image_url": {"url": "x"}}]])
+def test_what_an_encoder_may_not_give(made: Any) -> None:
+    """It is told."""
+
+    class Odd:
+        name = "odd"
+        kind = "image"
+
+        def encode(self, source: Any) -> Any:
+            return made
+
+    encoders.register(Odd())
+    ctx = Context()
+    ctx.add(picture())
+    with pytest.raises(ValueError, match="encoder `odd` failed"):
+        ctx.to_messages(encoders={"image": "odd"})
+
+
+def test_what_cannot_be_registered() -> None:
+    """An encoder has a name, a kind and a method."""
+
+    class Nameless:
+        name = ""
+        kind = "image"
+
+        def encode(self, source: Any) -> list[str]:
+            return []
+
+    class Kindless(Nameless):
+        name = "a"
+        kind = "picture"
+
+    for wrong, error in ((Nameless(), TypeError), (Kindless(), ValueError), (object(), AttributeError)):
+        with pytest.raises(error):
+            encoders.register(wrong)  # type: ignore[type-var]
+
+
+def test_the_cache_is_bounded(tmp_path: Path) -> None:
+    """In bytes, and it can be turned off."""
+    before, limit = encoders.cache_bytes()
+    assert limit == 256 * 1024 * 1024
+    try:
+        encoders.set_cache_bytes(100_000)
+        ctx = Context()
+        for index in range(30):
+            path = tmp_path / f"{index}.png"
+            Image.effect_noise((100, 100), index + 1).save(path)
+            ctx.add(path)
+        first = ctx.to_messages()
+        assert 0 < encoders.cache_bytes()[0] <= 100_000
+        assert ctx.to_messages() == first
+        encoders.set_cache_bytes(0)
+        assert encoders.cache_bytes() == (0, 0)
+        assert ctx.to_messages() == first
+        with pytest.raises(ValueError, match="-1"):
+            encoders.set_cache_bytes(-1)
+    finally:
+        encoders.set_cache_bytes(limit)
+    assert before >= 0
+
+
+def test_media_is_a_value() -> None:
+    """It cannot be changed, and holds bytes."""
+    media = encoders.Media(b"x", "image/png", "a.png")
+    assert repr(media) == "Media(1 bytes, 'image/png', name='a.png')"
+    with pytest.raises(AttributeError):
+        media.data = b"y"
+    with pytest.raises(TypeError):
+        encoders.Media("x", "image/png")  # type: ignore[arg-type]
+
+
+def test_avif_is_read_by_pillow() -> None:
+    """Where it can; else the way to it is told."""
+    from PIL import features
+
+    ctx = Context()
+    if features.check("avif"):
+        ctx.add(saved(picture(), "AVIF"), media_type="image/avif")
+        [seen] = _images(ctx.to_messages())
+        assert seen.size == (40, 30)
+    ctx = Context()
+    ctx.add(b"\0\0\0\x20ftypheic\0\0\0\0mif1heic" + bytes(40), media_type="image/heic")
+    with pytest.raises((umi.FeatureNotBuiltError, ValueError)):
+        ctx.to_messages()
+
+
+def test_without_pillow_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image of a format that takes Pillow."""
+    original = builtins.__import__
+
+    def missing(name: str, *rest: Any, **more: Any) -> Any:
+        if name.partition(".")[0] in {"PIL", "pillow_heif"}:
+            raise ImportError(name)
+        return original(name, *rest, **more)
+
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"PIL", "pillow_heif"}]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(builtins, "__import__", missing)
+    ctx = Context()
+    ctx.add(b"\0\0\0\x20ftypavif\0\0\0\0" + bytes(40), media_type="image/avif")
+    with pytest.raises(umi.FeatureNotBuiltError, match="pip install pillow"):
+        ctx.to_messages()
+
+
+def _film(path: Path, seconds: int = 3) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(seconds * 10):
+            shade = index * 255 // (seconds * 10)
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (shade, shade, shade)))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def test_films_are_shown_by_their_pictures(tmp_path: Path) -> None:
+    """Frames and mosaics by PyAV, from a file and from bytes."""
+    path = tmp_path / "clip.mp4"
+    _film(path)
+    for item, media_type in ((path, None), (path.read_bytes(), "video/mp4")):
+        ctx = Context()
+        ctx.add(item, media_type=media_type)
+        messages = ctx.to_messages()
+        images = _images(messages)
+        assert [image.size for image in images] == [(64, 48)] * 3
+        shades = [image.convert("L").getpixel((30, 20)) for image in images]
+        assert shades == sorted(shades), shades
+        assert max(abs(shade - wanted) for shade, wanted in zip(shades, (42, 127, 212), strict=True)) < 15, shades
+        assert "frames at 0:00.5, 0:01.5, 0:02.5" in _texts(messages)[1]
+        mosaic = ctx.to_messages(encoders={"video": "mosaic"}, encoder_kwargs={"video": {"fps": 1, "columns": 2}})
+        assert [image.size for image in _images(mosaic)] == [(128, 96)]
+        with pytest.raises(ValueError, match="does not take video/mp4"):
+            ctx.to_messages(encoders={"video": "native"})
+        [part] = [part for part in ctx.to_messages("gemini", encoders={"video": "native"})[0]["parts"] if "text" not in part]
+        assert part["inline_data"] == {"mime_type": "video/mp4", "data": path.read_bytes()}
+
+
+def test_without_a_decoder_of_films_the_command_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither PyAV nor ffmpeg is there."""
+    import umi._media
+
+    monkeypatch.setattr(umi._media, "has_av", lambda: False)  # noqa: SLF001 - what it finds is what is tested
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypisom")
+    ctx = Context()
+    ctx.add(path)
+    with pytest.raises(umi.FeatureNotBuiltError, match=r"pip install .umi-memory\[video\]"):
+        ctx.to_messages()

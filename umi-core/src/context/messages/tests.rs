@@ -1,0 +1,198 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    Metadata,
+    context::{
+        Channels, Context, NewItem, Object, Pixels, Url,
+        encode::fixtures::{pdf, png, wav, words},
+    },
+};
+
+/// Pixels that a binding would keep alive.
+#[derive(Debug)]
+struct Picture(u32, u32);
+
+impl Object for Picture {
+    fn kind(&self) -> Kind {
+        Kind::Image
+    }
+
+    fn description(&self) -> String {
+        format!("Picture({}×{})", self.0, self.1)
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
+
+    fn pixels(&self, _: u64) -> Result<Pixels> {
+        Pixels::new(self.0, self.1, Channels::Gray, vec![7; (self.0 * self.1) as usize])
+    }
+}
+
+fn everything() -> Context {
+    let context = Context::sim(7);
+    let system = |text: &str, role| NewItem::text(text.to_owned()).with_role(role).unwrap();
+    context.add(system("Be terse.", Role::System)).unwrap();
+    context.add(system("Answer in French.", Role::Developer)).unwrap();
+    let note = Metadata::parse(r#"{"tags": ["a", "b"], "note": "hero shot"}"#).unwrap();
+    context.add(NewItem::text("What is this?")).unwrap();
+    context.add(NewItem::bytes(png(2, 1), "image/png").unwrap().with_metadata(note)).unwrap();
+    context.add(NewItem::object(Picture(3, 2))).unwrap();
+    context.add(NewItem::bytes(b"a,b\n1,2\n".to_vec(), "text/csv").unwrap()).unwrap();
+    context.add(NewItem::url(Url::new("https://example.com/a.jpg", None).unwrap())).unwrap();
+    context.add(NewItem::text("")).unwrap();
+    context
+}
+
+/// JSON with the data of media cut short and refs by their order.
+fn shown(context: &Context, node: &Node) -> String {
+    let mut json = node.to_json();
+    shorten(&mut json);
+    let mut text = serde_json::to_string_pretty(&json).unwrap();
+    for (index, item) in context.snapshot().iter().enumerate() {
+        text = text.replace(&item.ref_id().to_string(), &format!("{}_{index}", item.kind().prefix()));
+    }
+    text
+}
+
+fn shorten(json: &mut Value) {
+    match json {
+        Value::String(text) if text.len() > 60 => *text = format!("{}…", &text[..40]),
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_provider_gets_its_own_form() {
+    let context = everything();
+    let (registry, options) = (EncoderRegistry::default(), MessageOptions::default());
+    for provider in Provider::ALL {
+        let messages = context.snapshot().to_messages(provider, &registry, &options).unwrap();
+        insta::assert_snapshot!(format!("{provider}_messages"), shown(&context, &messages));
+        let request = context.snapshot().to_request(provider, &registry, &options).unwrap();
+        insta::assert_snapshot!(format!("{provider}_request"), shown(&context, &request));
+    }
+}
+
+#[test]
+fn nothing_gives_no_message() {
+    let (context, registry, options) = (Context::new(), EncoderRegistry::default(), MessageOptions::default());
+    let messages = |provider| context.snapshot().to_messages(provider, &registry, &options).unwrap().to_json();
+    assert_eq!(messages(Provider::OpenAi), json!([]));
+    assert_eq!(messages(Provider::OpenAiResponses), json!([]));
+    assert_eq!(messages(Provider::Anthropic), json!([]));
+    assert_eq!(messages(Provider::Gemini), json!([{"role": "user", "parts": []}]));
+}
+
+#[test]
+fn documents_and_sound_go_where_they_are_taken() {
+    let context = Context::new();
+    context.add(NewItem::bytes(pdf(&[&words(&["Hi"])], &[]), "application/pdf").unwrap()).unwrap();
+    let (registry, native) =
+        (EncoderRegistry::default(), MessageOptions::default().with_encoder(Kind::Document, "native"));
+    let last = |provider| {
+        let json = context.snapshot().to_messages(provider, &registry, &native).unwrap().to_json();
+        let content = json[0].get("content").or(json[0].get("parts")).unwrap();
+        content[1].clone()
+    };
+    assert_eq!(last(Provider::OpenAi)["type"], "file");
+    assert_eq!(last(Provider::OpenAiResponses)["type"], "input_file");
+    assert_eq!(last(Provider::Anthropic)["type"], "document");
+    assert_eq!(last(Provider::Gemini)["inline_data"]["mime_type"], "application/pdf");
+
+    let context = Context::new();
+    let sound = context.add(NewItem::bytes(wav(), "audio/wav").unwrap()).unwrap();
+    let options = MessageOptions::default();
+    let messages = |provider, options: &MessageOptions| context.snapshot().to_messages(provider, &registry, options);
+    let json = messages(Provider::OpenAi, &options).unwrap().to_json();
+    assert_eq!(json[0]["content"][1]["input_audio"]["format"], "wav");
+    assert!(messages(Provider::Gemini, &options).is_ok());
+    let error = messages(Provider::Anthropic, &options).unwrap_err();
+    assert!(
+        error.message().starts_with(&format!("`{sound}`: the format `anthropic` does not take audio/wav")),
+        "{error}"
+    );
+    let placeholder = options.with_on_error(OnError::Placeholder);
+    let json = messages(Provider::Anthropic, &placeholder).unwrap().to_json();
+    assert_eq!(json[0]["content"][1]["text"], "[not sent: the format `anthropic` does not take audio/wav]");
+}
+
+#[test]
+fn a_bad_file_names_its_ref_or_leaves_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("photo.jpg");
+    std::fs::write(&path, "no photo").unwrap();
+    let context = Context::new();
+    let bad = context.add(NewItem::file(&path).unwrap()).unwrap();
+    context.add(NewItem::text("after it")).unwrap();
+    let (registry, options) = (EncoderRegistry::default(), MessageOptions::default());
+    let error = context.snapshot().to_messages(Provider::OpenAi, &registry, &options).unwrap_err();
+    assert!(error.message().starts_with(&format!("`{bad}` (`photo.jpg`): cannot be read as an image")), "{error}");
+    std::fs::remove_file(&path).unwrap();
+    let error = context.snapshot().to_messages(Provider::OpenAi, &registry, &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::File);
+    let options = options.with_on_error(OnError::Placeholder);
+    let json = context.snapshot().to_messages(Provider::OpenAi, &registry, &options).unwrap().to_json();
+    let texts: Vec<&str> = (0..4).map(|index| json[0]["content"][index]["text"].as_str().unwrap()).collect();
+    assert!(texts[1].starts_with("[not sent: cannot read"), "{texts:?}");
+    assert_eq!(texts[3], "after it");
+    let unknown = MessageOptions::default().with_encoder(Kind::Image, "tyle").with_on_error(OnError::Placeholder);
+    assert!(context.snapshot().to_messages(Provider::OpenAi, &registry, &unknown).is_err(), "a mistake of the caller");
+}
+
+fn long_context() -> Context {
+    let context = Context::sim(3);
+    context.add(NewItem::text("Never cut this. ".repeat(20)).with_role(Role::System).unwrap()).unwrap();
+    context.add(NewItem::object(Picture(1_000, 1_000))).unwrap();
+    context.add(NewItem::text("old words ".repeat(400))).unwrap();
+    context.add(NewItem::object(Picture(900, 900))).unwrap();
+    context.add(NewItem::text("new words ".repeat(400))).unwrap();
+    context
+}
+
+#[test]
+fn a_budget_cuts_the_least_recent_first_and_says_so() {
+    let context = long_context();
+    let registry = EncoderRegistry::default();
+    let fit = |tokens| {
+        let options = MessageOptions::default().with_budget_tokens(tokens);
+        let used = context.snapshot().count_tokens(Provider::OpenAi, &registry, &options)?;
+        let messages = context.snapshot().to_messages(Provider::OpenAi, &registry, &options)?;
+        assert!(used <= tokens, "{used} of {tokens}");
+        Ok::<String, Error>(messages.to_json().to_string())
+    };
+    let all = context.snapshot().count_tokens(Provider::OpenAi, &registry, &MessageOptions::default()).unwrap();
+    assert!(!fit(all).unwrap().contains("to fit the budget"));
+    let told = fit(all - 400).unwrap();
+    assert_eq!(told.matches("[scaled to 512×512 pixels to fit the budget of").count(), 1, "only the older image");
+    assert!(!told.contains("[cut:"));
+    let told = fit(all - 1_500).unwrap();
+    assert!(told.contains("[cut: the first ") && told.contains(&"new words ".repeat(400)), "only the older text");
+    let least = (0..all).find(|tokens| fit(*tokens * 10).is_ok()).unwrap() * 10;
+    let told = fit(least).unwrap();
+    assert!(told.contains(&"Never cut this. ".repeat(20)) && told.contains("[left out to fit"), "{least}: {told}");
+    let error = fit(least / 2).unwrap_err();
+    assert_eq!((error.kind(), error.details().limit), (ErrorKind::Capacity, Some(least as u64 / 2)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn whatever_fits_is_not_more_than_the_budget(tokens in 150_usize..4_000, provider in 0_usize..4) {
+        let (registry, provider) = (EncoderRegistry::default(), Provider::ALL[provider]);
+        let texts = Context::sim(3);
+        for index in 0..12 {
+            texts.add(NewItem::text(format!("{index} ünïcödé 猫 ").repeat(30 * (index % 4 + 1)))).unwrap();
+        }
+        let options = MessageOptions::default().with_budget_tokens(tokens);
+        match texts.snapshot().count_tokens(provider, &registry, &options) {
+            Ok(used) => prop_assert!(used <= tokens),
+            Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Capacity),
+        }
+    }
+}

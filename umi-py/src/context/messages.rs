@@ -1,0 +1,116 @@
+//! The messages of a context as objects of Python.
+
+use pyo3::{
+    IntoPyObjectExt, intern,
+    prelude::*,
+    types::{PyBytes, PyDict, PyList, PyString},
+};
+use umi_core::{
+    Error,
+    context::{EncodeOptions, Kind, Media, MessageOptions, Node, Provider},
+};
+
+use super::{BaseContext, json::JsonObject};
+use crate::{
+    convert::{Str, Whole, wrong_type},
+    encoders::registry,
+    error::{IntoPyResult, guarded},
+};
+
+/// The forms of encoded bytes that are kept beside them, all of them immutable.
+const BASE64: usize = 0;
+const DATA_URL: usize = 1;
+const BYTES: usize = 2;
+
+/// What to make of a context: `messages`, `request` or `tokens`.
+#[pyfunction]
+#[pyo3(signature = (context, what, format, encoders, encoder_kwargs, budget_tokens, on_error))]
+#[expect(clippy::too_many_arguments, reason = "umi.Context calls it with all of them")]
+pub(crate) fn _render<'py>(
+    py: Python<'py>,
+    context: &Bound<'py, BaseContext>,
+    what: Str<'_>,
+    format: Str<'_>,
+    encoders: Option<&Bound<'py, PyAny>>,
+    encoder_kwargs: Option<&Bound<'py, PyAny>>,
+    budget_tokens: Option<Whole>,
+    on_error: Str<'_>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let provider: Provider = format.0.parse().py()?;
+    let mut options = MessageOptions::default().with_on_error(on_error.0.parse().py()?);
+    if let Some(tokens) = budget_tokens {
+        let tokens = usize::try_from(tokens.0)
+            .map_err(|_| Error::invalid_input(format!("budget_tokens cannot be `{}`", tokens.0)))
+            .py()?;
+        options = options.with_budget_tokens(tokens);
+    }
+    for (kind, name) in pairs(encoders, "encoders")? {
+        let name = name.cast::<PyString>().map_err(|_| wrong_type("the name of an encoder as a str", &name))?;
+        options = options.with_encoder(kind, name.to_str()?);
+    }
+    for (kind, given) in pairs(encoder_kwargs, "encoder_kwargs")? {
+        let given = EncodeOptions::parse(given.extract::<JsonObject>()?.0.as_str()).py()?;
+        options = options.with_encoder_options(kind, given);
+    }
+    let (items, registry) = (context.get().inner.snapshot(), registry());
+    match what.0 {
+        "tokens" => {
+            let tokens = guarded(|| py.detach(|| items.count_tokens(provider, registry, &options)))?;
+            tokens.into_bound_py_any(py)
+        }
+        "request" => {
+            let request = guarded(|| py.detach(|| items.to_request(provider, registry, &options)))?;
+            to_py(py, &request)
+        }
+        _ => {
+            let messages = guarded(|| py.detach(|| items.to_messages(provider, registry, &options)))?;
+            to_py(py, &messages)
+        }
+    }
+}
+
+/// The entries of a mapping from kinds.
+fn pairs<'py>(given: Option<&Bound<'py, PyAny>>, name: &str) -> PyResult<Vec<(Kind, Bound<'py, PyAny>)>> {
+    let Some(given) = given else { return Ok(Vec::new()) };
+    let dict = given.cast::<PyDict>().map_err(|_| wrong_type(&format!("{name} as a dict"), given))?;
+    dict.iter().map(|(kind, value)| Ok((kind.extract::<Str<'_>>()?.0.parse().py()?, value))).collect()
+}
+
+/// A message as lists, dicts, texts and bytes that are the caller's own.
+fn to_py<'py>(py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match node {
+        Node::Word(word) => PyString::intern(py, word).into_any(),
+        Node::Text(text) => PyString::new(py, text).into_any(),
+        Node::Base64(media) => text_of(py, media, BASE64)?,
+        Node::DataUrl(media) => text_of(py, media, DATA_URL)?,
+        Node::Bytes(media) => {
+            let bytes: Option<&Py<PyBytes>> = media.memo(BYTES, || PyBytes::new(py, &media.bytes).unbind());
+            bytes.map_or_else(|| PyBytes::new(py, &media.bytes), |bytes| bytes.bind(py).clone()).into_any()
+        }
+        Node::List(nodes) => {
+            let list = PyList::empty(py);
+            for node in nodes {
+                list.append(to_py(py, node)?)?;
+            }
+            list.into_any()
+        }
+        Node::Object(fields) => {
+            let dict = PyDict::new(py);
+            for (key, value) in fields {
+                dict.set_item(PyString::intern(py, key), to_py(py, value)?)?;
+            }
+            dict.into_any()
+        }
+        other => return Err(wrong_type(&format!("a part of a message, not {other:?}"), intern!(py, "").as_any())),
+    })
+}
+
+/// Bytes in base 64, as a `str` that is made once: nobody can change it.
+fn text_of<'py>(py: Python<'py>, media: &Media, form: usize) -> PyResult<Bound<'py, PyAny>> {
+    let make = || {
+        let text = py.detach(|| if form == BASE64 { media.base64() } else { media.data_url() });
+        PyString::new(py, &text).unbind()
+    };
+    let text: Option<&Py<PyString>> = media.memo(form, make);
+    Ok(text.map_or_else(|| make().into_bound(py), |text| text.bind(py).clone()).into_any())
+}
