@@ -7,6 +7,7 @@
 mod contract;
 mod extraction;
 mod jobs;
+pub(crate) mod saved;
 pub(crate) mod sqlite;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -15,12 +16,17 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub use self::jobs::{Job, JobKind};
+pub use self::{
+    jobs::{Job, JobKind},
+    saved::{Attachment, Blob, FileContent, FileStamp, SavedContext, SavedItem, SavedSource},
+};
 pub(crate) use self::{
     extraction::{ExtractJob, Extraction, ExtractionOutcome, LeasedJob, NewRelation},
     jobs::{EmbedJob, JobLease},
+    saved::{BlobContent, NewBlob},
 };
 use crate::{
+    context::{GlobalRef, RefId},
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
     entity::{Entity, EntityType, EvolutionRelation},
@@ -61,6 +67,8 @@ pub(crate) struct NewEpisode {
     pub embed_job: Option<EmbedJob>,
     /// The job to leave behind when a model is to find its facts.
     pub extract_job: Option<ExtractJob>,
+    /// The item of a context that it stands for.
+    pub attachment: Option<Attachment>,
 }
 
 /// What became of one appended episode.
@@ -257,6 +265,10 @@ pub struct LedgerStats {
     pub block_versions: u64,
     /// Working keys, expired ones included.
     pub working_keys: u64,
+    /// Saved contexts.
+    pub contexts: u64,
+    /// Items of saved contexts.
+    pub context_items: u64,
     /// Tenants with an episode or a fact.
     pub users: u64,
     /// Bytes of all files of the store.
@@ -341,7 +353,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     /// Appends episodes in one transaction.
     ///
     /// # Errors
-    /// `InvalidInput` when a key is known with another text; `EmbeddingSpace` when `space` is not the active one.
+    /// `InvalidInput` when a key is known with another text; `EmbeddingSpace` when `space` is not the active one;
+    /// `NotFound` when the blob of an attachment is not there.
     async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>>;
     /// Records facts in one transaction.
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>>;
@@ -368,10 +381,11 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn update(&self, space: &EmbeddingSpace, scope: &Scope, update: FactUpdate) -> Result<Recorded>;
     /// Removes a row and all that was derived from it. Gives whether it was there.
     async fn forget(&self, scope: &Scope, id: Uuid, reach: ForgetReach, now: Timestamp) -> Result<bool>;
-    /// Removes everything of a scope: facts, episodes, core, working, jobs. Gives the number of facts and episodes.
+    /// Removes everything of a scope: facts, episodes, core, working, jobs, saved contexts. Gives the number of facts and
+    /// episodes.
     async fn forget_scope(&self, scope: &Scope, now: Timestamp) -> Result<u64>;
     /// Rewrites the store so that no byte of what was forgotten, or of working keys that have expired by `now`, is left
-    /// in its folder.
+    /// in its folder. Blobs that no row names go, however new they are.
     async fn purge(&self, now: Timestamp) -> Result<()>;
 
     /// A version, by its id or that of one of its sayings.
@@ -496,6 +510,32 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn working_cleanup(&self, scope: &Scope, now: Timestamp) -> Result<usize>;
     /// Deletes every key of the scope.
     async fn working_clear(&self, scope: &Scope) -> Result<()>;
+
+    // ---- contexts and blobs -----------------------------------------------------------------------------------
+
+    /// Keeps contents under their hashes; they are durable when this returns. They stay for an hour of the clock, or
+    /// until a purge, and as long as a row names them.
+    async fn put_blobs(&self, contents: Vec<NewBlob>, now: Timestamp) -> Result<Vec<Blob>>;
+    /// The content of a blob, or none where it is not there.
+    ///
+    /// # Errors
+    /// `CorruptStore` where the content is not what its hash says.
+    async fn blob(&self, blob: &Blob) -> Result<Option<Vec<u8>>>;
+    /// Removes blobs that no row names and that were put before `until`. Gives how many.
+    async fn collect_blobs(&self, until: Timestamp) -> Result<u64>;
+    /// Saves the context of the session of `scope`, in the place of what was saved of it.
+    ///
+    /// # Errors
+    /// `NotFound` when a blob is not there.
+    async fn save_context(&self, scope: &Scope, items: Vec<SavedItem>, now: Timestamp) -> Result<()>;
+    /// The saved context of the session of `scope`.
+    async fn saved_context(&self, scope: &Scope) -> Result<Option<SavedContext>>;
+    /// An item of the saved context of the session of `scope`, with its place in it and when it was saved.
+    async fn saved_item(&self, scope: &Scope, ref_id: RefId) -> Result<Option<(SavedItem, u64, Timestamp)>>;
+    /// The attachments that episodes have among `episodes`, in no particular order.
+    async fn attachments(&self, scope: &Scope, episodes: &[Uuid]) -> Result<Vec<(Uuid, Attachment)>>;
+    /// The attachment of a global ref with its episode: the latest, where there are several.
+    async fn attachment_of(&self, scope: &Scope, reference: &GlobalRef) -> Result<Option<(Uuid, Attachment)>>;
 
     // ---- the whole --------------------------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@
 mod blocking;
 pub mod context;
 mod core_memory;
+mod digest;
 mod embed;
 mod entity;
 mod episode;

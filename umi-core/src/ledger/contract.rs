@@ -65,6 +65,7 @@ fn episode(number: u128, second: i64, text: &str) -> NewEpisode {
         wants_vectors: true,
         embed_job: None,
         extract_job: None,
+        attachment: None,
     }
 }
 

@@ -1,8 +1,11 @@
-//! The ledger in one SQLite file: `umi.db` in the store's folder, beside the two lock files of its writers.
+//! The ledger in one SQLite file: `umi.db` in the store's folder, beside the two lock files of its writers and the folder
+//! of its blobs.
 
+pub(crate) mod blobs;
 mod calls;
 mod chains;
 mod check;
+mod contexts;
 mod core;
 mod decisions;
 mod episodes;
@@ -49,6 +52,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use self::{
+    blobs::Blobs,
     core::CoreCache,
     errors::Stored,
     lock::WriterLock,
@@ -120,6 +124,7 @@ pub(crate) struct SqliteLedger {
     /// The process that opened it: what a forked child inherits must not be used or closed there.
     process: u32,
     closed: AtomicBool,
+    blobs: Arc<Blobs>,
     /// None only while it is dropped.
     parts: Option<Parts>,
 }
@@ -184,8 +189,9 @@ impl SqliteLedger {
     }
 
     fn start(folder: Option<PathBuf>, readers: Readers, store: Store) -> Result<Self> {
+        let blobs = Arc::new(folder.as_deref().map_or_else(Blobs::in_memory, Blobs::of_folder));
         let parts = Parts { writer: Writer::start(store)?, readers, core: CoreCache::default() };
-        Ok(Self { folder, process: std::process::id(), closed: AtomicBool::new(false), parts: Some(parts) })
+        Ok(Self { folder, process: std::process::id(), closed: AtomicBool::new(false), blobs, parts: Some(parts) })
     }
 
     fn parts(&self) -> Result<&Parts> {

@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
+use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
 
 use super::{
     Memory,
@@ -18,7 +20,7 @@ use crate::{
         vector,
     },
     ledger::{
-        EmbedJob, ExtractJob, Ledger, NewEpisode, Piece,
+        Attachment, Blob, BlobContent, EmbedJob, ExtractJob, Ledger, NewBlob, NewEpisode, Piece,
         sqlite::{RestoredFact, Salvage, SavedVectors, Slots, SqliteLedger, Target, find_folder},
     },
     world::{Clock, SystemClock},
@@ -39,6 +41,8 @@ pub struct RecoverReport {
     pub blocks: u64,
     /// Working keys that are in the new store, expired ones included.
     pub working_keys: u64,
+    /// Items of saved contexts that are in the new store.
+    pub context_items: u64,
     /// Texts whose vectors were lost and have to be made by the store's own embedder: each has a job, which opening the
     /// new store with that embedder runs.
     pub to_embed: u64,
@@ -98,7 +102,7 @@ impl Memory {
         rebuild.run(damaged).await?;
         let Rebuild { ledger, report, .. } = rebuild;
         ledger.close().await?;
-        if report.episodes + report.facts + report.blocks + report.working_keys == 0 && !report.problems.is_empty() {
+        if report.episodes + report.facts + report.blocks + report.working_keys + report.context_items == 0 && !report.problems.is_empty() {
             return Err(Error::new(
                 ErrorKind::CorruptStore,
                 format!("nothing of `{}` can be read: {}", source.display(), report.problems.join("; ")),
@@ -131,7 +135,16 @@ impl Rebuild {
                     detects_evolutions,
                 });
                 let key = saved.key;
-                rows.push(NewEpisode { episode, pieces, key, wants_vectors, embed_job, extract_job });
+                let attachment = match saved.attachment {
+                    Some(attachment) => {
+                        let id = episode.id;
+                        let (back, attachment) = self.attachment(damaged, id, attachment).await?;
+                        damaged = back;
+                        attachment
+                    }
+                    None => None,
+                };
+                rows.push(NewEpisode { episode, pieces, key, wants_vectors, embed_job, extract_job, attachment });
             }
             self.report.episodes += rows.len() as u64;
             if !rows.is_empty() {
@@ -158,10 +171,63 @@ impl Rebuild {
             self.ledger.restore_working(keys).await?;
         }
         self.ledger.sum_usage(now).await?;
+        damaged = self.contexts(damaged, now).await?;
         self.report.lost_episodes = damaged.salvage.lost(Kind::Episode);
         self.report.lost_facts = damaged.salvage.lost(Kind::Fact);
-        self.report.problems = damaged.salvage.problems();
+        let mut problems = damaged.salvage.problems();
+        problems.append(&mut self.report.problems);
+        self.report.problems = problems;
         Ok(())
+    }
+
+    /// Copies a blob into the new store, and gives whether it could.
+    async fn blob(&mut self, damaged: Damaged, of: &str, blob: Blob) -> Result<(Damaged, bool)> {
+        let lost = blob.clone();
+        let (damaged, bytes) = off(damaged, move |salvage| salvage.blob(&blob)).await?;
+        let Some(bytes) = bytes else {
+            self.report.problems.push(format!("the blob `{}` of {of} is lost", lost.file_name()));
+            return Ok((damaged, false));
+        };
+        let content = BlobContent::Bytes(Arc::new(bytes));
+        self.ledger.put_blobs(vec![NewBlob { content, extension: lost.extension().to_owned() }], SystemClock.now()).await?;
+        Ok((damaged, true))
+    }
+
+    /// What an episode stands for; none where its blob is lost.
+    async fn attachment(
+        &mut self,
+        damaged: Damaged,
+        episode: Uuid,
+        attachment: Attachment,
+    ) -> Result<(Damaged, Option<Attachment>)> {
+        let Some(blob) = attachment.blob.clone() else { return Ok((damaged, Some(attachment))) };
+        let (damaged, is_there) = self.blob(damaged, &format!("the episode {episode}"), blob).await?;
+        Ok((damaged, is_there.then_some(attachment)))
+    }
+
+    /// Saved contexts, without the items whose blobs are lost.
+    async fn contexts(&mut self, mut damaged: Damaged, now: Timestamp) -> Result<Damaged> {
+        let mut after = None;
+        loop {
+            let (back, found) = off(damaged, move |salvage| salvage.context(after)).await?;
+            damaged = back;
+            let Some((context, scope, items)) = found else { return Ok(damaged) };
+            after = Some(context);
+            let mut kept = Vec::with_capacity(items.len());
+            for item in items {
+                if let Some(blob) = item.source.blob().cloned() {
+                    let of = format!("`{}` in the context `{}`", item.ref_id, scope.session().unwrap_or_default());
+                    let (back, is_there) = self.blob(damaged, &of, blob).await?;
+                    damaged = back;
+                    if !is_there {
+                        continue;
+                    }
+                }
+                kept.push(item);
+            }
+            self.report.context_items += kept.len() as u64;
+            self.ledger.save_context(&scope, kept, now).await?;
+        }
     }
 
     async fn facts(&mut self, mut damaged: Damaged) -> Result<Damaged> {

@@ -20,7 +20,7 @@ use crate::{
     episode::{Episode, KEY_BYTES, ROLE_BYTES},
     error::{Error, ErrorKind, Result},
     index::analysis::{AnalysedPiece, analyse_episode},
-    ledger::{EmbedJob, ExtractJob, JobLease, NewEpisode, OwnerText, Piece},
+    ledger::{Attachment, EmbedJob, ExtractJob, JobLease, NewEpisode, OwnerText, Piece},
     scope::{SCOPE_NAME_BYTES, Scope},
 };
 
@@ -121,6 +121,7 @@ struct Prepared {
     extracts: Option<bool>,
     waits: bool,
     pieces: Vec<AnalysedPiece>,
+    attachment: Option<Attachment>,
 }
 
 /// Where the vectors of a write come from.
@@ -268,6 +269,7 @@ impl Memory {
                 extracts: extracts.then(|| request.options.detect_evolutions()),
                 waits: request.options.wait() == Wait::Extracted,
                 pieces: Vec::new(),
+                attachment: turn.attachment.clone(),
             });
         }
         Ok(())
@@ -395,6 +397,7 @@ impl Memory {
                 wants_vectors,
                 embed_job,
                 extract_job,
+                attachment: turn.attachment,
             });
         }
         let episodes: Vec<Episode> = rows.iter().map(|row| row.episode.clone()).collect();

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::options::RememberOptions;
-use crate::{metadata::Metadata, scope::Scope};
+use crate::{ledger::Attachment, metadata::Metadata, scope::Scope};
 
 /// One thing that was said.
 ///
@@ -32,6 +32,8 @@ pub struct Turn {
     pub metadata: Metadata,
     /// Where it comes from.
     pub source: Option<String>,
+    /// The item of a context that it stands for, whose blob the store has.
+    pub(super) attachment: Option<Attachment>,
 }
 
 impl fmt::Debug for Turn {

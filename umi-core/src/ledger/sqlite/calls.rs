@@ -7,23 +7,27 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::{
-    Parts, ROW_BYTES, SqliteLedger, check,
+    Parts, ROW_BYTES, SqliteLedger, check, contexts,
     core::{self, Edit},
     episodes, errors, extraction, facts, feed, forget, jobs, lookup, open, spaces, whole,
     working::{self, Change},
+    writer::Write,
 };
 use crate::{
+    blocking::blocking,
+    context::{GlobalRef, RefId},
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
     entity::{Entity, EntityType, EvolutionRelation},
     episode::Episode,
     error::{Error, Result},
     ledger::{
-        Appended, Changes, CheckReport, EpisodePage, Extraction, ExtractionOutcome, FactFilter, FactUpdate,
-        ForgetReach, Job, JobKind, JobLease, LeasedJob, Ledger, LedgerStats, NewEpisode, NewFact, OwnerText,
+        Appended, Attachment, Blob, Changes, CheckReport, EpisodePage, Extraction, ExtractionOutcome, FactFilter, FactUpdate,
+        ForgetReach, Job, JobKind, JobLease, LeasedJob, Ledger, LedgerStats, NewBlob, NewEpisode, NewFact, OwnerText, SavedContext, SavedItem, SavedSource,
         OwnerVectors, Piece, Recorded, Worked, WorkingChange, WorkingEntry,
     },
     scope::Scope,
@@ -40,6 +44,11 @@ fn episode_bytes(new: &NewEpisode) -> usize {
 
 fn fact_bytes(new: &NewFact) -> usize {
     ROW_BYTES + 2 * new.entity.content.len() + piece_bytes(&new.piece)
+}
+
+fn item_bytes(item: &SavedItem) -> usize {
+    let text = if let SavedSource::Text(text) = &item.source { text.len() } else { 0 };
+    ROW_BYTES + text + item.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len())
 }
 
 fn piece_bytes(piece: &Piece) -> usize {
@@ -82,7 +91,13 @@ impl Ledger for SqliteLedger {
     async fn append(&self, space: &EmbeddingSpace, episodes: Vec<NewEpisode>) -> Result<Vec<Appended>> {
         let space = space.clone();
         let bytes = episodes.iter().map(episode_bytes).sum();
-        self.write(bytes, move |write| episodes::append(write, &space, &episodes)).await
+        let blobs = Arc::clone(&self.blobs);
+        self.write(bytes, move |write| {
+            // Under the lock of writers, so that nobody removes them before the rows that name them are there.
+            blobs.check(episodes.iter().filter_map(|new| new.attachment.as_ref()?.blob.as_ref()))?;
+            episodes::append(write, &space, &episodes)
+        })
+        .await
     }
 
     async fn record(&self, space: &EmbeddingSpace, facts: Vec<NewFact>) -> Result<Vec<Recorded>> {
@@ -129,6 +144,8 @@ impl Ledger for SqliteLedger {
         self.write(ROW_BYTES, move |write| working::cleanup_all(write, now)).await?;
         let Parts { writer, readers, .. } = self.parts()?;
         writer.alone(whole::vacuum).await?;
+        let blobs = Arc::clone(&self.blobs);
+        writer.alone(move |write| Ok(blobs.collect(&contexts::blob_names(write.connection)?, None)?)).await?;
         let Some(folder) = &self.folder else { return Ok(()) };
         let database = folder.join(open::DATABASE);
         // The old pages cannot go while one of our own reads needs them.
@@ -356,6 +373,61 @@ impl Ledger for SqliteLedger {
         self.write(ROW_BYTES, move |write| working::clear(write, &scope)).await
     }
 
+    async fn put_blobs(&self, contents: Vec<NewBlob>, now: Timestamp) -> Result<Vec<Blob>> {
+        self.parts()?;
+        let blobs = Arc::clone(&self.blobs);
+        blocking(move || blobs.put(&contents, now)).await
+    }
+
+    async fn blob(&self, blob: &Blob) -> Result<Option<Vec<u8>>> {
+        self.parts()?;
+        let (blobs, blob) = (Arc::clone(&self.blobs), blob.clone());
+        blocking(move || blobs.read(&blob)).await
+    }
+
+    async fn collect_blobs(&self, until: Timestamp) -> Result<u64> {
+        let blobs = Arc::clone(&self.blobs);
+        // Outside of any transaction, so that what names a blob, or no longer does, is committed.
+        let collect = move |write: &mut Write<'_>| {
+            Ok(blobs.collect(&contexts::blob_names(write.connection)?, Some(until))?)
+        };
+        self.parts()?.writer.alone(collect).await
+    }
+
+    async fn save_context(&self, scope: &Scope, items: Vec<SavedItem>, now: Timestamp) -> Result<()> {
+        let (scope, blobs) = (scope.clone(), Arc::clone(&self.blobs));
+        let bytes = items.iter().map(item_bytes).sum();
+        self.write(bytes, move |write| {
+            blobs.check(items.iter().filter_map(|item| item.source.blob()))?;
+            contexts::save(write, &scope, &items, now)
+        })
+        .await
+    }
+
+    async fn saved_context(&self, scope: &Scope) -> Result<Option<SavedContext>> {
+        let scope = scope.clone();
+        self.read(move |connection| contexts::load(connection, &scope)).await
+    }
+
+    async fn saved_item(&self, scope: &Scope, ref_id: RefId) -> Result<Option<(SavedItem, u64, Timestamp)>> {
+        let scope = scope.clone();
+        self.read(move |connection| contexts::one(connection, &scope, ref_id)).await
+    }
+
+    async fn attachments(&self, scope: &Scope, episodes: &[Uuid]) -> Result<Vec<(Uuid, Attachment)>> {
+        if episodes.len() <= ROWS_AT_ONCE {
+            let read = |connection: &Connection| contexts::attachments(connection, scope, episodes);
+            return self.parts()?.readers.micro_snapshot(read);
+        }
+        let (scope, episodes) = (scope.clone(), episodes.to_vec());
+        self.read(move |connection| contexts::attachments(connection, &scope, &episodes)).await
+    }
+
+    async fn attachment_of(&self, scope: &Scope, reference: &GlobalRef) -> Result<Option<(Uuid, Attachment)>> {
+        let (scope, reference) = (scope.clone(), reference.clone());
+        self.read(move |connection| contexts::attachment_of(connection, &scope, &reference)).await
+    }
+
     async fn stats(&self) -> Result<LedgerStats> {
         let folder = self.folder.clone();
         self.read(move |connection| whole::stats(connection, folder.as_deref())).await
@@ -363,11 +435,13 @@ impl Ledger for SqliteLedger {
 
     async fn backup(&self, to: &Path) -> Result<()> {
         let (to, folder) = (to.to_owned(), self.folder.clone());
-        self.read(move |connection| whole::backup(connection, folder.as_deref(), &to)).await
+        let blobs = Arc::clone(&self.blobs);
+        self.read(move |connection| whole::backup(connection, &blobs, folder.as_deref(), &to)).await
     }
 
     async fn check(&self) -> Result<CheckReport> {
-        self.read(check::check).await
+        let blobs = Arc::clone(&self.blobs);
+        self.read(move |connection| check::check(connection, &blobs)).await
     }
 
     async fn close(&self) -> Result<()> {

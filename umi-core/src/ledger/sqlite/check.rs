@@ -8,12 +8,18 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, Params, Row};
 
 use super::{
+    blobs::Blobs,
     chains::{self, Stretch},
-    decisions,
+    contexts, decisions,
     errors::{self, Fault, Stored},
     evolutions, migrations, rows,
 };
-use crate::{episode::Episode, ledger::CheckReport};
+use crate::{
+    episode::Episode,
+    error::ErrorKind,
+    ledger::CheckReport,
+    scope::{Scope, restored},
+};
 
 /// The most findings that are told.
 const PROBLEMS: usize = 1_000;
@@ -21,7 +27,7 @@ const PROBLEMS: usize = 1_000;
 const KEYS: usize = 1_000;
 
 /// Every table, with what a finding calls it.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 16] = [
     "spaces",
     "episodes",
     "slots",
@@ -35,6 +41,9 @@ const TABLES: [&str; 13] = [
     "deletions",
     "blocks",
     "working",
+    "contexts",
+    "items",
+    "attachments",
 ];
 
 /// Every row that has a place in the feed, once.
@@ -124,6 +133,14 @@ const QUERIES: &[&str] = &[
      WHERE jobs.user <> coalesce(episodes.user, sightings.user) \
      OR jobs.agent <> coalesce(episodes.agent, sightings.agent) \
      OR jobs.session <> coalesce(episodes.session, sightings.session)",
+    // contexts
+    "SELECT 'items: ' || session || '/' || ref || ' is of another scope than its context' FROM items \
+     JOIN contexts AS own USING (context) WHERE (items.user, items.agent, items.session) <> (own.user, own.agent, own.session)",
+    "SELECT 'items: the context `' || substr(session, 1, 64) || '` lacks some' FROM items GROUP BY context, session \
+     HAVING count(*) <> max(place) + 1",
+    "SELECT 'attachments: ' || origin || '/' || ref || ' is of another scope than its episode' FROM attachments \
+     JOIN episodes AS own USING (episode) \
+     WHERE (attachments.user, attachments.agent, attachments.session) <> (own.user, own.agent, own.session)",
     // core and working memory
     "SELECT 'blocks: block ' || block || ' has version ' || version FROM blocks WHERE version < 1",
     "SELECT 'blocks: block ' || block || ' is of the unknown type `' || substr(type, 1, 64) || '`' FROM blocks \
@@ -175,7 +192,7 @@ impl Findings {
 }
 
 /// Looks at everything.
-pub(super) fn check(connection: &Connection) -> Stored<CheckReport> {
+pub(super) fn check(connection: &Connection, blobs: &Blobs) -> Stored<CheckReport> {
     let mut findings = Findings::default();
     let done = pages(connection, &mut findings);
     findings.step("pages", done)?;
@@ -190,6 +207,10 @@ pub(super) fn check(connection: &Connection) -> Stored<CheckReport> {
     }
     let done = episodes(connection, &mut findings);
     findings.step("episodes", done)?;
+    let done = contexts(connection, &mut findings);
+    findings.step("items", done)?;
+    let done = files(connection, blobs, &mut findings);
+    findings.step("blobs", done)?;
     let done = all_chains(connection, &mut findings);
     findings.step("slots", done)?;
     for table in TABLES {
@@ -256,6 +277,40 @@ fn episodes(connection: &Connection, findings: &mut Findings) -> Stored<()> {
                     findings.tell(format!("episodes: {id} has no text, no role or an importance outside of 0 to 1"));
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Reads every saved context as loading it would.
+fn contexts(connection: &Connection, findings: &mut Findings) -> Stored<()> {
+    let mut statement = connection.prepare("SELECT user, session FROM contexts ORDER BY context")?;
+    let mut found = statement.query(())?;
+    while let Some(row) = found.next()? {
+        let (user, session): (String, String) = (row.get(0)?, row.get(1)?);
+        let read = Scope::from_parts(restored(user), None, Some(session.clone()))
+            .map_err(Fault::from)
+            .and_then(|scope| contexts::load(connection, &scope));
+        if let Err(fault) = read {
+            findings.tell(format!("items: the context `{session}` cannot be read: {fault}"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads every blob that a row names.
+fn files(connection: &Connection, blobs: &Blobs, findings: &mut Findings) -> Stored<()> {
+    let named = contexts::blobs(connection)?;
+    findings.report.checked.push(("blobs".to_owned(), named.len() as u64));
+    for blob in named {
+        match blobs.read(&blob) {
+            Ok(Some(bytes)) if bytes.len() as u64 == blob.bytes() => {}
+            Ok(Some(_)) => findings.tell(format!("blobs: {} has another size than its row says", blob.file_name())),
+            Ok(None) => findings.tell(format!("blobs: {} is missing", blob.file_name())),
+            Err(error) if error.kind() == ErrorKind::CorruptStore => {
+                findings.tell(format!("blobs: {} has another content", blob.file_name()));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

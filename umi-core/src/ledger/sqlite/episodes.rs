@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use uuid::Uuid;
 
 use super::{
+    contexts,
     errors::Stored,
     jobs::NewJob,
     rows::{self, micros},
@@ -56,8 +57,12 @@ fn append_one(write: &mut Write<'_>, space: SpaceKey, new: &NewEpisode) -> Store
             ":recorded_at": micros(episode.recorded_at), ":source": episode.source,
             ":metadata": episode.metadata.as_str(), ":importance": episode.importance, ":key": key, ":turn": turn,
         })?;
-    let owner = OwnerKey::Episode(write.connection.last_insert_rowid());
+    let row = write.connection.last_insert_rowid();
+    let owner = OwnerKey::Episode(row);
     spaces::insert_pieces(write, space, owner, &new.pieces, new.wants_vectors)?;
+    if let Some(attachment) = &new.attachment {
+        contexts::attach(write, row, [user, agent, session], attachment)?;
+    }
     let job = NewJob { owner, user, agent, session, created_at: micros(episode.recorded_at) };
     if let Some(embed) = new.embed_job {
         job.embed(write, embed)?;

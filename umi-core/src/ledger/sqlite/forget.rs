@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     chains::{self, Stretch},
-    decisions, episodes,
+    contexts, decisions, episodes,
     errors::Stored,
     facts, lookup,
     spaces::{self, OwnerKey},
@@ -125,6 +125,7 @@ fn forget_episode(write: &mut Write<'_>, episode: i64, now: Timestamp) -> Stored
         sayings(write.connection, "SELECT sighting, slot, version FROM sightings WHERE episode_id = ?1", &[&id])?;
     let versions = remove_sayings(write, &said, now)?;
     remove_owned(write, OwnerKey::Episode(episode))?;
+    write.connection.prepare_cached("DELETE FROM attachments WHERE episode = ?1")?.execute((episode,))?;
     write.connection.prepare_cached("DELETE FROM episodes WHERE episode = ?1")?.execute((episode,))?;
     let [user, agent, session] = &scope;
     chains::note_deletion(write, &id, "episode", [user, agent, session])?;
@@ -151,6 +152,7 @@ pub(super) fn forget_scope(write: &mut Write<'_>, scope: &Scope, now: Timestamp)
     for table in ["working", "working_usage"] {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE {SCOPE_PREDICATE}"))?.execute(bound)?;
     }
+    contexts::forget_scope(write, scope)?;
     // Core memory belongs to (user, agent): a session has none of its own.
     if session.is_none() {
         connection

@@ -20,6 +20,7 @@ use self::{
     values::Fields,
 };
 use super::{
+    blobs::Blobs,
     errors,
     lock::WriterLock,
     migrations,
@@ -31,6 +32,8 @@ use crate::{
     entity::{Entity, EntityType, EvolutionType},
     episode::{Episode, Kind},
     error::Result,
+    ledger::{Attachment, Blob, SavedItem},
+    scope::Scope,
 };
 
 /// The most rows of one batch, and about the most bytes of their texts.
@@ -47,6 +50,7 @@ pub(crate) struct SavedEpisode {
     pub(crate) vectors: SavedVectors,
     /// Whether its facts are still to be found, and if so, whether also how they relate to stored ones.
     pub(crate) extract: Option<bool>,
+    pub(crate) attachment: Option<Attachment>,
 }
 
 /// A saying of a fact as it was stored.
@@ -126,6 +130,11 @@ pub(crate) struct Salvage {
     blocks: Vec<Found>,
     decisions: Vec<Found>,
     working: Vec<Place>,
+    /// The items of saved contexts by the keys of their contexts, each with its place in it and its own key.
+    items: BTreeMap<i64, Vec<(i64, i64, Place)>>,
+    /// The attachments of episodes.
+    attachments: HashMap<i64, Place>,
+    blobs: Blobs,
     /// The episodes whose facts are still to be found, each with whether to decide how they relate to stored ones.
     to_extract: HashMap<i64, bool>,
     slots: HashMap<i64, Place>,
@@ -171,6 +180,9 @@ impl Salvage {
             blocks: Vec::new(),
             decisions: Vec::new(),
             working: Vec::new(),
+            items: BTreeMap::new(),
+            attachments: HashMap::new(),
+            blobs: Blobs::of_folder(folder),
             to_extract: HashMap::new(),
             slots: HashMap::new(),
             versions: HashMap::new(),
@@ -205,7 +217,8 @@ impl Salvage {
         let has_rows = !(self.episodes.is_empty()
             && self.sightings.is_empty()
             && self.blocks.is_empty()
-            && self.working.is_empty());
+            && self.working.is_empty()
+            && self.items.is_empty());
         if application != migrations::APPLICATION_ID && has_rows {
             self.header.push("its header names another program".to_owned());
         } else {
@@ -260,6 +273,10 @@ impl Salvage {
             let mut seen = HashSet::with_capacity(found.len());
             found.retain(|row| seen.insert(row.key));
         }
+        for items in self.items.values_mut() {
+            items.sort_unstable();
+            items.dedup_by_key(|(_, key, _)| *key);
+        }
         for pieces in self.pieces.values_mut() {
             pieces.sort_unstable_by_key(|piece| piece.ordinal);
         }
@@ -296,6 +313,12 @@ impl Salvage {
                 self.to_extract.insert(*episode, values::evolves(record));
             }
             (false, [Null, Integer(seq), ..]) if values::block(record).is_some() => self.blocks.push(found(*seq)),
+            (false, [Null, Integer(_), Text(_), ..]) if let Some(row) = values::item(record) => {
+                self.items.entry(row.context).or_default().push((row.place, record.key, place));
+            }
+            (false, [Null, Integer(episode), Text(_), ..]) if values::attachment(record).is_some() => {
+                self.attachments.insert(*episode, place);
+            }
             (false, [Null, Text(_), Integer(_), ..]) if record.values.len() == values::VERSION_COLUMNS => {
                 self.versions.insert(record.key, place);
             }
@@ -350,7 +373,10 @@ impl Salvage {
             bytes += episode.text.len();
             let vectors = self.vectors_of(Kind::Episode, found.key);
             let extract = self.to_extract.get(&found.key).copied();
-            saved.push(SavedEpisode { episode, key, vectors, extract });
+            let attachment = self.attachments.get(&found.key).copied();
+            let attachment = attachment.and_then(|place| self.pages.record(place)).as_ref().and_then(values::attachment);
+            let attachment = attachment.map(|(_, attachment)| attachment);
+            saved.push(SavedEpisode { episode, key, vectors, extract, attachment });
         }
         (saved, next)
     }
@@ -434,6 +460,35 @@ impl Salvage {
         let places: Vec<Place> = self.working.iter().skip(from).take(BATCH_ROWS).copied().collect();
         let next = from + places.len();
         (places.into_iter().filter_map(|place| values::key(&self.pages.record(place)?)).collect(), next)
+    }
+
+    /// The items of the next saved context behind `after`, by the context's key; none behind the last one.
+    pub(crate) fn context(&mut self, after: Option<i64>) -> Option<(i64, Scope, Vec<SavedItem>)> {
+        let mut next = after.map_or(i64::MIN, |after| after.saturating_add(1));
+        loop {
+            let (&context, places) = self.items.range(next..).next()?;
+            let places: Vec<Place> = places.iter().map(|(.., place)| *place).collect();
+            let mut scope = None;
+            let mut items: Vec<SavedItem> = Vec::with_capacity(places.len());
+            for place in places {
+                let Some(row) = self.pages.record(place).as_ref().and_then(values::item) else { continue };
+                // Of another context, where an old copy of a page was found: its key was given twice.
+                if *scope.get_or_insert_with(|| row.scope.clone()) == row.scope
+                    && items.iter().all(|item| item.ref_id != row.item.ref_id)
+                {
+                    items.push(row.item);
+                }
+            }
+            if let Some(scope) = scope {
+                return Some((context, scope, items));
+            }
+            next = context.saturating_add(1);
+        }
+    }
+
+    /// The content of a blob; none where it is lost.
+    pub(crate) fn blob(&self, blob: &Blob) -> Option<Vec<u8>> {
+        self.blobs.read(blob).ok().flatten()
     }
 
     /// How many rows of a kind are known to be lost: those whose terms are there, and they are not; and sayings without a

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    blobs::BLOBS,
     errors, lock,
     open::{self, DATABASE},
 };
@@ -94,6 +95,11 @@ impl Target {
     pub(crate) fn finish(mut self) -> Result<()> {
         let (copy, database) = (self.unfinished().join(DATABASE), self.folder.join(DATABASE));
         sync(&copy)?;
+        let (blobs, place) = (self.unfinished().join(BLOBS), self.folder.join(BLOBS));
+        if blobs.exists() {
+            fs::rename(&blobs, &place).map_err(|error| errors::from_io(error, "rename", &blobs))?;
+            open::sync_name(&place)?;
+        }
         fs::rename(&copy, &database).map_err(|error| errors::from_io(error, "rename", &copy))?;
         self.is_done = true;
         self.remove_unfinished();
@@ -120,6 +126,14 @@ impl Drop for Target {
             return;
         }
         self.remove_unfinished();
+        // They were moved, and the database was not.
+        let blobs = self.folder.join(BLOBS);
+        if let Err(error) = fs::remove_dir_all(&blobs)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            let path = blobs.display();
+            tracing::warn!(target: "umi::ledger", %error, %path, "cannot remove the blobs of an unfinished copy");
+        }
         if self.is_new {
             remove_empty(&self.folder);
         }

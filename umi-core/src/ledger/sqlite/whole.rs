@@ -5,6 +5,8 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, backup::Backup};
 
 use super::{
+    blobs::Blobs,
+    contexts,
     errors::{self, Fault, Stored},
     lock, open, rows,
     target::Target,
@@ -38,6 +40,8 @@ pub(super) fn stats(connection: &Connection, folder: Option<&Path>) -> Stored<Le
         jobs: count("SELECT count(*) FROM jobs")?,
         block_versions: count("SELECT count(*) FROM blocks WHERE content IS NOT NULL")?,
         working_keys: count("SELECT count(*) FROM working")?,
+        contexts: count("SELECT count(*) FROM contexts")?,
+        context_items: count("SELECT count(*) FROM items")?,
         users: count("SELECT count(*) FROM (SELECT user FROM episodes UNION SELECT user FROM versions)")?,
         bytes_on_disk,
         seq: super::feed::head(connection)?,
@@ -89,14 +93,15 @@ pub(super) fn empty_log(write: &Write<'_>, database: &Path) -> Stored<()> {
     }
 }
 
-/// Writes a copy of what the connection reads into a new folder.
-pub(super) fn backup(connection: &Connection, folder: Option<&Path>, to: &Path) -> Stored<()> {
+/// Writes a copy of what the connection reads into a new folder, with the blobs that it names.
+pub(super) fn backup(connection: &Connection, blobs: &Blobs, folder: Option<&Path>, to: &Path) -> Stored<()> {
     let target = Target::prepare(to, folder)?;
     let database = target.make_database()?;
     if let Some(why) = errors::outward(copy(connection, &database), Some(&database))? {
         let of = folder.map_or(database, |folder| folder.join(open::DATABASE));
         return Err(errors::corrupt(&of.display().to_string(), &why).into());
     }
+    blobs.copy(&contexts::blobs(connection)?, &target.unfinished())?;
     target.finish()?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     entity::{Entity, EntityType, check_unit},
     episode::Episode,
+    ledger::{Attachment, Blob, FileContent, FileStamp, SavedItem, SavedSource},
     metadata::Metadata,
     scope::{Scope, restored},
 };
@@ -81,6 +82,13 @@ impl Fields<'_> {
         Timestamp::from_microsecond(self.integer(at)?).ok()
     }
 
+    /// The hash, the extension and the size of a blob, where there is one.
+    #[expect(clippy::option_option, reason = "as above")]
+    fn blob(&self, at: usize) -> Option<Option<Blob>> {
+        let Some(extension) = self.maybe(at + 1, Self::owned)? else { return Some(None) };
+        Blob::new(self.owned(at)?, extension, u64::try_from(self.integer(at + 2)?).ok()?).map(Some)
+    }
+
     fn metadata(&self, at: usize) -> Option<Metadata> {
         Metadata::parse(self.text(at)?).ok()
     }
@@ -116,6 +124,75 @@ pub(super) fn episode(record: &Record) -> Option<(Episode, Option<(String, u32)>
         session,
     };
     Some((episode, key.map(|key| (key, turn))))
+}
+
+/// An item of a saved context, with the key of its context, its place in it, its user and its session.
+pub(super) struct ItemRow {
+    pub(super) context: i64,
+    pub(super) place: i64,
+    pub(super) scope: Scope,
+    pub(super) item: SavedItem,
+}
+
+pub(super) fn item(record: &Record) -> Option<ItemRow> {
+    let fields = Fields(&record.values);
+    if record.values.len() != 19 {
+        return None;
+    }
+    let [user, _, session] = fields.scope(2)?;
+    session.as_ref()?;
+    let media_type = || fields.owned(12);
+    let source = match fields.text(9)? {
+        "text" => SavedSource::Text(fields.owned(10)?),
+        "url" => SavedSource::Url { uri: fields.owned(11)?, media_type: fields.maybe(12, Fields::owned)? },
+        "path" => {
+            let content = match fields.maybe(14, Fields::owned)? {
+                Some(hash) => Some(FileContent {
+                    hash,
+                    stamp: FileStamp {
+                        bytes: u64::try_from(fields.integer(16)?).ok()?,
+                        modified: fields.integer(17)?,
+                        touched: fields.integer(18)?,
+                    },
+                }),
+                None => None,
+            };
+            SavedSource::File { uri: fields.owned(11)?, content }
+        }
+        "bytes" => SavedSource::Bytes { media_type: media_type()?, blob: fields.blob(14)?? },
+        "object" => SavedSource::Object { media_type: media_type()?, blob: fields.blob(14)?? },
+        _ => return None,
+    };
+    let metadata = fields.metadata(13)?;
+    Some(ItemRow {
+        context: fields.integer(1)?,
+        place: fields.integer(5)?,
+        scope: Scope::from_parts(user, None, session).ok()?,
+        item: SavedItem {
+            ref_id: fields.text(6)?.parse().ok()?,
+            role: fields.text(7)?.parse().ok()?,
+            source,
+            metadata: (!metadata.is_empty()).then_some(metadata),
+        },
+    })
+}
+
+/// What an episode stands for, with the key of the episode.
+pub(super) fn attachment(record: &Record) -> Option<(i64, Attachment)> {
+    let fields = Fields(&record.values);
+    if record.values.len() != 14 {
+        return None;
+    }
+    fields.scope(2)?;
+    let attachment = Attachment {
+        session_id: fields.owned(5)?,
+        ref_id: fields.text(6)?.parse().ok()?,
+        name: fields.maybe(8, Fields::owned)?,
+        uri: fields.maybe(9, Fields::owned)?,
+        media_type: fields.maybe(10, Fields::owned)?,
+        blob: fields.blob(11)?,
+    };
+    Some((fields.integer(1)?, attachment))
 }
 
 /// A saying of a fact, whose type stands elsewhere.
