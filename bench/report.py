@@ -93,7 +93,7 @@ def shown(value: float, unit: Unit) -> str:
             )
             return f"{_digits(value / scale)} {name}"
         case "bytes":
-            return f"{_digits(value / 1e6)} MB"
+            return f"{_digits(value / 1e6)} MB" if value >= 1e4 else f"{_digits(value)} B"
         case "times":
             return f"{_digits(value)} times"
         case "turns/s":

@@ -74,7 +74,8 @@ def test_a_path_is_resolved_and_given_back_as_a_new_path(ctx: Context, tmp_path:
     ("name", "content", "prefix"),
     [
         ("a.json", b"{}", "data"), ("a.csv", b"", "data"), ("a.toml", b"", "cfg"), ("a.yaml", b"", "cfg"),
-        ("a.py", b"", "code"), ("a.md", b"", "txt"), ("a.PDF", b"", "doc"), ("a.mp4", b"", "vid"), ("a.wav", b"", "aud"),
+        ("a.py", b"", "code"), ("a.md", b"", "txt"), ("a.PDF", b"", "doc"), ("a.mp4", b"", "vid"),
+        ("a.wav", b"", "aud"),
         ("a.bin", b"\x00\x01", "obj"), ("a.unheard", b"plain", "txt"), ("a", b"%PDF-1.4", "doc"),
         ("a", b"\x89PNG\r\n\x1a\n\x00", "img"), ("a.zip", b"PK", "obj"),
     ],
@@ -136,7 +137,7 @@ def test_a_file_error_names_the_file_and_survives_a_pickle(ctx: Context, tmp_pat
 
 @pytest.mark.parametrize("session_id", ["", "a/b", "a\nb", "x" * 300, "\ud800"])
 def test_a_session_id_is_checked(session_id: str) -> None:
-    with pytest.raises(ValueError, match="session id|surrogate"):
+    with pytest.raises(ValueError, match=r"session id|surrogate"):
         Context(session_id=session_id)
 
 
@@ -199,7 +200,9 @@ def test_a_miss_tells_what_there_is(ctx: Context) -> None:
         with pytest.raises(RefNotFoundError) as caught:
             miss(wrong)
         told = str(caught.value)
-        assert told.startswith(f"ref '{wrong}' not found in session s1. Did you mean: {ref}?\n\nAvailable refs:\nContext(")
+        assert told.startswith(
+            f"ref '{wrong}' not found in session s1. Did you mean: {ref}?\n\nAvailable refs:\nContext("
+        )
         assert f"| {ref} | user | text | Hello" in told
         assert isinstance(caught.value, KeyError)
         assert isinstance(caught.value, umi.NotFoundError)

@@ -46,7 +46,11 @@ def test_a_context_is_an_ordered_dictionary(texts: list[str], data: st.DataObjec
     assert list(ctx) == list(model)
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="/", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60))
+@given(
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="/", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60
+    )
+)
 def test_any_session_id_without_a_slash_is_found_in_its_global_refs(session_id: str) -> None:
     ctx = Context(session_id=session_id)
     ref = ctx.add("x")

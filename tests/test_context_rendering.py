@@ -46,7 +46,9 @@ def ctx(tmp_path: Path) -> Context:
 
 def test_the_tree_is_that_of_the_page(ctx: Context, tmp_path: Path) -> None:
     folder = tmp_path.resolve()
-    assert numbered(ctx, ctx.tree()) == f"""\
+    assert (
+        numbered(ctx, ctx.tree())
+        == f"""\
 Context(session=s1, items=7)
 ├── [1] img_000001  user  image  {folder}/photo.jpg
 ├── [2] img_000002  user  image  PIL.Image(RGB, 1024×768)
@@ -60,11 +62,14 @@ Context(session=s1, items=7)
 ├── [5] txt_000005  system  text  You are concise. [/red] :smile: <b>
 ├── [6] img_000006  user  image  https://example.com/a.png
 └── [7] txt_000007  user  text  {folder}/notes.md"""
+    )
 
 
 def test_the_other_layouts(ctx: Context, tmp_path: Path) -> None:
     folder = tmp_path.resolve()
-    assert numbered(ctx, ctx.tree("paths")) == f"""\
+    assert (
+        numbered(ctx, ctx.tree("paths"))
+        == f"""\
 Context(session=s1, items=7)
 ├── {folder}/
 │   ├── clip.mp4                             vid_000004
@@ -77,15 +82,19 @@ Context(session=s1, items=7)
 └── (in memory)
     ├── PIL.Image(RGB, 1024×768)             img_000002
     └── You are concise. [/red] :smile: <b>  txt_000005"""
+    )
     kinds = numbered(ctx, ctx.tree("kind"))
-    assert f"""\
+    assert (
+        f"""\
 ├── image (3)
 │   ├── [1] img_000001  user  {folder}/photo.jpg
 │   ├── [2] img_000002  user  PIL.Image(RGB, 1024×768)
 │   │   └─ note: "product hero shot"
 │   └── [6] img_000006  user  https://example.com/a.png
 ├── video (1)
-""" in kinds
+"""
+        in kinds
+    )
     flat = numbered(ctx, ctx.tree("flat")).splitlines()
     assert flat[1] == f"img_000001  user    image     {folder}/photo.jpg"
     assert flat[5] == "txt_000005  system  text      You are concise. [/red] :smile: <b>"
@@ -103,7 +112,9 @@ def test_what_is_unknown_is_refused(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_printing_writes_the_tree_and_nothing_else(ctx: Context, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_printing_writes_the_tree_and_nothing_else(
+    ctx: Context, layout: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = io.StringIO()
     ctx.print_tree(layout, file=out)  # type: ignore[arg-type]
     assert out.getvalue() == ctx.tree(layout) + "\n"  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ class Context(BaseContext):
         Raises:
             InvalidInputError: The layout is unknown; a `ValueError`.
         """
-        print(self.tree(layout), file=file)  # noqa: T201 - it is what it is for
+        print(self.tree(layout), file=file)
 
     def print_table(self, *, file: SupportsWrite[str] | None = None) -> None:
         """Print a table of the items.
@@ -57,7 +57,7 @@ class Context(BaseContext):
         Args:
             file: Where to; standard output unless given.
         """
-        print(self._table(), end="", file=file)  # noqa: T201 - it is what it is for
+        print(self._table(), end="", file=file)
 
     def to_md(self, mode: Literal["metadata", "fast"] = "metadata") -> str:
         """Give a Markdown table of the items with what is in them.

@@ -124,8 +124,8 @@ class NotFoundError(UmiError, KeyError):
 class RefNotFoundError(NotFoundError):
     """A ref that must be in a context is not.
 
-    `str()` tells the ref that may have been meant and those that there are. That text is made when it is first asked for,
-    of the items that there were when the ref was looked up.
+    `str()` tells the ref that may have been meant and those that there are. That text is made when it is first asked
+    for, of the items that there were when the ref was looked up.
     """
 
     _view: object = None
