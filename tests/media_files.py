@@ -31,9 +31,10 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 
 def pdf(*pages: str) -> bytes:
     """A PDF of pages of these words each."""
+    kids = " ".join(f"{4 + 2 * index} 0 R" for index in range(len(pages)))
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{' '.join(f'{4 + 2 * i} 0 R' for i in range(len(pages)))}] /Count {len(pages)} >>".encode(),
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
     ]
     for index, words in enumerate(pages):
@@ -95,7 +96,7 @@ def written(folder: Path) -> dict[str, Path]:
         "photo.webp": saved(picture(), "WEBP"),
         "old.bmp": saved(picture(), "BMP"),
         "scan.tiff": saved(picture(), "TIFF"),
-        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
+        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><path d="M0 0H9V9"/></svg>',
         "paper.pdf": pdf("Hello", "World"),
         "letter.docx": docx("Dear Ana"),
         "main.py": b"print('hi')\n",

@@ -12,11 +12,11 @@ import numpy as np
 import openai.types.chat
 import openai.types.responses
 import pytest
-from media_files import docx, pdf, picture, png_bomb, saved, wav, written
 from PIL import Image
 from pydantic import TypeAdapter
 
 import umi
+from media_files import docx, pdf, picture, png_bomb, saved, wav, written
 from umi import Context, Url
 
 if TYPE_CHECKING:
@@ -165,7 +165,10 @@ def test_the_shapes_of_the_page(tmp_path: Path) -> None:
     two = ctx.add("Hi", metadata={"note": "greeting", "tags": ["a", "b"]})
     three = ctx.add("There")
     assert ctx.to_messages() == [
-        {"role": "system", "content": [{"type": "text", "text": f"[ref={one}]"}, {"type": "text", "text": "Be terse."}]},
+        {
+            "role": "system",
+            "content": [{"type": "text", "text": f"[ref={one}]"}, {"type": "text", "text": "Be terse."}],
+        },
         {
             "role": "user",
             "content": [
@@ -260,7 +263,12 @@ def test_palettes_and_deep_images() -> None:
         (png_bomb(), "image/png", umi.CapacityError, "pixels"),
         (b"%PDF-1.7 broken", "application/pdf", ValueError, "cannot be read as PDF"),
         (docx("x" * 9_000_000), "application/x-zip", umi.CapacityError, "bytes of text"),
-        (b"PK\x03\x04", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", ValueError, "cannot"),
+        (
+            b"PK\x03\x04",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            ValueError,
+            "cannot",
+        ),
         (b"RIFF\0\0\0\0WAVE", "audio/wav", ValueError, "cannot be read as a sound"),
         (b"\xff\xfe\xfd", "text/plain", ValueError, "UTF-8"),
     ],

@@ -9,10 +9,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from media_files import picture, saved
 from PIL import Image
 
 import umi
+from media_files import picture, saved
 from umi import Context, encoders
 
 if TYPE_CHECKING:
@@ -233,7 +233,9 @@ def test_films_are_shown_by_their_pictures(tmp_path: Path) -> None:
         assert [image.size for image in _images(mosaic)] == [(128, 96)]
         with pytest.raises(ValueError, match="does not take video/mp4"):
             ctx.to_messages(encoders={"video": "native"})
-        [part] = [part for part in ctx.to_messages("gemini", encoders={"video": "native"})[0]["parts"] if "text" not in part]
+        [part] = [
+            part for part in ctx.to_messages("gemini", encoders={"video": "native"})[0]["parts"] if "text" not in part
+        ]
         assert part["inline_data"] == {"mime_type": "video/mp4", "data": path.read_bytes()}
 
 
@@ -241,7 +243,7 @@ def test_without_a_decoder_of_films_the_command_is_told(tmp_path: Path, monkeypa
     """Neither PyAV nor ffmpeg is there."""
     import umi._media
 
-    monkeypatch.setattr(umi._media, "has_av", lambda: False)  # noqa: SLF001 - what it finds is what is tested
+    monkeypatch.setattr(umi._media, "has_av", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"\0\0\0\x18ftypisom")

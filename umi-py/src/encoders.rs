@@ -6,7 +6,6 @@ use std::{
 };
 
 use pyo3::{
-    IntoPyObjectExt,
     exceptions::{PyImportError, PyMemoryError, PyOSError},
     intern,
     prelude::*,
@@ -86,9 +85,10 @@ fn media_module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 fn failed(py: Python<'_>, what: &str, cause: PyErr) -> Error {
     let hint = cause.value(py).getattr(intern!(py, "hint")).and_then(|hint| hint.extract::<String>()).ok();
     let told: String = cause.value(py).to_string().chars().take(200).collect();
+    let class = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
     let kind = if cause.is_instance_of::<PyImportError>(py) {
         ErrorKind::FeatureNotBuilt
-    } else if cause.is_instance_of::<PyMemoryError>(py) {
+    } else if cause.is_instance_of::<PyMemoryError>(py) || class == "CapacityError" {
         ErrorKind::Capacity
     } else if cause.is_instance_of::<PyOSError>(py) {
         ErrorKind::File
@@ -105,7 +105,9 @@ fn failed(py: Python<'_>, what: &str, cause: PyErr) -> Error {
 /// The content of a source: a path, bytes, or an image of PIL.
 fn content<'py>(py: Python<'py>, source: &Source<'_>) -> PyResult<Bound<'py, PyAny>> {
     match source.content {
-        Content::Path(path) => path.into_bound_py_any(py),
+        Content::Path(path) => {
+            py.import(intern!(py, "pathlib"))?.getattr(intern!(py, "Path"))?.call1((path.as_os_str(),))
+        }
         Content::Bytes(bytes) => Ok(PyBytes::new(py, bytes).into_any()),
         Content::Pixels(pixels) => {
             let channels = pixels.channels() as u8;
@@ -196,8 +198,9 @@ struct Pillow;
 impl ImageReader for Pillow {
     fn pixels(&self, bytes: &[u8], limit: u64) -> Result<Pixels> {
         Python::attach(|py| {
-            let decode = || {
-                media_module(py)?.call_method1(intern!(py, "decode_image"), (PyBytes::new(py, bytes), limit))?.extract()
+            let decode = || -> PyResult<Row> {
+                let arguments = (PyBytes::new(py, bytes), limit);
+                media_module(py)?.call_method1(intern!(py, "decode_image"), arguments)?.extract()
             };
             let row: Row = decode().map_err(|cause| failed(py, "an image cannot be decoded", cause))?;
             pixels_of(row)
@@ -217,7 +220,7 @@ impl PyAv {
         call: impl FnOnce(&Bound<'_, PyModule>, Bound<'_, PyAny>) -> PyResult<T>,
     ) -> Option<Result<T>> {
         Python::attach(|py| {
-            let work = || {
+            let work = || -> PyResult<Option<T>> {
                 let module = media_module(py)?;
                 let is_there: bool = module.call_method0(intern!(py, "has_av"))?.extract()?;
                 if is_there { call(&module, content(py, source)?).map(Some) } else { Ok(None) }

@@ -41,12 +41,7 @@ mod text;
 mod video;
 
 pub(super) use self::{
-    audio::audio_facts,
-    decode::{decode, inspect},
-    document::is_pdf,
-    office::office_text,
-    pdf::PdfFile,
-    text::read_text,
+    audio::audio_facts, decode::inspect, document::is_pdf, office::office_text, pdf::PdfFile, text::read_text,
 };
 
 /// The largest image, document or sound that is read, in bytes.
@@ -129,7 +124,7 @@ pub(super) fn guarded<T>(what: &str, decode: impl FnOnce() -> Result<T>) -> Resu
 
 /// An encoded image in a smaller box.
 pub(super) fn scale_media(media: &Media, sides: u32) -> Result<Media> {
-    let decoded = decode(&media.bytes, &media.media_type)?;
+    let decoded = decode::decode(&media.bytes, &media.media_type)?;
     let pixels = decoded.pixels.within(sides, sides)?;
     if decoded.is_lossless { pixels.to_png() } else { pixels.to_jpeg(image::QUALITY as u8) }
 }

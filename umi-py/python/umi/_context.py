@@ -63,9 +63,9 @@ class Context(BaseContext):
         """Give a Markdown table of the items with what is in them.
 
         Args:
-            mode: `metadata`: what the head of a file says: the beginning of a text, the dimensions and EXIF of an image,
-                the pages of a document, the duration of a sound or a film; where that is nothing, the `summary` or
-                `note` of the metadata. `fast`: everything that can be extracted without a model, up to 10,000
+            mode: `metadata`: what the head of a file says: the beginning of a text, the dimensions and EXIF of an
+                image, the pages of a document, the duration of a sound or a film; where that is nothing, the `summary`
+                or `note` of the metadata. `fast`: everything that can be extracted without a model, up to 10,000
                 characters an item.
 
         Raises:
@@ -77,7 +77,7 @@ class Context(BaseContext):
 
     def to_messages(
         self,
-        format: Format = "openai",  # noqa: A002 - the name is the API's
+        format: Format = "openai",
         *,
         encoders: Mapping[str, str] | None = None,
         encoder_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
@@ -86,12 +86,12 @@ class Context(BaseContext):
     ) -> list[Any]:
         """Give the messages of all items, as the SDK of a provider takes them.
 
-        Every item begins with a text part of its ref, `[ref=img_a1b2c3] note: hero shot; tags: ["a"]`. Files are read and
-        encoded in worker threads; what was encoded is kept for the next time. What is returned is the caller's own.
+        Every item begins with a text part of its ref, `[ref=img_a1b2c3] note: hero shot; tags: ["a"]`. Files are read
+        and encoded in worker threads; what was encoded is kept for the next time. What is returned is the caller's own.
 
         Args:
-            format: `openai` (chat completions), `openai-responses`, `anthropic` or `gemini`. The lists of the last two have
-                no role for instructions, which are texts with a label there; see `to_request`.
+            format: `openai` (chat completions), `openai-responses`, `anthropic` or `gemini`. The lists of the last two
+                have no role for instructions, which are texts with a label there; see `to_request`.
             encoders: The names of encoders by kind, such as `{"image": "tile"}`; see `umi.encoders.list_encoders`.
             encoder_kwargs: The options of encoders by kind, such as `{"image": {"max_width": 768}}`.
             budget_tokens: The most tokens that all items may take, by an estimate. Images are scaled, texts are cut and
@@ -99,18 +99,18 @@ class Context(BaseContext):
             on_error: `raise`, or `placeholder` for a text in the place of an item that cannot be sent.
 
         Raises:
-            InvalidInputError: An unknown format, encoder, kind or option; a damaged file; something that the format does not
-                take. A `ValueError`, which names the ref.
+            InvalidInputError: An unknown format, encoder, kind or option; a damaged file; something that the format
+                does not take. A `ValueError`, which names the ref.
             FileError: A file cannot be read; an `OSError`.
             CapacityError: A file is over a limit, or the budget is smaller than what may not be cut.
             FeatureNotBuiltError: A file takes a package that is not installed; it names the command.
         """
-        messages: list[Any] = self._rendered("messages", format, encoders, encoder_kwargs, budget_tokens, on_error)
+        messages: list[Any] = self._render("messages", format, encoders, encoder_kwargs, budget_tokens, on_error)
         return messages
 
     def to_request(
         self,
-        format: Format = "openai",  # noqa: A002 - the name is the API's
+        format: Format = "openai",
         *,
         encoders: Mapping[str, str] | None = None,
         encoder_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
@@ -124,12 +124,12 @@ class Context(BaseContext):
         They are `messages` for `openai`, `input` for `openai-responses`, `messages` and `system` for `anthropic`,
         `contents` and `config` (with `system_instruction`) for `gemini`. Takes and raises what `to_messages` does.
         """
-        request: dict[str, Any] = self._rendered("request", format, encoders, encoder_kwargs, budget_tokens, on_error)
+        request: dict[str, Any] = self._render("request", format, encoders, encoder_kwargs, budget_tokens, on_error)
         return request
 
     def count_tokens(
         self,
-        format: Format = "openai",  # noqa: A002 - the name is the API's
+        format: Format = "openai",
         *,
         encoders: Mapping[str, str] | None = None,
         encoder_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
@@ -141,13 +141,13 @@ class Context(BaseContext):
         Texts by script, images by what the provider's documentation says of their size. Takes and raises what
         `to_messages` does.
         """
-        tokens: int = self._rendered("tokens", format, encoders, encoder_kwargs, budget_tokens, on_error)
+        tokens: int = self._render("tokens", format, encoders, encoder_kwargs, budget_tokens, on_error)
         return tokens
 
-    def _rendered(
+    def _render(  # noqa: PLR0917 - of this class alone
         self,
         what: str,
-        format: str,  # noqa: A002 - as above
+        format: str,
         encoders: Mapping[str, str] | None,
         encoder_kwargs: Mapping[str, Mapping[str, Any]] | None,
         budget_tokens: int | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import importlib
 import importlib.util
 import io
@@ -27,10 +28,8 @@ def image_of(size: tuple[int, int], channels: int, data: bytes) -> Any:
 def decode_image(data: bytes, limit: int) -> _Pixels:
     """Decode an image of a format that Pillow or one of its plugins knows, as it is to be seen."""
     image_module = _pillow()
-    try:
+    with contextlib.suppress(ImportError):  # AVIF may do without, and else it is told below
         importlib.import_module("pillow_heif").register_heif_opener()
-    except ImportError:
-        pass  # AVIF may do without, and else it is told below
     try:
         image = image_module.open(io.BytesIO(data))
     except image_module.DecompressionBombError as error:
@@ -152,7 +151,9 @@ def _parts(part: Any) -> Iterable[str | tuple[str, bytes, str | None] | _Pixels]
     elif hasattr(part, "tobytes") and hasattr(part, "mode"):
         yield pixels_of(part)
     else:
-        message = f"an encoder gives texts, umi.encoders.Media, images of PIL or parts of OpenAI's, not {type(part).__name__}"
+        message = (
+            f"an encoder gives texts, umi.encoders.Media, images of PIL or parts of OpenAI's, not {type(part).__name__}"
+        )
         raise TypeError(message)
 
 

@@ -2,8 +2,8 @@
 
     context.to_messages(encoders={"image": "tile"}, encoder_kwargs={"image": {"max_width": 768}})
 
-`list_encoders()` names those that there are, `register()` adds one of your own. What they made is kept, bounded in bytes,
-for the next message; see `cache_bytes()`.
+`list_encoders()` names those that there are, `register()` adds one of your own. What they made is kept, bounded in
+bytes, for the next message; see `cache_bytes()`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
             """Make the parts of a message.
 
             Args:
-                source: A `pathlib.Path`, `bytes`, or an image of PIL. The options of `encoder_kwargs` follow as keywords.
+                source: A `pathlib.Path`, `bytes`, or an image of PIL. The options of `encoder_kwargs` follow as
+                    keywords.
             """
 
     _E = TypeVar("_E", bound=Encoder)
@@ -70,11 +71,11 @@ class Media:
 def register(encoder: _E) -> _E:
     """Add an encoder, in the place of one of the same kind and name.
 
-    Its `encode(source, **options)` gives texts, `Media`, images of PIL, or parts and messages in the form of OpenAI. It is
-    called in worker threads, with a `pathlib.Path`, `bytes` or an image of PIL. What it gives is not kept.
+    Its `encode(source, **options)` gives texts, `Media`, images of PIL, or parts and messages in the form of OpenAI. It
+    is called in worker threads, with a `pathlib.Path`, `bytes` or an image of PIL. What it gives is not kept.
 
     Args:
-        encoder: An object with `name`, `kind` and `encode`; also a class, which is made into an object without arguments.
+        encoder: An object with `name`, `kind` and `encode`; also a class, which is called without arguments for one.
 
     Returns:
         The encoder, so that it may be a decorator of a class.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use quick_xml::{
-    Reader,
+    Reader, XmlVersion,
     events::{BytesStart, Event},
 };
 use zip::ZipArchive;
@@ -209,7 +209,7 @@ fn each_start(xml: &str, mut read: impl FnMut(&BytesStart<'_>) -> Result<()>) ->
 
 fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
     let attribute = element.attributes().filter_map(Result::ok).find(|attribute| attribute.key.as_ref() == name)?;
-    Some(attribute.unescape_value().ok()?.into_owned())
+    Some(attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned())
 }
 
 /// The characters of an event, if it has any.

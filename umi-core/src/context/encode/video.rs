@@ -248,7 +248,7 @@ impl Encoder for Mosaic {
             let mut canvas = Pixels::new(across * width, down * height, Channels::Rgb, vec![0; size])?;
             for (index, frame) in frames.iter().enumerate() {
                 let (row, column) = (index as u32 / columns, index as u32 % columns);
-                canvas = canvas.with_pasted(&frame.to_rgb()?, column * width, row * height)?;
+                canvas = canvas.with_pasted(frame.to_rgb()?.as_ref(), column * width, row * height)?;
             }
             parts.push(Part::media(canvas.to_jpeg(quality)?));
         }
