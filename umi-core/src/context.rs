@@ -26,6 +26,7 @@ mod parallel;
 mod part;
 mod refs;
 mod render;
+pub(crate) mod save;
 
 pub use self::{
     collection::{Context, Snapshot},
@@ -41,4 +42,8 @@ pub use self::{
     part::{Media, Part},
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
     render::{html::Thumbnail, tree::Layout},
+};
+pub use crate::{
+    ledger::{Attachment, Blob, FileContent, FileStamp, SavedItem, SavedSource},
+    memory::{ContextStore, LoadedContext, RememberedItem, StoredItem},
 };

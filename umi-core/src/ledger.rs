@@ -16,14 +16,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub use self::{
-    jobs::{Job, JobKind},
-    saved::{Attachment, Blob, FileContent, FileStamp, SavedContext, SavedItem, SavedSource},
-};
 pub(crate) use self::{
     extraction::{ExtractJob, Extraction, ExtractionOutcome, LeasedJob, NewRelation},
     jobs::{EmbedJob, JobLease},
-    saved::{BlobContent, NewBlob},
+    saved::{BlobContent, NewBlob, SavedContext},
+};
+pub use self::{
+    jobs::{Job, JobKind},
+    saved::{Attachment, Blob, FileContent, FileStamp, SavedItem, SavedSource},
 };
 use crate::{
     context::{GlobalRef, RefId},

@@ -4,6 +4,7 @@ mod builder;
 mod candidates;
 mod config;
 mod context;
+mod contexts;
 mod core;
 mod extraction;
 mod facts;
@@ -37,7 +38,8 @@ use uuid::Uuid;
 pub use self::{
     builder::{MemoryBuilder, StorageBackend, after_fork_in_child, after_fork_in_parent, before_fork, new_id, prepare},
     config::{INDEX_MEMORY_BYTES, MemoryConfig, RECALL_LIMIT, TEXT_BYTES, TokenCounter},
-    context::{BUDGET_TOKENS, MemoryContext},
+    context::{BUDGET_TOKENS, CONTEXT_IMAGES, MemoryContext},
+    contexts::{ContextStore, LoadedContext, RememberedItem, StoredItem},
     core::MemoryCore,
     extraction::{RECALLED_SOURCE, recalled_source},
     facts::{FactChange, ListOptions},

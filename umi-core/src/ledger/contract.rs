@@ -1,5 +1,6 @@
 //! What every ledger must do. Each test runs over a file and over memory.
 
+mod contexts;
 mod decisions;
 mod episodes;
 mod facts;

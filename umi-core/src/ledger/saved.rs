@@ -29,6 +29,11 @@ impl Blob {
         (is_hash && is_extension(&extension)).then_some(Self { hash, extension, bytes })
     }
 
+    /// What stands in the place of a blob until it is put.
+    pub(crate) fn placeholder(extension: &str) -> Self {
+        Self { hash: String::new(), extension: extension.to_owned(), bytes: 0 }
+    }
+
     /// The SHA-256 of the content, in hexadecimal digits.
     pub fn hash(&self) -> &str {
         &self.hash
@@ -193,12 +198,11 @@ pub struct SavedItem {
 
 /// A saved context.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SavedContext {
+pub(crate) struct SavedContext {
     /// When it was saved.
-    pub saved_at: Timestamp,
+    pub(crate) saved_at: Timestamp,
     /// Its items in their order.
-    pub items: Vec<SavedItem>,
+    pub(crate) items: Vec<SavedItem>,
 }
 
 /// The item of a context that an episode stands for.

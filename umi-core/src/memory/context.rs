@@ -1,9 +1,12 @@
 //! context: core memory, working memory and what is relevant, as one XML document for a model's prompt.
 
-use std::{fmt, future::IntoFuture, pin::Pin};
+use std::{collections::BTreeMap, fmt, future::IntoFuture, pin::Pin};
+
+use uuid::Uuid;
 
 use super::{
     Memory, RECALL_LIMIT,
+    contexts::reference,
     options::RecallOptions,
     prompt::Prompt,
     recall::{FoundRows, Row},
@@ -11,15 +14,19 @@ use super::{
     tokens::estimate_tokens,
 };
 use crate::{
+    context::{self, Context, NewItem},
     entity::EntityType,
     episode::Kind,
     error::Result,
-    ledger::{EpisodePage, FactFilter},
+    ledger::{Attachment, EpisodePage, FactFilter},
+    metadata::Metadata,
     scope::Scope,
 };
 
 /// The budget of working memory and recall, in tokens, unless it is set.
 pub const BUDGET_TOKENS: usize = 2_000;
+/// The most images that [`Memory::context_items`] gives.
+pub const CONTEXT_IMAGES: usize = 8;
 /// How many results are considered for a prompt.
 const CANDIDATES: usize = 50;
 /// The least score of the best result: below it a question finds noise, and the prompt shows nothing. Of development
@@ -123,6 +130,62 @@ impl Memory {
         options: Option<&RecallOptions>,
         scope: &Scope,
     ) -> Result<String> {
+        Ok(self.prompt(query, budget_tokens, options, scope).await?.0)
+    }
+
+    /// The document as the items of a context, to be rendered into the messages of a provider: the document as a text, then
+    /// the images among what it shows, the best first, at most [`CONTEXT_IMAGES`].
+    ///
+    /// # Errors
+    /// As [`Memory::context`]; `CorruptStore` where an image is lost.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// # let memory = umi_core::Memory::in_memory().await?;
+    /// use umi_core::{BUDGET_TOKENS, Scope};
+    /// memory.remember("Alice is allergic to peanuts.").await?;
+    /// let items = memory.context_items(Some("What can Alice not eat?"), BUDGET_TOKENS, None, &Scope::new()).await?;
+    /// assert_eq!(items.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    pub async fn context_items(
+        &self,
+        query: Option<&str>,
+        budget_tokens: usize,
+        options: Option<&RecallOptions>,
+        scope: &Scope,
+    ) -> Result<Context> {
+        let (document, attachments) = self.prompt(query, budget_tokens, options, scope).await?;
+        let context = Context::new();
+        context.add(NewItem::text(document))?;
+        let images = attachments.iter().filter(|attachment| attachment.kind() == context::Kind::Image);
+        let mut left = CONTEXT_IMAGES;
+        for image in images {
+            let (Some(blob), Some(media_type)) = (&image.blob, &image.media_type) else { continue };
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            let note = serde_json::json!({ "note": reference(image)?.to_string() }).to_string();
+            let item = NewItem::bytes(self.content(blob).await?, media_type)?.with_metadata(Metadata::parse(&note)?);
+            // Two sessions may have given one ref.
+            match context.contains(&image.ref_id.text()) || item.kind() != image.kind() {
+                true => drop(context.add(item)?),
+                false => context.insert(image.ref_id, item)?,
+            }
+        }
+        Ok(context)
+    }
+
+    /// The document, and what the episodes in it stand for, the best first.
+    async fn prompt(
+        &self,
+        query: Option<&str>,
+        budget_tokens: usize,
+        options: Option<&RecallOptions>,
+        scope: &Scope,
+    ) -> Result<(String, Vec<Attachment>)> {
         self.check_open()?;
         let resolved = self.resolve(scope)?;
         let core = self.ledger().core_rendered(&resolved, self.parts.config.core_limits()).await?;
@@ -131,8 +194,15 @@ impl Memory {
             Some(query) => self.relevant(query, options, scope).await?,
             None => self.latest(&resolved, options.unwrap_or(&RecallOptions::default())).await?,
         };
+        let episodes = items.iter().filter_map(|(row, _)| match row {
+            Row::Episode(episode) => Some(episode.id),
+            Row::Fact(_) => None,
+        });
+        let mut attachments = self.attachments(&resolved, episodes).await?;
+        let named = attachments.iter().map(|(id, attachment)| Ok((*id, reference(attachment)?.to_string())));
+        let refs: BTreeMap<Uuid, String> = named.collect::<Result<_>>()?;
         let counter = self.parts.config.token_counter().cloned();
-        blocking(move || {
+        let (document, shown) = blocking(move || {
             let count = |text: &str| match &counter {
                 Some(counter) => counter(text),
                 None => Ok(estimate_tokens(text)),
@@ -142,6 +212,7 @@ impl Memory {
                 working: working.iter().map(|entry| (entry.key.as_str(), entry.value.as_slice())).collect(),
                 facts: Vec::new(),
                 episodes: Vec::new(),
+                refs,
                 budget_tokens,
             };
             for (row, score) in &items {
@@ -150,9 +221,10 @@ impl Memory {
                     Row::Episode(episode) => prompt.episodes.push((episode, *score)),
                 }
             }
-            prompt.render(&count)
+            prompt.render_with_refs(&count)
         })
-        .await
+        .await?;
+        Ok((document, shown.iter().filter_map(|id| attachments.remove(id)).collect()))
     }
 
     async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {

@@ -1,5 +1,7 @@
 //! The `<memory>` document: core memory, working memory and what was recalled, for a model's prompt. Pure.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -19,6 +21,8 @@ pub(crate) struct Prompt<'a> {
     pub(crate) facts: Vec<(&'a Entity, f64)>,
     /// Recalled episodes with their score.
     pub(crate) episodes: Vec<(&'a Episode, f64)>,
+    /// The global refs of episodes that stand for items of a context.
+    pub(crate) refs: BTreeMap<Uuid, String>,
     /// The tokens that the sections of working memory and of what was recalled may take together, tags included.
     pub(crate) budget_tokens: usize,
 }
@@ -40,7 +44,16 @@ impl Prompt<'_> {
     ///
     /// # Errors
     /// What the token counter fails with.
+    #[cfg(test)]
     pub(crate) fn render(&self, count_tokens: CountTokens<'_>) -> Result<String> {
+        Ok(self.render_with_refs(count_tokens)?.0)
+    }
+
+    /// As [`Self::render`], with the episodes in the document that have a ref, the best first.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub(crate) fn render_with_refs(&self, count_tokens: CountTokens<'_>) -> Result<(String, Vec<Uuid>)> {
         let mut working = Vec::new();
         let mut recalled = Vec::new();
         if self.budget_tokens > 0 {
@@ -56,7 +69,8 @@ impl Prompt<'_> {
             }
             rest = sections(&working, &recalled);
         }
-        Ok(format!("<memory>\n{}\n{rest}</memory>", self.core))
+        let shown = recalled.iter().map(|(item, _)| item.id()).filter(|id| self.refs.contains_key(id)).collect();
+        Ok((format!("<memory>\n{}\n{rest}</memory>", self.core), shown))
     }
 
     fn take_working(&self, room: &mut usize, count_tokens: CountTokens<'_>) -> Result<Vec<String>> {
@@ -82,16 +96,20 @@ impl Prompt<'_> {
             if *room == 0 {
                 break;
             }
-            let line = item.line(item.text(), false);
+            let line = item.line(item.text(), self.ref_of(item), false);
             if fits(&line, room, count_tokens)? {
                 taken.push((item, line));
             } else if rank == 0
-                && let Some(line) = cut(item, room, count_tokens)?
+                && let Some(line) = cut(item, self.ref_of(item), room, count_tokens)?
             {
                 taken.push((item, line));
             }
         }
         Ok(taken)
+    }
+
+    fn ref_of(&self, item: Item<'_>) -> Option<&str> {
+        self.refs.get(&item.id()).map(String::as_str)
     }
 }
 
@@ -128,7 +146,12 @@ fn fits(line: &str, room: &mut usize, count_tokens: CountTokens<'_>) -> Result<b
 }
 
 /// The longest beginning of an item that fits, at a character boundary; none when not one character does.
-fn cut(item: Item<'_>, room: &mut usize, count_tokens: CountTokens<'_>) -> Result<Option<String>> {
+fn cut(
+    item: Item<'_>,
+    reference: Option<&str>,
+    room: &mut usize,
+    count_tokens: CountTokens<'_>,
+) -> Result<Option<String>> {
     let text = item.text();
     let (mut fitting, mut too_long) = (0_usize, text.len());
     let mut best = None;
@@ -139,7 +162,7 @@ fn cut(item: Item<'_>, room: &mut usize, count_tokens: CountTokens<'_>) -> Resul
         if middle >= too_long {
             break;
         }
-        let line = item.line(&text[..middle], true);
+        let line = item.line(&text[..middle], reference, true);
         let tokens = count_tokens(&line)?;
         if tokens <= *room {
             fitting = middle;
@@ -187,7 +210,7 @@ impl<'a> Item<'a> {
     }
 
     /// The element, with a newline behind it. `text` is the item's own or the beginning of it.
-    fn line(self, text: &str, truncated: bool) -> String {
+    fn line(self, text: &str, reference: Option<&str>, truncated: bool) -> String {
         let (name, attributes) = match self {
             Self::Fact(fact) => ("fact", fact_attributes(fact)),
             Self::Episode(episode) => ("episode", episode_attributes(episode)),
@@ -197,6 +220,9 @@ impl<'a> Item<'a> {
             if let Some(value) = value {
                 xml::push_attribute(&mut out, name, &value);
             }
+        }
+        if let Some(reference) = reference {
+            xml::push_attribute(&mut out, "ref", reference);
         }
         if truncated {
             xml::push_attribute(&mut out, "truncated", "true");

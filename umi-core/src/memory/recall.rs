@@ -19,6 +19,7 @@ use super::{
     usage::Step,
 };
 use crate::{
+    context::GlobalRef,
     embed::embed_checked,
     entity::Entity,
     episode::{Episode, Kind},
@@ -142,7 +143,13 @@ impl Memory {
     /// As [`Memory::recall`].
     pub async fn recall_with(&self, query: &str, options: &RecallOptions, scope: &Scope) -> Result<RecallResults> {
         let found = self.find(query, options, scope).await?;
-        let items = found.rows.into_iter().map(Recalled::from).collect();
+        let resolved = self.resolve(scope)?;
+        let mut rows = found.rows;
+        let refs = self.references(&resolved, rows.iter().filter_map(|found| found.row.episode_id())).await?;
+        for found in &mut rows {
+            found.reference = found.row.episode_id().and_then(|id| refs.get(&id).cloned());
+        }
+        let items = rows.into_iter().map(Recalled::from).collect();
         Ok(RecallResults { items, warnings: found.warnings, usage: found.usage })
     }
 
@@ -320,7 +327,9 @@ impl Memory {
         }
         Ok(hits
             .into_iter()
-            .filter_map(|hit| Some(Found { row: rows.remove(&hit.id)?, score: hit.score, signals: hit.signals }))
+            .filter_map(|hit| {
+                Some(Found { row: rows.remove(&hit.id)?, score: hit.score, signals: hit.signals, reference: None })
+            })
             .collect())
     }
 }
@@ -329,6 +338,16 @@ impl Memory {
 pub(super) enum Row {
     Fact(Entity),
     Episode(Episode),
+}
+
+impl Row {
+    /// The episode that it is, or that it was found in.
+    pub(super) fn episode_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Fact(fact) => fact.episode_id,
+            Self::Episode(episode) => Some(episode.id),
+        }
+    }
 }
 
 /// What a recall found, best first.
@@ -344,6 +363,7 @@ pub(super) struct Found {
     pub(super) row: Row,
     pub(super) score: f64,
     signals: Vec<(&'static str, f64)>,
+    reference: Option<GlobalRef>,
 }
 
 impl From<Found> for Recalled {
@@ -356,7 +376,8 @@ impl From<Found> for Recalled {
             }
         };
         let at = entity.valid_from;
-        Self { entity, kind, score: found.score, signals: found.signals, role, speaker, at }
+        let reference = found.reference;
+        Self { entity, kind, score: found.score, signals: found.signals, role, speaker, at, reference }
     }
 }
 

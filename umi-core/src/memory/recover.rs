@@ -102,7 +102,9 @@ impl Memory {
         rebuild.run(damaged).await?;
         let Rebuild { ledger, report, .. } = rebuild;
         ledger.close().await?;
-        if report.episodes + report.facts + report.blocks + report.working_keys + report.context_items == 0 && !report.problems.is_empty() {
+        if report.episodes + report.facts + report.blocks + report.working_keys + report.context_items == 0
+            && !report.problems.is_empty()
+        {
             return Err(Error::new(
                 ErrorKind::CorruptStore,
                 format!("nothing of `{}` can be read: {}", source.display(), report.problems.join("; ")),
@@ -189,7 +191,9 @@ impl Rebuild {
             return Ok((damaged, false));
         };
         let content = BlobContent::Bytes(Arc::new(bytes));
-        self.ledger.put_blobs(vec![NewBlob { content, extension: lost.extension().to_owned() }], SystemClock.now()).await?;
+        self.ledger
+            .put_blobs(vec![NewBlob { content, extension: lost.extension().to_owned() }], SystemClock.now())
+            .await?;
         Ok((damaged, true))
     }
 

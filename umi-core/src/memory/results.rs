@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::extraction::recalled_source;
 use crate::{
+    context::GlobalRef,
     entity::{Entity, EvolutionRelation},
     episode::Kind,
     error::Error,
@@ -123,6 +124,9 @@ pub struct Recalled {
     pub speaker: Option<String>,
     /// When it was said, or from when on it is true.
     pub at: Timestamp,
+    /// The item of a context that the episode stands for, or the episode that the fact was found in;
+    /// [`Memory::remembered_item`](super::Memory::remembered_item) gives its content.
+    pub reference: Option<GlobalRef>,
 }
 
 impl Recalled {

@@ -152,7 +152,9 @@ impl Blobs {
             let path = entry.path();
             let gone = entry
                 .metadata()
-                .and_then(|found| Ok(found.is_file() && until.is_none_or(|until| found.modified().is_ok_and(|at| at < until))))
+                .and_then(|found| {
+                    Ok(found.is_file() && until.is_none_or(|until| found.modified().is_ok_and(|at| at < until)))
+                })
                 .and_then(|is_old| if is_old { fs::remove_file(&path).map(|()| true) } else { Ok(false) });
             match gone {
                 Ok(true) => {
@@ -178,7 +180,10 @@ impl Blobs {
         let target = Self::of_folder(store);
         for blob in blobs {
             let bytes = self.read(blob)?.ok_or_else(|| saved::missing(blob))?;
-            let new = NewBlob { content: BlobContent::Bytes(std::sync::Arc::new(bytes)), extension: blob.extension().to_owned() };
+            let new = NewBlob {
+                content: BlobContent::Bytes(std::sync::Arc::new(bytes)),
+                extension: blob.extension().to_owned(),
+            };
             target.put(&[new], system_now())?;
         }
         Ok(())

@@ -26,9 +26,10 @@ use crate::{
     episode::Episode,
     error::{Error, Result},
     ledger::{
-        Appended, Attachment, Blob, Changes, CheckReport, EpisodePage, Extraction, ExtractionOutcome, FactFilter, FactUpdate,
-        ForgetReach, Job, JobKind, JobLease, LeasedJob, Ledger, LedgerStats, NewBlob, NewEpisode, NewFact, OwnerText, SavedContext, SavedItem, SavedSource,
-        OwnerVectors, Piece, Recorded, Worked, WorkingChange, WorkingEntry,
+        Appended, Attachment, Blob, Changes, CheckReport, EpisodePage, Extraction, ExtractionOutcome, FactFilter,
+        FactUpdate, ForgetReach, Job, JobKind, JobLease, LeasedJob, Ledger, LedgerStats, NewBlob, NewEpisode, NewFact,
+        OwnerText, OwnerVectors, Piece, Recorded, SavedContext, SavedItem, SavedSource, Worked, WorkingChange,
+        WorkingEntry,
     },
     scope::Scope,
     working_memory::{TimeToLive, WorkingLimits},
@@ -388,9 +389,8 @@ impl Ledger for SqliteLedger {
     async fn collect_blobs(&self, until: Timestamp) -> Result<u64> {
         let blobs = Arc::clone(&self.blobs);
         // Outside of any transaction, so that what names a blob, or no longer does, is committed.
-        let collect = move |write: &mut Write<'_>| {
-            Ok(blobs.collect(&contexts::blob_names(write.connection)?, Some(until))?)
-        };
+        let collect =
+            move |write: &mut Write<'_>| Ok(blobs.collect(&contexts::blob_names(write.connection)?, Some(until))?);
         self.parts()?.writer.alone(collect).await
     }
 

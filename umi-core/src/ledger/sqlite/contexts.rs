@@ -158,11 +158,10 @@ pub(super) fn load(connection: &Connection, scope: &Scope) -> Stored<Option<Save
         .optional()?;
     let Some((context, saved_at)) = found else { return Ok(None) };
     let items = connection
-        .prepare_cached(&format!("SELECT {ITEM} FROM items WHERE context = :context AND {SCOPE_PREDICATE} ORDER BY place"))?
-        .query_map(
-            named_params! { ":context": context, ":user": user, ":agent": agent, ":session": session },
-            item,
-        )?
+        .prepare_cached(&format!(
+            "SELECT {ITEM} FROM items WHERE context = :context AND {SCOPE_PREDICATE} ORDER BY place"
+        ))?
+        .query_map(named_params! { ":context": context, ":user": user, ":agent": agent, ":session": session }, item)?
         .collect::<rusqlite::Result<_>>()?;
     Ok(Some(SavedContext { saved_at, items }))
 }

@@ -8,8 +8,7 @@ use super::errors::Stored;
 pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"umi1");
 
 /// What to run for each version, from an empty file on.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The version that this build reads and writes.
 pub(super) const VERSION: i32 = 3;

@@ -374,7 +374,8 @@ impl Salvage {
             let vectors = self.vectors_of(Kind::Episode, found.key);
             let extract = self.to_extract.get(&found.key).copied();
             let attachment = self.attachments.get(&found.key).copied();
-            let attachment = attachment.and_then(|place| self.pages.record(place)).as_ref().and_then(values::attachment);
+            let attachment =
+                attachment.and_then(|place| self.pages.record(place)).as_ref().and_then(values::attachment);
             let attachment = attachment.map(|(_, attachment)| attachment);
             saved.push(SavedEpisode { episode, key, vectors, extract, attachment });
         }

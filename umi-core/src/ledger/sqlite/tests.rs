@@ -26,7 +26,15 @@ fn space() -> EmbeddingSpace {
 fn episode(number: u128, text: &str) -> NewEpisode {
     let episode = Episode::new(Uuid::from_u128(number), text, "user", at(10));
     let piece = Piece { ordinal: 0, lexical: text.as_bytes().to_vec(), vector: Some(vec![1; 256]) };
-    NewEpisode { episode, pieces: vec![piece], key: None, wants_vectors: true, embed_job: None, extract_job: None, attachment: None }
+    NewEpisode {
+        episode,
+        pieces: vec![piece],
+        key: None,
+        wants_vectors: true,
+        embed_job: None,
+        extract_job: None,
+        attachment: None,
+    }
 }
 
 fn bytes_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {

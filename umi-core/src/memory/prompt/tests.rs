@@ -32,6 +32,7 @@ fn prompt<'a>(facts: &'a [(Entity, f64)], episodes: &'a [(Episode, f64)], budget
         working: Vec::new(),
         facts: facts.iter().map(|(fact, score)| (fact, *score)).collect(),
         episodes: episodes.iter().map(|(episode, score)| (episode, *score)).collect(),
+        refs: BTreeMap::new(),
         budget_tokens,
     }
 }
