@@ -682,7 +682,7 @@ class Recalled(Entity):
         """When it was said, or from when on it is true, in UTC."""
     @property
     def ref(self) -> str | None:
-        """The ref of the item of a context that it comes from, or None."""
+        """The global ref of the item of a context that it comes from, or None; `memory.remembered_item(ref)` gives it."""
     @property
     def recalled_source(self) -> str:
         """The `source` to remember its words under where an agent says them again.
@@ -1093,6 +1093,16 @@ class Engine:
         self, query: str | None, budget_tokens: int, options: RecallOptions | None, scope: _ScopeArgs
     ) -> Operation[str]:
         """Renders the XML document of a prompt."""
+    def context_items(
+        self, query: str | None, budget_tokens: int, options: RecallOptions | None, scope: _ScopeArgs
+    ) -> Operation[BaseContext]:
+        """The XML document of a prompt and the images that it shows, as a context."""
+    def remember_context(
+        self, context: BaseContext, options: RememberOptions | None, scope: _ScopeArgs
+    ) -> Operation[_RememberedParts]:
+        """Remembers the items of a context."""
+    def remembered_item(self, reference: str, scope: _ScopeArgs) -> Operation[dict[str, Any] | None]:
+        """The item of a context that was remembered under a global ref."""
     def get(self, id: str, scope: _ScopeArgs) -> Operation[Entity | None]:
         """An entity by its id."""
     def history(self, id: str, scope: _ScopeArgs) -> Operation[builtins.list[Entity]]:
@@ -1357,6 +1367,18 @@ def _render(
     on_error: str,
 ) -> Any:
     """What to make of a context: `messages`, `request` or `tokens`."""
+
+def _save(context: BaseContext, folder: str, user: str | None) -> None:
+    """Saves a context."""
+
+def _load(context: BaseContext, folder: str, user: str | None) -> list[str]:
+    """Loads what was saved of a context's session into it. Gives the refs of files that have changed."""
+
+def _saved_item(reference: str, folder: str, user: str | None) -> dict[str, Any] | None:
+    """An item of a saved context, or None."""
+
+def _gc(folder: str) -> int:
+    """Removes blobs that nothing names."""
 
 def _register(encoder: object) -> None:
     """Adds an object with `name`, `kind` and `encode` to the encoders."""

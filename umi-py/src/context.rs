@@ -5,6 +5,7 @@ mod image;
 mod json;
 pub(crate) mod messages;
 mod refs;
+pub(crate) mod saved;
 
 use pyo3::{
     IntoPyObjectExt, intern,
@@ -101,6 +102,15 @@ fn ref_text(py: Python<'_>, ref_id: RefId) -> Bound<'_, PyString> {
 }
 
 impl BaseContext {
+    /// The items as they are now.
+    pub(crate) fn snapshot(&self) -> core::Snapshot {
+        self.inner.snapshot()
+    }
+
+    pub(crate) fn from_core(inner: core::Context) -> Self {
+        Self { inner }
+    }
+
     fn missing(&self, py: Python<'_>, reference: &str) -> PyErr {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let raised = CLASS

@@ -40,7 +40,11 @@ mod _umi {
     #[pymodule_export]
     use super::{
         config::MemoryConfig,
-        context::{BaseContext, GlobalRef, MissingRef, Url, messages::_render},
+        context::{
+            BaseContext, GlobalRef, MissingRef, Url,
+            messages::_render,
+            saved::{_gc, _load, _save, _saved_item},
+        },
         core_memory::{Block, CoreMemory},
         durable::Parts,
         encoders::{_cache_bytes, _list_encoders, _register, _set_cache_bytes},

@@ -5,10 +5,13 @@ use std::{future::Future, sync::Arc};
 use futures::future::{Either, join_all};
 use parking_lot::Mutex;
 use pyo3::{IntoPyObjectExt, prelude::*};
-use umi_core::{self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder};
+use umi_core::{
+    self as core, Error, ErrorKind, FactChange, ForgetReach, ListOptions, MemoryBuilder, context::GlobalRef,
+};
 
 use crate::{
     config::MemoryConfig,
+    context::{BaseContext, saved},
     convert::{Delta, Real, Text, Time, Whole},
     durable::Parts,
     entity::Entity,
@@ -281,6 +284,52 @@ impl Engine {
         self.call(
             move |memory| async move { memory.context_with(query.as_deref(), budget, options.as_ref(), &scope.0).await },
             plain,
+        )
+    }
+
+    /// The XML document of a prompt and the images that it shows, as a context.
+    fn context_items(
+        &self,
+        query: Option<Text>,
+        budget_tokens: Whole,
+        options: Option<PyRef<'_, RecallOptions>>,
+        scope: ScopeArgs,
+    ) -> PyResult<Operation> {
+        let options = options.map(|options| options.inner.clone());
+        let budget = budget_tokens.size("budget_tokens")?;
+        let query = text(query);
+        self.call(
+            move |memory| async move {
+                memory.context_items(query.as_deref(), budget, options.as_ref(), &scope.0).await
+            },
+            |py, context| Ok(Py::new(py, BaseContext::from_core(context))?.into_any()),
+        )
+    }
+
+    /// Remembers the items of a context.
+    fn remember_context(
+        &self,
+        context: &Bound<'_, BaseContext>,
+        options: Option<PyRef<'_, RememberOptions>>,
+        scope: ScopeArgs,
+    ) -> PyResult<Operation> {
+        let items = context.get().snapshot();
+        let options = options.map(|options| options.inner.clone()).unwrap_or_default();
+        self.call(
+            move |memory| async move { memory.remember_context(&items, options, &scope.0).await },
+            |py, result| Ok(results::remembered(py, result)?.into_any().unbind()),
+        )
+    }
+
+    /// The item of a context that was remembered under a global ref.
+    fn remembered_item(&self, reference: Text, scope: ScopeArgs) -> PyResult<Operation> {
+        let reference: GlobalRef = reference.0.parse().py()?;
+        self.call(
+            move |memory| async move { memory.remembered_item(&reference, &scope.0).await },
+            |py, found| match found {
+                Some(found) => Ok(saved::remembered(py, &found)?.into_any().unbind()),
+                None => Ok(py.None()),
+            },
         )
     }
 

@@ -23,6 +23,7 @@ pub(crate) struct Recalled {
     role: Option<String>,
     speaker: Option<String>,
     at: core::Timestamp,
+    reference: Option<String>,
 }
 
 impl Recalled {
@@ -34,6 +35,7 @@ impl Recalled {
             role: recalled.role,
             speaker: recalled.speaker,
             at: recalled.at,
+            reference: recalled.reference.map(|reference| reference.to_string()),
         };
         PyClassInitializer::from(Entity::from_core(recalled.entity)).add_subclass(own)
     }
@@ -41,6 +43,7 @@ impl Recalled {
     fn is_like(&self, other: &Self) -> bool {
         (self.kind, self.score, self.at) == (other.kind, other.score, other.at)
             && (&self.signals, &self.role, &self.speaker) == (&other.signals, &other.role, &other.speaker)
+            && self.reference == other.reference
     }
 }
 
@@ -86,10 +89,10 @@ impl Recalled {
         Time(self.at)
     }
 
-    /// The ref of the item of a context that it comes from, or None.
+    /// The global ref of the item of a context that it comes from, or None; `memory.remembered_item(ref)` gives its content.
     #[getter]
     fn r#ref(&self) -> Option<&str> {
-        None
+        self.reference.as_deref()
     }
 
     /// The `source` to remember its words under where an agent says them again: then no facts are taken from them a
@@ -142,6 +145,7 @@ impl Recalled {
             role: fields.optional_text("role")?,
             speaker: fields.optional_text("speaker")?,
             at: fields.time("at")?,
+            reference: fields.optional_text("ref")?,
         };
         let entity = Entity::from_core(Entity::from_fields(&fields)?);
         Py::new(py, PyClassInitializer::from(entity).add_subclass(own))
@@ -165,6 +169,7 @@ impl Recalled {
             role: own.role.clone(),
             speaker: own.speaker.clone(),
             at: own.at,
+            reference: own.reference.clone(),
         };
         let entity = Entity::from_core(slf.borrow().as_super().to_core());
         Py::new(py, PyClassInitializer::from(entity).add_subclass(copy))

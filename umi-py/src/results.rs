@@ -167,6 +167,7 @@ pub(crate) fn recovered(py: Python<'_>, report: core::RecoverReport) -> PyResult
         "facts" => report.facts,
         "blocks" => report.blocks,
         "working_keys" => report.working_keys,
+        "context_items" => report.context_items,
         "to_embed" => report.to_embed,
         "lost_episodes" => report.lost_episodes,
         "lost_facts" => report.lost_facts,

@@ -401,6 +401,13 @@ pub struct NewItem {
     pub(super) role: Role,
 }
 
+impl From<&Item> for NewItem {
+    /// The same item, to be put into another context.
+    fn from(item: &Item) -> Self {
+        Self { source: item.source.clone(), metadata: item.metadata.clone(), kind: item.kind(), role: item.role }
+    }
+}
+
 impl NewItem {
     fn new(source: ItemSource, kind: Kind) -> Self {
         Self { source, metadata: None, kind, role: Role::User }

@@ -156,6 +156,8 @@ def _recover(options: argparse.Namespace) -> int:
     print(f"  {_count(report['facts'], 'saying of a fact', 'sayings of facts')}")
     print(f"  {_count(report['blocks'], 'version of a core block', 'versions of core blocks')}")
     print(f"  {_count(report['working_keys'], 'working key')}")
+    if items := report["context_items"]:
+        print(f"  {_count(items, 'item of a saved context', 'items of saved contexts')}")
     if to_embed := report["to_embed"]:
         are = "is" if to_embed == 1 else "are"
         print(f"  {to_embed} of them {are} embedded when you open it with the store's own embedder")

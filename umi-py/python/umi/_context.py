@@ -1,14 +1,16 @@
-"""`Context`, where Python is the natural place for it: printing."""
+"""`Context`, where Python is the natural place for it: printing, stores."""
 
 from __future__ import annotations
 
-from umi._umi import BaseContext, _render
+import os
+
+from umi._umi import BaseContext, _gc, _load, _render, _save, _saved_item
 from umi.exceptions import InvalidInputError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Annotated, Any, Literal, TypeAlias
+    from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, overload
 
     from _typeshed import SupportsWrite
 
@@ -16,11 +18,98 @@ if TYPE_CHECKING:
     Layout: TypeAlias = Literal["insertion", "paths", "kind", "flat", "hybrid"]
     Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
     OnError: TypeAlias = Literal["raise", "placeholder"]
+
+    class _ContentOf(Protocol):
+        """`get` of a context."""
+
+        def __call__(self, ref: str, /) -> Any: ...
+
+    class _SavedItemOf(Protocol):
+        """`get` of the class."""
+
+        def __call__(
+            self,
+            ref: str,
+            /,
+            *,
+            session_id: str | None = None,
+            db: str | os.PathLike[str] | None = None,
+            user: str | None = None,
+        ) -> dict[str, Any] | None: ...
+
+    class _Get:
+        """The two forms of `get`."""
+
+        @overload
+        def __get__(self, instance: None, owner: type[Context], /) -> _SavedItemOf: ...
+        @overload
+        def __get__(self, instance: Context, owner: type[Context], /) -> _ContentOf: ...
+        def __get__(self, instance: Context | None, owner: type[Context], /) -> Any: ...
 else:
     Ref = str
 
 
-class Context(BaseContext):
+def _store(db: str | os.PathLike[str] | None) -> str:
+    """The folder of the store: `db`, or the one in the user's data folder, as the environment names it now."""
+    if db is not None:
+        folder = os.fspath(db)
+        if not folder:
+            raise InvalidInputError("db is not the path of a folder", hint="leave it out to mean the user's own store")
+        return folder
+    data = os.environ.get("UMI_DATA_DIR")
+    if not data:
+        home = os.environ.get("XDG_DATA_HOME", "")
+        # What is not absolute is to be ignored, as the XDG specification says.
+        base = home if os.path.isabs(home) else os.path.join(os.path.expanduser("~"), ".local", "share")  # noqa: PTH111, PTH117, PTH118 - pathlib takes long to import
+        data = os.path.join(base, "umi")  # noqa: PTH118 - as above
+    return os.path.join(data, "contexts")  # noqa: PTH118 - as above
+
+
+def _get_saved(
+    ref: str,
+    /,
+    *,
+    session_id: str | None = None,
+    db: str | os.PathLike[str] | None = None,
+    user: str | None = None,
+) -> dict[str, Any] | None:
+    """Give an item of a saved context as a dict, or None where there is no such item.
+
+    Args:
+        ref: A global ref, `<session>/<ref>`; or a ref, with `session_id`.
+        session_id: The session of a ref that names none.
+        db: The store's folder; the one in the user's data folder unless given.
+        user: Whose context it is.
+
+    The keys are `session_id`, `ref_id`, `role`, `kind`, `position`, `source_kind` (`path`, `url` or `in_memory`),
+    `uri`, `path` (the file with the content), `text`, `media_type`, `metadata`, `content_hash` (SHA-256), `byte_len`,
+    `modified`, `is_changed` (the file is gone or has another content) and `saved_at`.
+
+    Raises:
+        InvalidInputError: It is no global ref, or names another session than `session_id`; a `ValueError`.
+        StorageError: The store could not be read.
+    """
+    session, slash, _ = str(ref).rpartition("/")
+    if not slash:
+        if session_id is None:
+            hint = "pass `<session>/<ref>`, or session_id="
+            raise InvalidInputError(f"the ref `{str(ref)[:64]}` names no session", hint=hint)
+        ref = f"{session_id}/{ref}"
+    elif session_id is not None and session != session_id:
+        raise InvalidInputError(f"the global ref `{ref[:64]}` is not of the session `{session_id[:64]}`")
+    return _saved_item(ref, _store(db), user)
+
+
+class _ContextType(type):
+    """The class of `Context`, by which `Context.get` is another function than `get` of a context, at no cost to it."""
+
+    @property
+    def get(cls) -> _SavedItemOf:
+        """Give an item of a saved context."""
+        return _get_saved
+
+
+class Context(BaseContext, metaclass=_ContextType):
     """A prompt of many parts: texts, files, images, bytes and addresses, in the order in which they were added.
 
         context = Context()
@@ -37,7 +126,67 @@ class Context(BaseContext):
         session_id: The session's id, without a slash, at most 256 bytes; a new UUID of version 7 unless given.
     """
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "_changed")
+
+    if TYPE_CHECKING:
+        _changed: list[str]
+        get: _Get
+
+    @property
+    def changed(self) -> list[str]:
+        """The refs of files that were gone, or had another content than when they were saved, when `load` read them."""
+        return list(getattr(self, "_changed", ()))
+
+    def save(self, db: str | os.PathLike[str] | None = None, user: str | None = None) -> None:
+        """Save the context, in the place of what was saved of its session.
+
+        Roles, order, metadata, addresses and the hashes of files go into the store's ledger; bytes and images (as PNG)
+        into files called by the hash of their content, one for however many contexts. Files stay where they are.
+        Everything is on the disk when this returns; nothing is saved where it raises.
+
+        Args:
+            db: The store's folder, which may be that of a `Memory`. Unless given, `contexts` in the user's data folder:
+                `UMI_DATA_DIR`, else `umi` in `XDG_DATA_HOME` or `~/.local/share`.
+            user: Whose context it is: nobody else finds it.
+
+        Raises:
+            FileError: A file cannot be read; an `OSError`. One that is gone is saved, and `load` tells of it.
+            InvalidInputError: An image gives no pixels; a `ValueError`, which names the ref.
+            StorageError: The store could not be written.
+        """
+        _save(self, _store(db), user)
+
+    @classmethod
+    def load(cls, session_id: str, db: str | os.PathLike[str] | None = None, user: str | None = None) -> Self:
+        """Give a saved context, whose `changed` lists the files that are gone or have another content by now.
+
+        Images come back as images of Pillow where it is installed, else as the bytes of PNG files.
+
+        Args:
+            session_id: The session of the context.
+            db: The store's folder, as for `save`.
+            user: Whose context it is.
+
+        Raises:
+            NotFoundError: The user has saved no such context there; a `KeyError`.
+            CorruptStoreError: The content of an item is lost.
+            StorageError: The store could not be read.
+        """
+        context = cls(session_id=session_id)
+        context._changed = _load(context, _store(db), user)
+        return context
+
+    @classmethod
+    def gc(cls, db: str | os.PathLike[str] | None = None) -> int:
+        """Remove the files of contents that nothing in the store names any more, but those of the last hour.
+
+        Args:
+            db: The store's folder, as for `save`.
+
+        Returns:
+            How many were removed.
+        """
+        return _gc(_store(db))
 
     def print_tree(self, layout: Layout = "insertion", *, file: SupportsWrite[str] | None = None) -> None:
         """Print `tree(layout)`.
@@ -155,3 +304,9 @@ class Context(BaseContext):
     ) -> Any:
         kwargs = encoder_kwargs and {kind: dict(given) for kind, given in encoder_kwargs.items()}
         return _render(self, what, format, encoders and dict(encoders), kwargs, budget_tokens, on_error)
+
+
+def messages_of(items: BaseContext, format: str) -> list[Any]:
+    """Give the messages of what a memory shows."""
+    messages: list[Any] = _render(items, "messages", format, None, None, None, "raise")
+    return messages

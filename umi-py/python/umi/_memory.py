@@ -8,6 +8,7 @@ from operator import length_hint
 from sys import maxsize
 
 from umi import _process
+from umi._context import messages_of
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
 from umi._umi import (
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, Self, overload
 
+    from umi._context import Context, Format
     from umi._results import RecallResults, RememberResult
     from umi._umi import (
         EmbeddingProvider,
@@ -45,6 +47,13 @@ if TYPE_CHECKING:
         RememberOptions,
         Scope,
     )
+
+else:
+
+    def overload(function: object) -> object:
+        """What `typing` has it for is not needed when nothing is checked."""
+        return function
+
 
 __all__ = ["Memory"]
 
@@ -428,40 +437,159 @@ class Memory:
         """As `recall()`, blocking."""
         return recalled(self._engine.recall(query, options, (user, agent, session)).wait())
 
+    @overload
     async def context(
         self,
         query: str | None = None,
         *,
         budget_tokens: int = 2000,
         options: RecallOptions | None = None,
+        format: None = None,
         user: str | None = None,
         agent: str | None = None,
         session: str | None = None,
-    ) -> str:
+    ) -> str: ...
+    @overload
+    async def context(  # noqa: F811 - an overload
+        self,
+        query: str | None = None,
+        *,
+        budget_tokens: int = 2000,
+        options: RecallOptions | None = None,
+        format: Format,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[Any]: ...
+    async def context(  # noqa: F811 - an overload
+        self,
+        query: str | None = None,
+        *,
+        budget_tokens: int = 2000,
+        options: RecallOptions | None = None,
+        format: Format | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> str | builtins.list[Any]:
         """Renders core memory, working memory and what a recall finds as one XML document for a model's prompt.
 
         Args:
             query: What to recall; None for the session's latest turns and the most important current facts.
             budget_tokens: How much working memory and recalled items may take. Core memory is never cut.
             options: How to recall.
+            format: None for the document alone. `openai`, `openai-responses`, `anthropic` or `gemini` for messages, as
+                `Context.to_messages` gives them, of the document and of the images of remembered contexts among what it
+                shows: the best first, at most eight, each behind the ref that the document has for it.
             user: The tenant, if not the handle's.
             agent: The agent, if not the handle's.
             session: The session, if not the handle's.
         """
-        return await self._engine.context(query, budget_tokens, options, (user, agent, session))
+        if format is None:
+            return await self._engine.context(query, budget_tokens, options, (user, agent, session))
+        items = await self._engine.context_items(query, budget_tokens, options, (user, agent, session))
+        from asyncio import to_thread  # noqa: PLC0415 - it takes long to import
 
+        return await to_thread(messages_of, items, format)
+
+    @overload
     def context_sync(
         self,
         query: str | None = None,
         *,
         budget_tokens: int = 2000,
         options: RecallOptions | None = None,
+        format: None = None,
         user: str | None = None,
         agent: str | None = None,
         session: str | None = None,
-    ) -> str:
+    ) -> str: ...
+    @overload
+    def context_sync(  # noqa: F811 - an overload
+        self,
+        query: str | None = None,
+        *,
+        budget_tokens: int = 2000,
+        options: RecallOptions | None = None,
+        format: Format,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> builtins.list[Any]: ...
+    def context_sync(  # noqa: F811 - an overload
+        self,
+        query: str | None = None,
+        *,
+        budget_tokens: int = 2000,
+        options: RecallOptions | None = None,
+        format: Format | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> str | builtins.list[Any]:
         """As `context()`, blocking."""
-        return self._engine.context(query, budget_tokens, options, (user, agent, session)).wait()
+        if format is None:
+            return self._engine.context(query, budget_tokens, options, (user, agent, session)).wait()
+        return messages_of(
+            self._engine.context_items(query, budget_tokens, options, (user, agent, session)).wait(), format
+        )
+
+    async def remember_context(
+        self,
+        context: Context,
+        options: RememberOptions | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> RememberResult:
+        """Remembers the items of a context, an episode each, in order.
+
+        An episode holds the text; of a file or an image its name, the `note`, `summary` and `caption` of its metadata
+        and what can be extracted without a model. The content is copied into the store. Texts without words are passed
+        over. A repeated call with the same contents gives the same episodes.
+
+        A result of `recall()` that comes from one of them has its `ref`, by which `remembered_item()` gives the
+        content.
+
+        Raises:
+            FileError: A file cannot be read; an `OSError`, which names the ref. Nothing has been remembered.
+            CapacityError: A file has more than 256 MiB.
+            StorageError: The store could not be written.
+        """
+        return remembered(await self._engine.remember_context(context, options, (user, agent, session)))
+
+    def remember_context_sync(
+        self,
+        context: Context,
+        options: RememberOptions | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+    ) -> RememberResult:
+        """As `remember_context()`, blocking."""
+        return remembered(self._engine.remember_context(context, options, (user, agent, session)).wait())
+
+    async def remembered_item(
+        self, ref: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> dict[str, Any] | None:
+        """Gives an item of a remembered context by the global ref of a result, or None where there is none.
+
+        The keys are `episode_id`, `session_id`, `ref_id`, `kind`, `name`, `uri`, `media_type`, `text` (what is
+        remembered in words) and `content` (its bytes; None of an address).
+
+        Raises:
+            InvalidInputError: It is no global ref; a `ValueError`.
+            CorruptStoreError: The content is lost.
+        """
+        return await self._engine.remembered_item(ref, (user, agent, session))
+
+    def remembered_item_sync(
+        self, ref: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
+    ) -> dict[str, Any] | None:
+        """As `remembered_item()`, blocking."""
+        return self._engine.remembered_item(ref, (user, agent, session)).wait()
 
     async def get(
         self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
@@ -748,8 +876,8 @@ class Memory:
                 Where it is not the store's own, what lacks a vector waits for it as a job.
 
         Returns:
-            What is in the new store (`episodes`, `facts`, `blocks`, `working_keys`), how many texts wait `to_embed`,
-            what is known to be lost (`lost_episodes`, `lost_facts`) and a list of `problems`.
+            What is in the new store (`episodes`, `facts`, `blocks`, `working_keys`, `context_items`), how many texts
+            wait `to_embed`, what is known to be lost (`lost_episodes`, `lost_facts`) and a list of `problems`.
 
         Raises:
             InvalidInputError: The target holds something, or the source is open here.
