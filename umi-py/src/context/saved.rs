@@ -9,7 +9,9 @@ use pyo3::{
 };
 use umi_core::{
     Error, ErrorKind, Timestamp,
-    context::{ContextStore, GlobalRef, Item, ItemSource, LoadedContext, NewItem, RememberedItem, SavedSource, StoredItem},
+    context::{
+        ContextStore, GlobalRef, Item, ItemSource, LoadedContext, NewItem, RememberedItem, SavedSource, StoredItem,
+    },
 };
 
 use super::{BaseContext, adding};
@@ -72,7 +74,8 @@ pub(crate) fn _load(
 fn image(py: Python<'_>, item: &Item) -> PyResult<Option<NewItem>> {
     let ItemSource::Bytes(bytes) = item.source() else { return Ok(None) };
     let Ok(pillow) = py.import(intern!(py, "PIL.Image")) else { return Ok(None) };
-    let file = py.import(intern!(py, "io"))?.getattr(intern!(py, "BytesIO"))?.call1((PyBytes::new(py, bytes.as_slice()),))?;
+    let file =
+        py.import(intern!(py, "io"))?.getattr(intern!(py, "BytesIO"))?.call1((PyBytes::new(py, bytes.as_slice()),))?;
     let object = pillow.call_method1(intern!(py, "open"), (file,))?;
     let new = adding::new_item(&object, None)?;
     Ok(Some(match item.metadata() {

@@ -134,7 +134,7 @@ const QUERIES: &[&str] = &[
      OR jobs.agent <> coalesce(episodes.agent, sightings.agent) \
      OR jobs.session <> coalesce(episodes.session, sightings.session)",
     // contexts
-    "SELECT 'items: ' || session || '/' || ref || ' is of another scope than its context' FROM items \
+    "SELECT 'items: ' || items.session || '/' || ref || ' is of another scope than its context' FROM items \
      JOIN contexts AS own USING (context) WHERE (items.user, items.agent, items.session) <> (own.user, own.agent, own.session)",
     "SELECT 'items: the context `' || substr(session, 1, 64) || '` lacks some' FROM items GROUP BY context, session \
      HAVING count(*) <> max(place) + 1",
