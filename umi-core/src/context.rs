@@ -21,6 +21,7 @@ mod kinds;
 mod not_found;
 mod refs;
 mod render;
+mod scan;
 
 pub use self::{
     collection::{Context, Snapshot},
@@ -29,4 +30,8 @@ pub use self::{
     not_found::RefNotFound,
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
     render::{html::Thumbnail, tree::Layout},
+    scan::{
+        BATCH_ROWS, COLUMNS, Cell, FileEntry, FileFilter, GrepMatch, GrepOptions, GrepResults, REF_COLUMNS,
+        RESULT_BYTES, SCAN_THREADS, Scan, ScanOptions, SqlParameters, SqlValue, TEXT_FILE_BYTES, Table, parse_size,
+    },
 };

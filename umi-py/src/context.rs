@@ -100,6 +100,11 @@ fn ref_text(py: Python<'_>, ref_id: RefId) -> Bound<'_, PyString> {
 }
 
 impl BaseContext {
+    /// The context of the core.
+    pub(crate) fn inner(&self) -> &core::Context {
+        &self.inner
+    }
+
     fn missing(&self, py: Python<'_>, reference: &str) -> PyErr {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let raised = CLASS

@@ -13,6 +13,7 @@ from umi._context import Context, Ref
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._memory import Memory
 from umi._results import RecallResults, RememberResult, StepFailure, Usage
+from umi._scan import DirectoryContext, GrepResults, Table
 from umi._umi import (
     AnthropicProvider,
     Block,
@@ -25,6 +26,7 @@ from umi._umi import (
     Entity,
     Episode,
     EvolutionRelation,
+    FileEntry,
     GlobalRef,
     InMemoryStorageBackend,
     Job,
@@ -103,10 +105,12 @@ __all__ = [
     "Episode",
     "EvolutionRelation",
     "FeatureNotBuiltError",
+    "FileEntry",
     "FileError",
     "FilePermissionError",
     "ForkedError",
     "GlobalRef",
+    "GrepResults",
     "InMemoryStorageBackend",
     "InternalError",
     "InvalidInputError",
@@ -144,6 +148,7 @@ __all__ = [
     "StoreIOError",
     "StoreLockedError",
     "StoreVersionError",
+    "Table",
     "TextTooLongError",
     "UmiError",
     "Url",

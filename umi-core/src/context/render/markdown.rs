@@ -55,6 +55,15 @@ pub(crate) fn contents<'a>(described: impl Iterator<Item = (&'a Item, Cow<'a, st
     table.render()
 }
 
+/// A table of cells, row by row.
+pub(crate) fn of_cells(names: &[&str], cells: impl Iterator<Item = String>) -> String {
+    let mut table = Table::new(names);
+    for cell in cells {
+        table.cell(&cell, PATH_CHARS);
+    }
+    table.render()
+}
+
 /// What its user says of an item: the summary, or else the note.
 fn said(item: &Item) -> Option<String> {
     let metadata = item.metadata()?;
@@ -63,16 +72,16 @@ fn said(item: &Item) -> Option<String> {
 }
 
 /// A table whose columns are as wide as their cells.
-struct Table {
-    names: &'static [&'static str],
+struct Table<'a> {
+    names: &'a [&'a str],
     /// The text of all cells, row by row.
     text: String,
     /// Where each cell ends in the text, and how many characters it has.
     cells: Vec<(usize, usize)>,
 }
 
-impl Table {
-    fn new(names: &'static [&'static str]) -> Self {
+impl<'a> Table<'a> {
+    fn new(names: &'a [&'a str]) -> Self {
         Self { names, text: String::new(), cells: Vec::new() }
     }
 
