@@ -1261,7 +1261,7 @@ class DirectoryScan:
 
     def __new__(
         cls,
-        root: str | PathLike[str],
+        root: str | os.PathLike[str],
         *,
         session_id: str | None = None,
         n_threads: int | None = None,
@@ -1302,11 +1302,11 @@ class DirectoryScan:
         limit: int | None = None,
     ) -> tuple[list[Any], list[UmiError]]:
         """The matches of a regular expression, and the errors of files that could not be searched."""
-    def cat(self, path: str | PathLike[str]) -> str:
+    def cat(self, path: str | os.PathLike[str]) -> str:
         """The text of a file."""
-    def head(self, path: str | PathLike[str], n: int) -> str:
+    def head(self, path: str | os.PathLike[str], n: int) -> str:
         """The first lines of a file."""
-    def tail(self, path: str | PathLike[str], n: int) -> str:
+    def tail(self, path: str | os.PathLike[str], n: int) -> str:
         """The last lines of a file."""
     def get(self, ref: str) -> FileEntry:
         """The file of a ref, or of a global ref of this session."""
@@ -1315,9 +1315,9 @@ class DirectoryScan:
     @property
     def refs(self) -> dict[str, str]:
         """The global ref of every path."""
-    def ref_for(self, path: str | PathLike[str]) -> str:
+    def ref_for(self, path: str | os.PathLike[str]) -> str:
         """The ref of a path."""
-    def global_ref(self, path: str | PathLike[str]) -> str:
+    def global_ref(self, path: str | os.PathLike[str]) -> str:
         """The global ref of a path."""
     def to_arrow(self, refs: bool) -> BaseTable:
         """The files as a table."""
@@ -1416,7 +1416,10 @@ class BaseTable:
     def _columns(self) -> list[tuple[str, str, bool, list[Any]]]:
         """The columns for pandas: name, type, whether a value is missing, values. Times are microseconds since 1970."""
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The rows as a capsule of an Arrow C stream. The schema that is asked for is not looked at, as the interface allows."""
+        """The rows as a capsule of an Arrow C stream.
+
+        The schema that is asked for is not looked at, as the interface allows.
+        """
     def __arrow_c_schema__(self) -> object:
         """The names and types of the columns as a capsule of an Arrow C schema."""
     def __len__(self) -> int: ...

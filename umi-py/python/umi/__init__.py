@@ -95,6 +95,7 @@ __all__ = [
     "ContextOverflowError",
     "CoreMemory",
     "CorruptStoreError",
+    "DirectoryContext",
     "DurableCoreMemory",
     "DurableWorkingMemory",
     "EmbeddingError",

@@ -80,7 +80,7 @@ class Context(BaseContext):
     @overload
     def __new__(cls, root: None = None, *, session_id: str | None = None) -> Self: ...
     @overload
-    def __new__(
+    def __new__(  # noqa: F811 - an overload
         cls,
         root: str | os.PathLike[str],
         *,
@@ -88,14 +88,14 @@ class Context(BaseContext):
         n_threads: int | None = None,
         no_ignore: bool = False,
     ) -> DirectoryContext: ...
-    def __new__(
+    def __new__(  # noqa: F811 - what is overloaded
         cls,
         root: str | os.PathLike[str] | None = None,
         *,
         session_id: str | None = None,
         n_threads: int | None = None,
         no_ignore: bool = False,
-    ) -> Self | DirectoryContext:
+    ) -> Any:
         """Make a context of items, or the scan of a root."""
         if root is None:
             if n_threads is not None or no_ignore:
@@ -110,9 +110,7 @@ class Context(BaseContext):
         def __getattr__(self, name: str) -> Any:
             """Say what gives the methods of a scan."""
             if name in _OF_A_SCAN:
-                raise RuntimeError(
-                    f"Context.{name} requires a directory-scan context. Construct it with Context(root)"
-                )
+                raise RuntimeError(f"Context.{name} requires a directory-scan context. Construct it with Context(root)")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def print_tree(self, layout: Layout = "insertion", *, file: SupportsWrite[str] | None = None) -> None:

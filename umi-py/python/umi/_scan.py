@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from umi._context import Context
-from umi._umi import BaseTable, DirectoryScan
+from umi._umi import BaseContext, BaseTable, DirectoryScan
 from umi.exceptions import FeatureNotBuiltError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, NoReturn, Self, TypedDict
 
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
     import polars as pl
     from _typeshed import SupportsWrite
 
@@ -75,8 +75,7 @@ class Table(BaseTable):
         series = []
         for name, kind, is_missing, values in self._columns():
             if kind.startswith("Timestamp"):
-                values = np.array(values, dtype="datetime64[us]")  # noqa: PLW2901 - the same values
-                series.append(pd.Series(values, name=name))
+                series.append(pd.Series(np.array(values, dtype="datetime64[us]"), name=name))
             elif kind.startswith(("Int", "UInt")):
                 series.append(pd.Series(values, name=name, dtype=kind if is_missing else kind.lower()))
             elif kind == "Boolean":
@@ -117,13 +116,13 @@ class DirectoryContext(Context):
         context.sql("SELECT kind, sum(size) FROM files WHERE depth < ? GROUP BY kind", [3])
 
     The files are sorted by path. Hidden ones are left out, and so is what a `.gitignore`, `.ignore` or
-    `.git/info/exclude` names: those of the folders above count up to the root of the repository, those of the user's own
-    settings of Git do not. Symbolic links are not followed. What could not be read is in `errors`.
+    `.git/info/exclude` names: those of the folders above count up to the root of the repository, those of the user's
+    own settings of Git do not. Symbolic links are not followed. What could not be read is in `errors`.
 
-    A path is one from the root on, or absolute. Every file has a ref, by which `get`, `context[ref]` and `in` find it; it
-    follows from session and absolute path, so that another scan in the same session gives the same. A scan never
-    changes: a copy of it is itself. `to_context()` makes items of its files, for `to_messages` and everything else that
-    a prompt takes.
+    A path is one from the root on, or absolute. Every file has a ref, by which `get`, `context[ref]` and `in` find it;
+    it follows from session and absolute path, so that another scan in the same session gives the same. A scan never
+    changes: a copy of it is itself. `to_context()` makes items of its files, for `to_messages` and everything else
+    that a prompt takes.
     """
 
     __slots__ = ("_scan",)
@@ -142,9 +141,8 @@ class DirectoryContext(Context):
 
     @classmethod
     def _of(cls, scan: DirectoryScan) -> Self:
-        # the native part of an incremental context, which stays empty
-        made = super(Context, cls).__new__(cls, session_id=scan.session_id)
-        made._scan = scan
+        made = BaseContext.__new__(cls, session_id=scan.session_id)  # which stays empty
+        made._scan = scan  # noqa: SLF001 - its own
         return made
 
     @property
@@ -222,7 +220,7 @@ class DirectoryContext(Context):
         scan = self._scan.filter(
             kind=kind, ext=ext, min_size=min_size, max_size=max_size, modified_after=modified_after
         )
-        return type(self)._of(scan)
+        return self._of(scan)
 
     def grep(
         self,
@@ -273,8 +271,8 @@ class DirectoryContext(Context):
     def to_arrow(self, *, refs: bool = False) -> Table:
         """Give the files as a table.
 
-        The columns are `path`, `name`, `stem`, `ext`, `size`, `modified`, `created`, `mime`, `kind`, `is_binary`, `depth`,
-        `parent`, `width` and `height`. What of a name is not UTF-8 is replaced by `U+FFFD`.
+        The columns are `path`, `name`, `stem`, `ext`, `size`, `modified`, `created`, `mime`, `kind`, `is_binary`,
+        `depth`, `parent`, `width` and `height`. What of a name is not UTF-8 is replaced by `U+FFFD`.
 
         Args:
             refs: Whether the columns `session_id` and `ref_id` are there too.
@@ -309,7 +307,8 @@ class DirectoryContext(Context):
                 aware datetime.
 
         Raises:
-            InvalidInputError: The query is malformed, would write, or fails, or the parameters do not fit; a `ValueError`.
+            InvalidInputError: The query is malformed, would write or fails, or the parameters do not fit; a
+                `ValueError`.
             CapacityError: The rows take more than 256 MiB.
         """
         return Table(self._scan.sql(query, parameters))
@@ -403,7 +402,9 @@ class _OfItems:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, instance: object, owner: object) -> NoReturn:
+    def __get__(self, instance: object, owner: object) -> _OfItems:
+        if instance is None:
+            return self
         raise RuntimeError(
             f"Context.{self._name}() requires an incremental context. Construct it with Context() or "
             "Context(session_id=...), or make one of this scan with to_context()"

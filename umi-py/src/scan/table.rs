@@ -93,7 +93,9 @@ impl BaseTable {
         Ok(columns)
     }
 
-    /// The rows as a capsule of an Arrow C stream. The schema that is asked for is not looked at, as the interface allows.
+    /// The rows as a capsule of an Arrow C stream.
+    ///
+    /// The schema that is asked for is not looked at, as the interface allows.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,

@@ -253,12 +253,11 @@ impl Scan {
         is_over: impl FnMut() -> bool + Send + 'static,
     ) -> Result<Table> {
         let failed = |error: rusqlite::Error| Error::internal("cannot make the table of a scan").with_source(error);
-        let database = match self.database.get() {
-            Some(database) => database,
-            None => {
-                let made = Database::of(self).map_err(failed)?;
-                self.database.get_or_init(|| made)
-            }
+        let database = if let Some(database) = self.database.get() {
+            database
+        } else {
+            let made = Database::of(self).map_err(failed)?;
+            self.database.get_or_init(|| made)
         };
         let mut connection = database.0.lock();
         connection.progress_handler(OPERATIONS, Some(is_over)).map_err(failed)?;

@@ -19,8 +19,7 @@ use super::{FileEntry, ScanOptions};
 use crate::{
     context::{
         kinds::{Format, Kind},
-        refs::{NUMBERS, RefId},
-        render::markdown::one_line,
+        refs::{NUMBERS, RefId, shown},
     },
     error::{Error, ErrorKind, Result},
     world::to_microseconds,
@@ -83,7 +82,7 @@ pub(super) fn folder(root: &Path, options: &ScanOptions) -> Walked {
             // The receiver is there until the walk is over, so that nothing that is said is lost.
             match entry {
                 Ok(entry) => visit(&entry, root, &mut |said| drop(sender.send(said))),
-                Err(error) => drop(sender.send(Said::Failed(told(&error)))),
+                Err(error) => tell(&error, None, &mut |said| drop(sender.send(said))),
             }
             WalkState::Continue
         })
@@ -116,7 +115,7 @@ pub(super) fn file(root: &Path, base: &Path, metadata: &Metadata) -> Result<Walk
 
 fn visit(entry: &DirEntry, root: &Path, say: &mut dyn FnMut(Said)) {
     if let Some(error) = entry.error() {
-        say(Said::Failed(told(error)));
+        tell(error, None, say);
     }
     match entry.file_type() {
         Some(kind) if kind.is_symlink() => say(Said::Link),
@@ -125,7 +124,7 @@ fn visit(entry: &DirEntry, root: &Path, say: &mut dyn FnMut(Said)) {
                 let file = found(entry.path(), root, &metadata, &mut |error| say(Said::Failed(error)));
                 say(Said::File(Box::new(file)));
             }
-            Err(error) => say(Said::Failed(told(&error))),
+            Err(error) => tell(&error, None, say),
         },
         _ => {}
     }
@@ -169,36 +168,26 @@ fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Timestamp::try_from(time).ok().map(to_microseconds)
 }
 
-/// What the walk could not read, as an error of this crate.
-fn told(error: &WalkError) -> Error {
-    let (mut path, mut cause) = (None, error);
-    loop {
-        cause = match cause {
-            WalkError::WithPath { path: of, err } => {
-                path = Some(of);
-                err
-            }
-            WalkError::WithDepth { err, .. } => err,
-            WalkError::Partial(all) if all.len() == 1 => &all[0],
-            _ => break,
-        };
-    }
-    match (path, cause) {
-        (Some(path), WalkError::Io(cause)) => {
+/// Says what the walk could not read, each with its path.
+fn tell(error: &WalkError, path: Option<&Path>, say: &mut dyn FnMut(Said)) {
+    let told = match (error, path) {
+        (WalkError::Partial(all), _) => return all.iter().for_each(|error| tell(error, path, say)),
+        (WalkError::WithPath { path, err }, _) => return tell(err, Some(path), say),
+        (WalkError::WithDepth { err, .. }, _) => return tell(err, path, say),
+        (WalkError::Io(cause), Some(path)) => {
             let same = match cause.raw_os_error() {
                 Some(code) => io::Error::from_raw_os_error(code),
                 None => io::Error::new(cause.kind(), cause.to_string()),
             };
             Error::file("cannot read", path, same)
         }
-        (path, _) => {
-            let said = Error::new(ErrorKind::File, format!("a rule cannot be read: {}", one_line(&error.to_string())));
-            match path {
-                Some(path) => said.with_file(None, path.to_string_lossy()),
-                None => said,
-            }
+        (other, path) => {
+            let said = shown(&other.to_string());
+            let told = Error::new(ErrorKind::File, format!("a rule of what to ignore cannot be read: {said}"));
+            path.map_or(told.clone(), |path| told.with_file(None, path.to_string_lossy()))
         }
-    }
+    };
+    say(Said::Failed(told));
 }
 
 /// The files with their refs, sorted by the bytes of their paths.
