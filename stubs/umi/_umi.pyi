@@ -1255,6 +1255,7 @@ class _Picture(Protocol):
 class _MissingRef:
     """A ref that is not there and the items that were, made into text by `str()`."""
 
+@disjoint_base
 class BaseContext:
     """An ordered list of texts, files, images, bytes and addresses, each behind a short ref. Use `umi.Context`."""
 
