@@ -168,7 +168,8 @@ def test_metadata_is_kept_exactly_as_it_is_now(ctx: Context) -> None:
     assert kept == {"z": 1, "a": [1, {"y": None, "b": True}], "big": 2**70, "f": 1.5, "é": "\u2028 \x00", "t": [1, 2]}
     assert list(kept) == ["z", "a", "big", "f", "é", "t"]
     assert list(kept["a"][1]) == ["y", "b"]
-    for none in ({}, None):
+    empty: dict[str, Any] = {}
+    for none in (empty, None):
         ctx.add("x", metadata=none)
         assert ctx.items()[-1]["metadata"] == {}
 
