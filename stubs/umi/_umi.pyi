@@ -1398,6 +1398,7 @@ class FileEntry:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+@disjoint_base
 class BaseTable:
     """Rows in the columns of Arrow. Use `umi.Table`."""
 
@@ -1424,6 +1425,7 @@ class BaseTable:
         """The names and types of the columns as a capsule of an Arrow C schema."""
     def __len__(self) -> int: ...
 
+@disjoint_base
 class BaseContext:
     """An ordered list of texts, files, images, bytes and addresses, each behind a short ref. Use `umi.Context`."""
 

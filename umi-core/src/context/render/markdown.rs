@@ -88,7 +88,7 @@ impl<'a> Table<'a> {
     /// Adds the next cell, cut to `limit` characters.
     fn cell(&mut self, text: &str, limit: usize) {
         let start = self.text.len();
-        if text.len() <= limit && text.bytes().all(|byte| byte >= 0x20 && byte < 0x7f && byte != b'|') {
+        if text.len() <= limit && text.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'|') {
             self.text.push_str(text);
             self.cells.push((self.text.len(), text.len()));
             return;
