@@ -39,8 +39,9 @@ PYTHON_FEATURES := --features full
 RUST_TESTED := --workspace --exclude umi-py # pytest tests the bindings; linking them here would need a libpython
 CHECK_PROFILE := ci
 # Of bench, what needs none of requirements-bench.txt.
-MYPY_PATHS := umi-py/python umi-py/examples tests torture fuzz/run.py $(addprefix bench/,conversation.py \
-  conversations.py evaluate_retrieval.py evolution.py evolution_score.py evolution_script.py report.py)
+MYPY_PATHS := umi-py/python umi-py/examples tests torture fuzz/run.py $(addprefix bench/,bench_context.py bench_scan.py context_script.py \
+  conversation.py conversations.py evaluate_retrieval.py evolution.py evolution_score.py evolution_script.py report.py \
+  scan_script.py)
 RUST_BENCHES := $(patsubst umi-core/benches/%.rs,--bench %,$(wildcard umi-core/benches/*.rs))
 PYTHON_BENCHES := $(wildcard bench/bench_*.py)
 

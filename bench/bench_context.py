@@ -12,7 +12,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from report import Budget, Report, run_bench
+from report import Budget, Report, Unit, run_bench
 
 ROUNDS = 3
 SCRIPT = Path(__file__).with_name("context_script.py")
@@ -44,7 +44,7 @@ def measure(report: Report, folder: Path) -> None:
         if peer is not None:
             collect(theirs, peer, "mm", folder)
     for operation, samples in ours.items():
-        unit = "bytes" if operation.startswith("memory") else "s"
+        unit: Unit = "bytes" if operation.startswith("memory") else "s"
         report.add(operation, samples, unit)
         if operation in theirs:
             report.add(f"{operation}: mm-ctx", theirs[operation], unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import re
 import threading
@@ -115,9 +116,9 @@ def test_what_cannot_be_added_is_refused_and_adds_nothing(ctx: Context, tmp_path
         (ValueError, lambda: ctx.add("x", metadata={"\ud800": 1})),
         (ValueError, lambda: ctx.add("x", metadata=recursive)),
         (ValueError, lambda: ctx.add("x", metadata={"x": "y" * 100_000})),
-        (FileNotFoundError, lambda: ctx.add(tmp_path / "missing.md")),
-        (IsADirectoryError, lambda: ctx.add(tmp_path)),
-        (OSError, lambda: ctx.add(file / "below.md")),
+        (umi.MissingFileError, lambda: ctx.add(tmp_path / "missing.md")),
+        (umi.IsFolderError, lambda: ctx.add(tmp_path)),
+        (umi.FileError, lambda: ctx.add(file / "below.md")),
         (ValueError, lambda: ctx.add(Path("/dev/null"))),
     ]
     for number, (error, call) in enumerate(refused):
@@ -128,11 +129,29 @@ def test_what_cannot_be_added_is_refused_and_adds_nothing(ctx: Context, tmp_path
 
 
 def test_a_file_error_names_the_file_and_survives_a_pickle(ctx: Context, tmp_path: Path) -> None:
+    assert issubclass(umi.MissingFileError, FileNotFoundError)
+    assert issubclass(umi.IsFolderError, IsADirectoryError)
     with pytest.raises(umi.MissingFileError, match=r"missing\.md") as caught:
         ctx.add(tmp_path / "missing.md")
     assert caught.value.filename == str(tmp_path / "missing.md")
     again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), str(again), again.errno) == (umi.MissingFileError, str(caught.value), 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_that_may_not_be_read_is_a_permission_error(
+    public_path: Path, as_nobody: Callable[..., list[str]]
+) -> None:
+    (public_path / "unknown").write_bytes(b"x")
+    (public_path / "unknown").chmod(0o600)
+    code = """
+import pathlib
+try:
+    umi.Context().add(pathlib.Path(sys.argv[1]))
+except umi.FilePermissionError as error:
+    print(isinstance(error, PermissionError), error.errno)
+"""
+    assert as_nobody(code, public_path / "unknown") == ["True 13"]
 
 
 @pytest.mark.parametrize("session_id", ["", "a/b", "a\nb", "x" * 300, "\ud800"])
@@ -149,8 +168,10 @@ def test_metadata_is_kept_exactly_as_it_is_now(ctx: Context) -> None:
     assert kept == {"z": 1, "a": [1, {"y": None, "b": True}], "big": 2**70, "f": 1.5, "é": "\u2028 \x00", "t": [1, 2]}
     assert list(kept) == ["z", "a", "big", "f", "é", "t"]
     assert list(kept["a"][1]) == ["y", "b"]
-    for none in ({}, None):
-        assert ctx.items()[ctx.ref_ids().index(ctx.add("x", metadata=none))]["metadata"] == {}
+    empty: dict[str, Any] = {}
+    for none in (empty, None):
+        ctx.add("x", metadata=none)
+        assert ctx.items()[-1]["metadata"] == {}
 
 
 def test_it_is_a_collection(ctx: Context) -> None:

@@ -7,21 +7,24 @@ import pickle
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from umi import Context, GlobalRef, RefNotFoundError
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
-    max_leaves=20,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
 )
-METADATA = st.dictionaries(TEXT, VALUES, max_size=6)
+METADATA = st.dictionaries(TEXT, VALUES, max_size=4)
+# busy machines make neither slow generation nor a slow first call a failure
+PROFILE = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LAYOUTS = ("insertion", "paths", "kind", "flat", "hybrid")
 
 
+@PROFILE
 @given(METADATA)
 def test_metadata_comes_back_with_its_order_and_types(metadata: dict[str, object]) -> None:
     ctx = Context()
@@ -31,6 +34,7 @@ def test_metadata_comes_back_with_its_order_and_types(metadata: dict[str, object
     assert json.dumps(pickle.loads(pickle.dumps(ctx)).items()[0]["metadata"]) == json.dumps(metadata)
 
 
+@PROFILE
 @given(st.lists(TEXT, max_size=30), st.data())
 def test_a_context_is_an_ordered_dictionary(texts: list[str], data: st.DataObject) -> None:
     ctx, model = Context(), {}
@@ -46,6 +50,7 @@ def test_a_context_is_an_ordered_dictionary(texts: list[str], data: st.DataObjec
     assert list(ctx) == list(model)
 
 
+@PROFILE
 @given(
     st.text(
         st.characters(codec="utf-8", exclude_characters="/", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60
@@ -58,6 +63,7 @@ def test_any_session_id_without_a_slash_is_found_in_its_global_refs(session_id: 
     assert GlobalRef.parse(ctx.refs[ref]) == GlobalRef(session_id, ref)
 
 
+@PROFILE
 @given(st.text(string.printable + "_é\x1b", max_size=40))
 def test_no_wrong_ref_does_harm(ref: str) -> None:
     ctx = Context(session_id="s1")
@@ -67,8 +73,8 @@ def test_no_wrong_ref_does_harm(ref: str) -> None:
     assert "\x1b" not in str(caught.value)
 
 
-@settings(max_examples=50)
-@given(st.lists(st.tuples(TEXT, METADATA), max_size=8), st.sampled_from(LAYOUTS))
+@PROFILE
+@given(st.lists(st.tuples(TEXT, METADATA), max_size=5), st.sampled_from(LAYOUTS))
 def test_every_layout_names_every_item_once_on_lines_of_its_own(
     items: list[tuple[str, dict[str, object]]], layout: str
 ) -> None:
@@ -81,8 +87,8 @@ def test_every_layout_names_every_item_once_on_lines_of_its_own(
     assert not any(character < " " or "\x7f" <= character <= "\x9f" for line in lines for character in line)
 
 
-@settings(max_examples=50)
-@given(st.lists(st.tuples(TEXT, METADATA), max_size=8))
+@PROFILE
+@given(st.lists(st.tuples(TEXT, METADATA), max_size=5))
 def test_every_row_of_a_table_has_its_cells(items: list[tuple[str, dict[str, object]]]) -> None:
     ctx = Context()
     for text, metadata in items:

@@ -647,18 +647,19 @@ OF_PROVIDERS = {
     "InvalidResponseError",
 }
 OF_LIGHT_BUILDS = {"FeatureNotBuiltError"}  # in test_packaging.py: this build has every part
-OF_LATER_PARTS = {"RefNotFoundError"}  # this engine has no `Context` yet
+# In test_context.py.
+OF_CONTEXTS = {"RefNotFoundError", "FileError", "MissingFileError", "IsFolderError", "FilePermissionError"}
 
 
 def test_every_class_is_provoked() -> None:
     """A new class, or a new kind of the core, needs a row in this table, or in the test of bad stores."""
     provoked = {case.error.__name__ for case in CASES}
-    elsewhere = OF_BAD_STORES | OF_DEFECTS | OF_PROVIDERS | OF_LIGHT_BUILDS | OF_LATER_PARTS
+    elsewhere = OF_BAD_STORES | OF_DEFECTS | OF_PROVIDERS | OF_LIGHT_BUILDS | OF_CONTEXTS
     assert provoked | elsewhere == set(exceptions.__all__) - {"UmiError"}
     assert not provoked & elsewhere
     assert {type(error).__name__ for _, error in _umi._error_kinds()} <= provoked | elsewhere
     others = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__))
-    for name in (OF_BAD_STORES | OF_PROVIDERS | OF_LIGHT_BUILDS) - {
+    for name in (OF_BAD_STORES | OF_PROVIDERS | OF_LIGHT_BUILDS | OF_CONTEXTS) - {
         "StorageError"
     }:  # the base of the others, itself for what SQLite has no word for
         assert name in others, f"no test provokes {name}"

@@ -1265,6 +1265,177 @@ class _Picture(Protocol):
 class _MissingRef:
     """A ref that is not there and the items that were, made into text by `str()`."""
 
+@final
+class DirectoryScan:
+    """The files below a folder. Use `umi.Context(root)`."""
+
+    def __new__(
+        cls,
+        root: str | os.PathLike[str],
+        *,
+        session_id: str | None = None,
+        n_threads: int | None = None,
+        no_ignore: bool = False,
+    ) -> Self: ...
+    @property
+    def root(self) -> str:
+        """The folder or file that was scanned: absolute, without symbolic links."""
+    @property
+    def session_id(self) -> str:
+        """The id of the session."""
+    @property
+    def links(self) -> int:
+        """How many symbolic links were not followed."""
+    @property
+    def errors(self) -> list[UmiError]:
+        """What could not be read, as exceptions."""
+    @property
+    def files(self) -> list[FileEntry]:
+        """The files, sorted by path."""
+    def filter(
+        self,
+        *,
+        kind: str | Iterable[str] | None = None,
+        ext: str | Iterable[str] | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        modified_after: datetime | str | None = None,
+    ) -> DirectoryScan:
+        """The files that fit everything that is asked for."""
+    def grep(
+        self,
+        pattern: str,
+        *,
+        kind: str | Iterable[str] | None = None,
+        ext: str | Iterable[str] | None = None,
+        ignore_case: bool = False,
+        limit: int | None = None,
+    ) -> tuple[list[Any], list[UmiError]]:
+        """The matches of a regular expression, and the errors of files that could not be searched."""
+    def cat(self, path: str | os.PathLike[str]) -> str:
+        """The text of a file."""
+    def head(self, path: str | os.PathLike[str], n: int) -> str:
+        """The first lines of a file."""
+    def tail(self, path: str | os.PathLike[str], n: int) -> str:
+        """The last lines of a file."""
+    def get(self, ref: str) -> FileEntry:
+        """The file of a ref, or of a global ref of this session."""
+    def ref_ids(self) -> list[str]:
+        """The refs, in the order of the files."""
+    @property
+    def refs(self) -> dict[str, str]:
+        """The global ref of every path."""
+    def ref_for(self, path: str | os.PathLike[str]) -> str:
+        """The ref of a path."""
+    def global_ref(self, path: str | os.PathLike[str]) -> str:
+        """The global ref of a path."""
+    def to_arrow(self, refs: bool) -> BaseTable:
+        """The files as a table."""
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> BaseTable:
+        """The rows of a query over the table `files`."""
+    def show(self, limit: int, columns: Sequence[str] | None, refs: bool) -> str:
+        """A Markdown table of the first files."""
+    def info(self) -> str:
+        """What was scanned in a few lines."""
+    def header(self) -> str:
+        """Root, session and number of files in a line."""
+    def add_to(self, context: BaseContext) -> None:
+        """Puts the files into a context."""
+    def __len__(self) -> int: ...
+    def __contains__(self, value: object, /) -> bool: ...
+
+@final
+class FileEntry:
+    """One file of a scan, as it was then. `open(file)` and `Path(file)` take it."""
+
+    @property
+    def path(self) -> str:
+        """The path from the root on."""
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+    @property
+    def stem(self) -> str:
+        """The name without its extension."""
+    @property
+    def ext(self) -> str:
+        """The extension in lower case, with its period; empty where there is none."""
+    @property
+    def size(self) -> int:
+        """The size in bytes."""
+    @property
+    def modified(self) -> datetime | None:
+        """When the content was changed last, in UTC; None where the file system does not tell."""
+    @property
+    def created(self) -> datetime | None:
+        """When the file was made, in UTC; None where the file system does not tell."""
+    @property
+    def mime(self) -> str:
+        """The media type."""
+    @property
+    def kind(self) -> str:
+        """The kind: `image`, `video`, `audio`, `document`, `code`, `data`, `config`, `text` or `other`."""
+    @property
+    def is_binary(self) -> bool:
+        """Whether it is of a kind that is not read as text."""
+    @property
+    def depth(self) -> int:
+        """The folders between the root and it."""
+    @property
+    def parent(self) -> str:
+        """The folder from the root on; empty for the root itself."""
+    @property
+    def width(self) -> int | None:
+        """The width of an image in pixels, else None."""
+    @property
+    def height(self) -> int | None:
+        """The height of an image in pixels, else None."""
+    @property
+    def uri(self) -> str:
+        """The absolute path."""
+    @property
+    def ref_id(self) -> str:
+        """The ref. It follows from session and absolute path, so that another scan gives the same."""
+    @property
+    def session_id(self) -> str:
+        """The id of the session."""
+    @property
+    def global_ref(self) -> str:
+        """The session's id, a slash and the ref."""
+    def to_dict(self) -> dict[str, Any]:
+        """The columns of the table with their values."""
+    def __fspath__(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@disjoint_base
+class BaseTable:
+    """Rows in the columns of Arrow. Use `umi.Table`."""
+
+    def __new__(cls, table: BaseTable) -> Self: ...
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
+    @property
+    def schema(self) -> dict[str, str]:
+        """The type of every column, as Arrow calls it."""
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A dict for each row. Times are aware ones of UTC. Of columns with the same name the last is given."""
+    def _columns(self) -> list[tuple[str, str, bool, list[Any]]]:
+        """The columns for pandas: name, type, whether a value is missing, values. Times are microseconds since 1970."""
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows as a capsule of an Arrow C stream.
+
+        The schema that is asked for is not looked at, as the interface allows.
+        """
+    def __arrow_c_schema__(self) -> object:
+        """The names and types of the columns as a capsule of an Arrow C schema."""
+    def __len__(self) -> int: ...
+
+@disjoint_base
 class BaseContext:
     """An ordered list of texts, files, images, bytes and addresses, each behind a short ref. Use `umi.Context`."""
 

@@ -27,6 +27,7 @@ mod part;
 mod refs;
 mod render;
 pub(crate) mod save;
+mod scan;
 
 pub use self::{
     collection::{Context, Snapshot},
@@ -42,6 +43,10 @@ pub use self::{
     part::{Media, Part},
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
     render::{html::Thumbnail, tree::Layout},
+    scan::{
+        BATCH_ROWS, COLUMNS, Cell, FileEntry, FileFilter, GrepMatch, GrepOptions, GrepResults, REF_COLUMNS,
+        RESULT_BYTES, SCAN_THREADS, Scan, ScanOptions, SqlParameters, SqlValue, TEXT_FILE_BYTES, Table, parse_size,
+    },
 };
 pub use crate::{
     ledger::{Attachment, Blob, FileContent, FileStamp, SavedItem, SavedSource},

@@ -111,6 +111,11 @@ impl BaseContext {
         Self { inner }
     }
 
+    /// The context of the core.
+    pub(crate) fn inner(&self) -> &core::Context {
+        &self.inner
+    }
+
     fn missing(&self, py: Python<'_>, reference: &str) -> PyErr {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let raised = CLASS

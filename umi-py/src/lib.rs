@@ -27,6 +27,7 @@ mod remember_options;
 mod request;
 mod results;
 mod runtime;
+mod scan;
 mod scope;
 mod working_memory;
 mod world;
@@ -67,6 +68,7 @@ mod _umi {
         remember_options::RememberOptions,
         request::Batch,
         runtime::{_shutdown, Operation},
+        scan::{BaseTable, DirectoryScan, FileEntry},
         scope::Scope,
         working_memory::WorkingMemory,
         world::{_after_fork_in_child, _after_fork_in_parent, _before_fork, ManualClock, uuid7},

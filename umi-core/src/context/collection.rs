@@ -250,7 +250,10 @@ impl Clone for Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("session_id", &self.session_id).field("items", &self.len()).finish()
+        f.debug_struct("Context")
+            .field("session_id", &self.session_id)
+            .field("items", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -341,7 +344,10 @@ impl Snapshot {
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("session_id", &self.session_id).field("items", &self.length).finish()
+        f.debug_struct("Snapshot")
+            .field("session_id", &self.session_id)
+            .field("items", &self.length)
+            .finish_non_exhaustive()
     }
 }
 

@@ -60,12 +60,12 @@ impl Descriptions {
                     let stamp = Stamp::from(&file);
                     let text = match old.get(&item.ref_id()) {
                         Some((then, text)) if *then == stamp => Arc::clone(text),
-                        _ => of_file(item, path, file.len()).unwrap_or_else(cannot_be_read).into(),
+                        _ => of_file(item, path, file.len()).unwrap_or_else(|cause| cannot_be_read(&cause)).into(),
                     };
                     known.insert(item.ref_id(), (stamp, Arc::clone(&text)));
                     text
                 }
-                Err(cause) => cannot_be_read(cause).into(),
+                Err(cause) => cannot_be_read(&cause).into(),
             };
             described.push((item, text));
         }
@@ -74,7 +74,7 @@ impl Descriptions {
     }
 }
 
-fn cannot_be_read(cause: io::Error) -> String {
+fn cannot_be_read(cause: &io::Error) -> String {
     format!("[cannot be read: {cause}]")
 }
 

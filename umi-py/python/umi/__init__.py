@@ -14,6 +14,7 @@ from umi._context import Context, Ref
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._memory import Memory
 from umi._results import RecallResults, RememberResult, StepFailure, Usage
+from umi._scan import DirectoryContext, GrepResults, Table
 from umi._umi import (
     AnthropicProvider,
     Block,
@@ -26,6 +27,7 @@ from umi._umi import (
     Entity,
     Episode,
     EvolutionRelation,
+    FileEntry,
     GlobalRef,
     InMemoryStorageBackend,
     Job,
@@ -94,6 +96,7 @@ __all__ = [
     "ContextOverflowError",
     "CoreMemory",
     "CorruptStoreError",
+    "DirectoryContext",
     "DurableCoreMemory",
     "DurableWorkingMemory",
     "EmbeddingError",
@@ -104,10 +107,12 @@ __all__ = [
     "Episode",
     "EvolutionRelation",
     "FeatureNotBuiltError",
+    "FileEntry",
     "FileError",
     "FilePermissionError",
     "ForkedError",
     "GlobalRef",
+    "GrepResults",
     "InMemoryStorageBackend",
     "InternalError",
     "InvalidInputError",
@@ -145,6 +150,7 @@ __all__ = [
     "StoreIOError",
     "StoreLockedError",
     "StoreVersionError",
+    "Table",
     "TextTooLongError",
     "UmiError",
     "Url",

@@ -141,8 +141,10 @@ class RefNotFoundError(NotFoundError):
     @property
     def message(self) -> str:
         """What failed, with the refs that there are."""
-        if self._view is not None:
-            self._text, self._view = str(self._view), None
+        view = self._view  # several threads may read it
+        if view is not None:
+            self._text = str(view)
+            self._view = None
         return self._text
 
     @message.setter

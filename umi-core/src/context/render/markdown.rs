@@ -59,6 +59,15 @@ pub(crate) fn contents<'a>(described: impl Iterator<Item = (&'a Item, Cow<'a, st
     table.render()
 }
 
+/// A table of cells, row by row.
+pub(crate) fn of_cells(names: &[&str], cells: impl Iterator<Item = String>) -> String {
+    let mut table = Table::new(names);
+    for cell in cells {
+        table.cell(&cell, PATH_CHARS);
+    }
+    table.render()
+}
+
 /// What its user says of an item: the summary, or else the note.
 fn said(item: &Item) -> Option<String> {
     let metadata = item.metadata()?;
@@ -67,23 +76,23 @@ fn said(item: &Item) -> Option<String> {
 }
 
 /// A table whose columns are as wide as their cells.
-struct Table {
-    names: &'static [&'static str],
+struct Table<'a> {
+    names: &'a [&'a str],
     /// The text of all cells, row by row.
     text: String,
     /// Where each cell ends in the text, and how many characters it has.
     cells: Vec<(usize, usize)>,
 }
 
-impl Table {
-    fn new(names: &'static [&'static str]) -> Self {
+impl<'a> Table<'a> {
+    fn new(names: &'a [&'a str]) -> Self {
         Self { names, text: String::new(), cells: Vec::new() }
     }
 
     /// Adds the next cell, cut to `limit` characters.
     fn cell(&mut self, text: &str, limit: usize) {
         let start = self.text.len();
-        if text.len() <= limit && text.bytes().all(|byte| byte >= 0x20 && byte < 0x7f && byte != b'|') {
+        if text.len() <= limit && text.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'|') {
             self.text.push_str(text);
             self.cells.push((self.text.len(), text.len()));
             return;
