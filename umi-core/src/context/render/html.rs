@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn pictures_are_within_the_page_and_long_lists_are_cut() {
         let context = Context::sim(1);
-        for _ in 0..SHOWN_ITEMS + 1 {
+        for _ in 0..=SHOWN_ITEMS {
             context.add(NewItem::bytes(vec![0], "image/png").unwrap()).unwrap();
         }
         let picture = Thumbnail { media_type: "image/png", data: vec![1, 2, 3], width: 4, height: 3 };
