@@ -97,6 +97,8 @@ def _images(messages: list[Any]) -> list[Image.Image]:
     """The images of messages of any format."""
     found: list[Image.Image] = []
     for part in _parts(messages):
+        if "https://" in str(part)[:200]:
+            continue  # an address
         if part.get("type") == "image_url":
             data = base64.b64decode(part["image_url"]["url"].partition(",")[2], validate=True)
         elif part.get("type") == "input_image":
