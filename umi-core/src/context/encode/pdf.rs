@@ -131,11 +131,11 @@ fn check_streams(bytes: &[u8], limit: usize) -> Result<()> {
         let mut unpack = Decompress::new(true);
         loop {
             let (read, made) = (unpack.total_in(), unpack.total_out());
-            if made > limit as u64 {
-                return Err(too_large("bytes in a packed part", limit, made));
-            }
             let input = data.get(read as usize..).unwrap_or_default();
             let status = unpack.decompress(input, &mut unpacked, FlushDecompress::None);
+            if unpack.total_out() > limit as u64 {
+                return Err(too_large("bytes in a packed part", limit, unpack.total_out()));
+            }
             let is_stuck = unpack.total_in() == read && unpack.total_out() == made;
             if is_stuck || !matches!(status, Ok(Status::Ok | Status::BufError)) {
                 break;
