@@ -95,8 +95,10 @@ def _texts(messages: list[Any]) -> list[str]:
 
 def _images(messages: list[Any]) -> list[Image.Image]:
     """The images of messages of any format."""
-    found = []
+    found: list[Image.Image] = []
     for part in _parts(messages):
+        if "https://" in str(part)[:200]:
+            continue  # an address
         if part.get("type") == "image_url":
             data = base64.b64decode(part["image_url"]["url"].partition(",")[2], validate=True)
         elif part.get("type") == "input_image":
@@ -258,7 +260,7 @@ def test_palettes_and_deep_images() -> None:
     ("data", "media_type", "error", "word"),
     [
         (saved(picture(300, 300), "JPEG")[:2_000], "image/jpeg", ValueError, "cannot be read"),
-        (saved(picture(300, 300), "PNG")[:2_000], "image/png", ValueError, "cannot be read"),
+        (saved(picture(300, 300), "PNG")[:700], "image/png", ValueError, "cannot be read"),
         (b"no image", "image/png", ValueError, "cannot be read"),
         (png_bomb(), "image/png", umi.CapacityError, "pixels"),
         (b"%PDF-1.7 broken", "application/pdf", ValueError, "cannot be read as PDF"),
@@ -319,7 +321,7 @@ def test_mistakes_of_the_caller_are_told() -> None:
     for arguments, word in wrong:
         with pytest.raises(ValueError, match=word):
             ctx.to_messages(**arguments)
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, ValueError)):
         ctx.to_messages(encoders=["tile"])  # type: ignore[arg-type]
 
 

@@ -378,8 +378,9 @@ class Context(BaseContext, metaclass=_ContextType):
         budget_tokens: int | None,
         on_error: str,
     ) -> Any:
-        kwargs = encoder_kwargs and {kind: dict(given) for kind, given in encoder_kwargs.items()}
-        return _render(self, what, format, encoders and dict(encoders), kwargs, budget_tokens, on_error)
+        names = None if encoders is None else dict(encoders)
+        kwargs = None if encoder_kwargs is None else {kind: dict(given) for kind, given in encoder_kwargs.items()}
+        return _render(self, what, format, names, kwargs, budget_tokens, on_error)
 
 
 def messages_of(items: BaseContext, format: str) -> list[Any]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
                     keywords.
             """
 
-    _E = TypeVar("_E", bound=Encoder)
+    _E = TypeVar("_E", bound=Encoder | type[Encoder])
 
 __all__ = ["Media", "cache_bytes", "list_encoders", "register", "set_cache_bytes"]
 

@@ -32,25 +32,30 @@ pub(in crate::context) fn office_text(bytes: &[u8]) -> Result<String> {
     if bytes.starts_with(b"{\\rtf") {
         return Err(broken("an office document").with_hint("save it as docx or as PDF"));
     }
-    let text = guarded("an office document", || Package::open(bytes)?.text())?;
+    text_within(bytes, UNPACKED_BYTES)
+}
+
+fn text_within(bytes: &[u8], limit: usize) -> Result<String> {
+    let text = guarded("an office document", || Package::open(bytes, limit)?.text())?;
     Ok(text.trim().to_owned())
 }
 
 /// A packed document.
 struct Package<'a> {
     archive: ZipArchive<Cursor<&'a [u8]>>,
-    /// How many bytes may still be unpacked.
+    /// How many bytes may be unpacked, and how many still.
+    limit: usize,
     left: usize,
 }
 
 impl<'a> Package<'a> {
-    fn open(bytes: &'a [u8]) -> Result<Self> {
+    fn open(bytes: &'a [u8], limit: usize) -> Result<Self> {
         let unreadable = |error| broken("an office document").with_source(error);
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(unreadable)?;
         if archive.len() > FILES {
             return Err(too_large("files", FILES, archive.len() as u64));
         }
-        Ok(Self { archive, left: UNPACKED_BYTES })
+        Ok(Self { archive, limit, left: limit })
     }
 
     fn text(&mut self) -> Result<String> {
@@ -80,7 +85,8 @@ impl<'a> Package<'a> {
         }
         let unreadable = |error| broken("an office document").with_source(error);
         let file = self.archive.by_name(name).map_err(unreadable)?;
-        let refused = |size: u64| too_large("bytes unpacked", UNPACKED_BYTES, size);
+        let whole = self.limit;
+        let refused = |size: u64| too_large("bytes unpacked", whole, size);
         if file.size() > self.left as u64 {
             return Err(refused(file.size()));
         }
@@ -496,4 +502,31 @@ fn column_of(place: &str) -> usize {
     letters
         .fold(0_usize, |column, letter| column * 26 + usize::from(letter.to_ascii_uppercase() - b'A') + 1)
         .saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ErrorKind,
+        context::encode::fixtures::{docx, zipped},
+    };
+
+    #[test]
+    fn a_document_is_unpacked_within_its_limit() {
+        let file = docx(&" ".repeat(10_000));
+        assert!(text_within(&file, 20_000).is_ok());
+        let error = text_within(&file, 9_000).unwrap_err();
+        assert_eq!((error.kind(), error.details().limit), (ErrorKind::Capacity, Some(9_000)));
+        // A size in the directory that is too small does not help: what comes out is counted.
+        let mut lying = file.clone();
+        let place = lying.windows(4).rposition(|mark| mark == b"PK\x01\x02").unwrap();
+        lying[place + 24..place + 28].copy_from_slice(&10_u32.to_le_bytes());
+        assert!(text_within(&lying, 9_000).is_err());
+        let many: Vec<String> = (0..FILES + 1).map(|index| index.to_string()).collect();
+        let files: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
+        assert_eq!(text_within(&zipped(&files), 9_000).unwrap_err().kind(), ErrorKind::Capacity);
+        let long = docx(&format!("<w:p><w:t>{}</w:t></w:p>", "x".repeat(TEXT_BYTES + 1)));
+        assert_eq!(text_within(&long, UNPACKED_BYTES).unwrap_err().kind(), ErrorKind::Capacity);
+    }
 }

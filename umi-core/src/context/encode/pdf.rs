@@ -35,7 +35,7 @@ pub(in crate::context) struct PdfFile {
 impl PdfFile {
     /// Opens a PDF.
     pub(in crate::context) fn open(bytes: Vec<u8>) -> Result<Self> {
-        check_streams(&bytes)?;
+        check_streams(&bytes, STREAM_BYTES)?;
         let pdf = guarded("PDF", || {
             Pdf::new(bytes).map_err(|error| match error {
                 LoadPdfError::Decryption(DecryptionError::PasswordProtected) => {
@@ -117,7 +117,7 @@ impl PdfFile {
 }
 
 /// Refuses a PDF with a part that would take more memory than is allowed, found without keeping what is unpacked.
-fn check_streams(bytes: &[u8]) -> Result<()> {
+fn check_streams(bytes: &[u8], limit: usize) -> Result<()> {
     let mut unpacked = vec![0_u8; 64 * 1024];
     let mut rest = bytes;
     while let Some(at) = rest.windows(6).position(|word| word == b"stream") {
@@ -131,11 +131,11 @@ fn check_streams(bytes: &[u8]) -> Result<()> {
         let mut unpack = Decompress::new(true);
         loop {
             let (read, made) = (unpack.total_in(), unpack.total_out());
-            if made > STREAM_BYTES as u64 {
-                return Err(too_large("bytes in a packed part", STREAM_BYTES, made));
-            }
             let input = data.get(read as usize..).unwrap_or_default();
             let status = unpack.decompress(input, &mut unpacked, FlushDecompress::None);
+            if unpack.total_out() > limit as u64 {
+                return Err(too_large("bytes in a packed part", limit, unpack.total_out()));
+            }
             let is_stuck = unpack.total_in() == read && unpack.total_out() == made;
             if is_stuck || !matches!(status, Ok(Status::Ok | Status::BufError)) {
                 break;
@@ -237,4 +237,28 @@ impl Device<'_> for Reader {
     fn pop_clip(&mut self) {}
 
     fn pop_transparency_group(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::{ErrorKind, context::encode::fixtures::pdf};
+
+    #[test]
+    fn a_swollen_part_is_found_without_being_kept() {
+        let mut swollen = b"<< /Length 9 /Filter /FlateDecode >>\nstream\n".to_vec();
+        let mut packer = flate2::write::ZlibEncoder::new(&mut swollen, flate2::Compression::fast());
+        packer.write_all(&vec![0; 300_000]).unwrap();
+        packer.finish().unwrap();
+        swollen.extend(b"\nendstream");
+        let file = pdf(&["/Im1 Do", "stream\nno packed one"], &[&swollen]);
+        assert!(check_streams(&file, 300_000).is_ok());
+        let error = check_streams(&file, 299_999).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Capacity, "{error}");
+        for end in (0..file.len()).step_by(101) {
+            drop(check_streams(&file[..end], 299_999));
+        }
+    }
 }

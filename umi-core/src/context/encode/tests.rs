@@ -249,19 +249,15 @@ fn a_scanned_page_is_an_image_where_the_others_are_words() {
 }
 
 #[test]
-fn broken_locked_and_swollen_pdfs_are_refused() {
+fn broken_and_locked_pdfs_are_refused() {
     let refused = |file: &[u8]| encode_with(Kind::Document, "rasterize", "application/pdf", file, "{}").unwrap_err();
     assert!(refused(b"%PDF-1.7\nnothing").is_invalid_input());
     assert!(refused(b"%PDF-1.7").is_invalid_input());
-    let mut swollen = b"<< /Length 9 /Filter /FlateDecode >>\nstream\n".to_vec();
-    let mut packer = flate2::write::ZlibEncoder::new(&mut swollen, flate2::Compression::best());
-    for _ in 0..300 {
-        std::io::Write::write_all(&mut packer, &vec![0; 1_000_000]).unwrap();
-    }
-    packer.finish().unwrap();
-    swollen.extend(b"\nendstream");
-    let error = refused(&pdf(&["/Im1 Do"], &[&swollen]));
-    assert_eq!(error.kind(), ErrorKind::Capacity, "{error}");
+    let whole = String::from_utf8(pdf(&[&words(&["secret"])], &[])).unwrap();
+    let zeros = "00".repeat(32);
+    let handler = format!("/Encrypt << /Filter /Standard /V 1 /R 2 /O <{zeros}> /U <{zeros}> /P -4 >> /ID [<61> <61>]");
+    let locked = whole.replace("/Root 1 0 R", &format!("/Root 1 0 R {handler}"));
+    assert!(refused(locked.as_bytes()).to_string().contains("protected by a password"));
 }
 
 #[test]
@@ -346,12 +342,8 @@ fn the_text_of_office_documents_keeps_its_form() {
 }
 
 #[test]
-fn swollen_and_damaged_office_documents_are_refused() {
+fn damaged_office_documents_are_refused() {
     let refused = |bytes: &[u8]| encode_with(Kind::Document, "page-text", "application/x", bytes, "{}").unwrap_err();
-    let error = refused(&docx(&" ".repeat(140_000_000)));
-    assert_eq!(error.kind(), ErrorKind::Capacity, "{error}");
-    let error = refused(&docx(&format!("<w:p><w:t>{}</w:t></w:p>", "x".repeat(9_000_000))));
-    assert_eq!(error.kind(), ErrorKind::Capacity, "{error}");
     for bytes in
         [&b"PK\x03\x04"[..], b"", b"\xd0\xcf\x11\xe0", b"{\\rtf1", &zipped(&[("a", "b")]), &docx("<w:p>")[..50]]
     {

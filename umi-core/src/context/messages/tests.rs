@@ -173,7 +173,11 @@ fn a_budget_cuts_the_least_recent_first_and_says_so() {
     assert!(!told.contains("[cut:"));
     let told = fit(all - 1_500).unwrap();
     assert!(told.contains("[cut: the first ") && told.contains(&"new words ".repeat(400)), "only the older text");
-    let least = (0..all).find(|tokens| fit(*tokens * 10).is_ok()).unwrap() * 10;
+    let (mut refused, mut least) = (0, all);
+    while least - refused > 8 {
+        let middle = usize::midpoint(refused, least);
+        if fit(middle).is_ok() { least = middle } else { refused = middle }
+    }
     let told = fit(least).unwrap();
     assert!(told.contains(&"Never cut this. ".repeat(20)) && told.contains("[left out to fit"), "{least}: {told}");
     let error = fit(least / 2).unwrap_err();
