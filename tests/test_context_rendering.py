@@ -172,6 +172,20 @@ def test_the_html_is_escaped(ctx: Context) -> None:
     assert page.tags.count("tr") == 9
 
 
+def test_images_are_shown_small_in_html(tmp_path: Path) -> None:
+    ctx = Context()
+    Image.new("RGB", (400, 100), "red").save(tmp_path / "<wide>.png")
+    ctx.add(tmp_path / "<wide>.png")
+    ctx.add(Image.new("L", (64, 640)))
+    ctx.add(b"nothing", media_type="image/png")
+    shown = ctx._repr_html_()
+    assert shown.count('src="data:image/png;base64,') == 2
+    assert 'width="128" height="32"' in shown
+    assert 'width="13" height="128"' in shown
+    assert "<i>cannot be read as an image</i>" in shown
+    assert "&lt;wide&gt;.png" in shown
+
+
 def test_a_closed_image_is_shown_all_the_same() -> None:
     ctx = Context()
 

@@ -42,7 +42,7 @@ pub use self::{
     not_found::RefNotFound,
     part::{Media, Part},
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},
-    render::{html::Thumbnail, tree::Layout},
+    render::tree::Layout,
     scan::{
         BATCH_ROWS, COLUMNS, Cell, FileEntry, FileFilter, GrepMatch, GrepOptions, GrepResults, REF_COLUMNS,
         RESULT_BYTES, SCAN_THREADS, Scan, ScanOptions, SqlParameters, SqlValue, TEXT_FILE_BYTES, Table, parse_size,

@@ -23,6 +23,7 @@ pub(crate) use self::refs::{GlobalRef, MissingRef, Url};
 use self::{image::Image, json::JsonObject};
 use crate::{
     convert::{Str, dict_of, wrong_type},
+    encoders::registry,
     error::{IntoPyResult, guarded},
     metadata::from_json,
 };
@@ -253,7 +254,7 @@ impl BaseContext {
 
     /// A table in HTML, for notebooks.
     fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
-        guarded(|| Ok(py.detach(|| self.inner.snapshot().html(|_| None))))
+        guarded(|| py.detach(|| self.inner.snapshot().html(registry())))
     }
 
     fn __repr__(&self) -> PyResult<String> {

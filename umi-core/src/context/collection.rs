@@ -14,7 +14,6 @@ use super::{
     not_found::RefNotFound,
     refs::{NUMBERS, RefId, check_session, shown},
     render::{
-        html::{self, Thumbnail},
         markdown,
         tree::{self, Layout},
     },
@@ -329,11 +328,6 @@ impl Snapshot {
     /// ```
     pub fn tree(&self, layout: Layout) -> String {
         tree::tree(self, layout)
-    }
-
-    /// HTML for a notebook, of at most 200 items; `thumbnail` gives the picture of an item, where there is any.
-    pub fn html(&self, thumbnail: impl Fn(&Item) -> Option<Thumbnail>) -> String {
-        html::html(self, thumbnail)
     }
 
     /// The items.

@@ -21,6 +21,7 @@ mod budget;
 mod gemini;
 mod lead;
 mod openai;
+mod pictures;
 mod responses;
 
 /// Whose form messages have.

@@ -1,35 +1,24 @@
 //! HTML for notebooks.
 
-use std::fmt::Write as _;
-
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::{fmt::Write as _, sync::Arc};
 
 use super::{
-    super::{collection::Snapshot, items::Item},
+    super::{collection::Snapshot, items::Item, part::Media},
     metadata,
     tree::source,
 };
+use crate::error::Result;
 
 /// Up to so many items are shown.
-const SHOWN_ITEMS: usize = 200;
+pub(crate) const SHOWN_ITEMS: usize = 200;
 /// Of these so many with a picture.
-const SHOWN_THUMBNAILS: usize = 50;
+pub(crate) const SHOWN_PICTURES: usize = 50;
+/// The sides of the box that a picture fits, in pixels.
+pub(crate) const SHOWN_SIDES: u32 = 128;
 
-/// A small picture of an item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Thumbnail {
-    /// The media type of the bytes, such as `image/png`.
-    pub media_type: &'static str,
-    /// The bytes of the picture.
-    pub data: Vec<u8>,
-    /// Its width in pixels.
-    pub width: u32,
-    /// Its height in pixels.
-    pub height: u32,
-}
-
-/// A table of the items; `thumbnail` gives the picture of one, where there is any. Nothing in it leads out of the page.
-pub(crate) fn html(items: &Snapshot, thumbnail: impl Fn(&Item) -> Option<Thumbnail>) -> String {
+/// A table of the items; `picture` gives a small one of an item, where there is any, or why it cannot be made. Nothing in
+/// it leads out of the page.
+pub(crate) fn html<'a>(items: &Snapshot, picture: impl Fn(&Item) -> Option<&'a Result<Arc<Media>>>) -> String {
     let mut out = String::from("<div>\n<p><b>Context</b> session ");
     push_escaped(&mut out, items.session_id());
     let _ = writeln!(out, ", {} {}</p>", items.len(), if items.len() == 1 { "item" } else { "items" });
@@ -39,11 +28,8 @@ pub(crate) fn html(items: &Snapshot, thumbnail: impl Fn(&Item) -> Option<Thumbna
             let _ = write!(out, "<th style=\"text-align:left\">{name}</th>");
         }
         out.push_str("</tr></thead>\n<tbody>\n");
-        let mut pictures = 0;
         for (place, item) in items.iter().take(SHOWN_ITEMS).enumerate() {
-            let picture = (pictures < SHOWN_THUMBNAILS).then(|| thumbnail(item)).flatten();
-            pictures += usize::from(picture.is_some());
-            push_row(&mut out, place + 1, item, picture.as_ref());
+            push_row(&mut out, place + 1, item, picture(item));
         }
         out.push_str("</tbody>\n</table>\n");
     }
@@ -54,17 +40,23 @@ pub(crate) fn html(items: &Snapshot, thumbnail: impl Fn(&Item) -> Option<Thumbna
     out
 }
 
-fn push_row(out: &mut String, number: usize, item: &Item, picture: Option<&Thumbnail>) {
+fn push_row(out: &mut String, number: usize, item: &Item, picture: Option<&Result<Arc<Media>>>) {
     let (ref_id, role, kind) = (item.ref_id(), item.role(), item.kind());
     let _ = write!(out, "<tr><td>{number}</td><td><code>{ref_id}</code></td><td>{role}</td><td>{kind}</td>");
     out.push_str("<td style=\"text-align:left\">");
-    if let Some(picture) = picture {
-        let data = STANDARD.encode(&picture.data);
-        let (media_type, width, height) = (picture.media_type, picture.width, picture.height);
-        let _ = write!(
-            out,
-            "<img src=\"data:{media_type};base64,{data}\" width=\"{width}\" height=\"{height}\" alt=\"{ref_id}\"><br>"
-        );
+    match picture {
+        Some(Ok(picture)) => {
+            out.push_str("<img src=\"");
+            push_escaped(out, &picture.data_url());
+            let (width, height) = picture.size.unwrap_or((SHOWN_SIDES, SHOWN_SIDES));
+            let _ = write!(out, "\" width=\"{width}\" height=\"{height}\" alt=\"{ref_id}\"><br>");
+        }
+        Some(Err(error)) => {
+            out.push_str("<i>");
+            push_escaped(out, error.message());
+            out.push_str("</i><br>");
+        }
+        None => {}
     }
     push_escaped(out, &source(item));
     out.push_str("</td><td style=\"text-align:left\">");
@@ -115,9 +107,10 @@ mod tests {
         for _ in 0..=SHOWN_ITEMS {
             context.add(NewItem::bytes(vec![0], "image/png").unwrap()).unwrap();
         }
-        let picture = Thumbnail { media_type: "image/png", data: vec![1, 2, 3], width: 4, height: 3 };
-        let shown = html(&context.snapshot(), |_| Some(picture.clone()));
-        assert_eq!(shown.matches("<img src=\"data:image/png;base64,AQID\" width=\"4\" height=\"3\"").count(), 50);
+        let picture = Ok(Arc::new(Media::new("image/png\"", *b"\x01\x02\x03").with_size(4, 3)));
+        let shown = html(&context.snapshot(), |_| Some(&picture));
+        let image = "<img src=\"data:image/png&quot;;base64,AQID\" width=\"4\" height=\"3\"";
+        assert_eq!(shown.matches(image).count(), SHOWN_ITEMS);
         assert_eq!(shown.matches("<tr>").count(), SHOWN_ITEMS + 1);
         assert!(shown.ends_with("<p>and 1 more</p>\n</div>"));
     }
