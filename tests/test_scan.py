@@ -356,7 +356,8 @@ def test_a_scan_becomes_a_context_of_items(folder: Path) -> None:
 
 def test_methods_of_the_other_mode_say_which_constructor_gives_them(folder: Path) -> None:
     scan, items = umi.Context(folder), umi.Context()
-    for name in ("add", "items", "print_table", "print_tree", "remove", "to_md", "tree"):
+    of_items = ("add", "changed", "count_tokens", "items", "load", "print_table", "print_tree", "remove", "to_md")
+    for name in (*of_items, "to_messages", "to_request", "tree"):
         with pytest.raises(RuntimeError, match=r"Context\(\)"):
             getattr(scan, name)
     for name in ("files", "root", "grep", "sql", "filter", "to_arrow", "cat", "num_files"):
@@ -364,9 +365,25 @@ def test_methods_of_the_other_mode_say_which_constructor_gives_them(folder: Path
             getattr(items, name)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = items.nonsense  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match=r"Context\(\)"):
+        umi.DirectoryContext.load("s")
     # nothing is inherited that would tell of the items, of which a scan has none
     public = {name for name in dir(umi.Context) if not name.startswith("_")}
-    assert public - set(vars(umi.DirectoryContext)) == {"session_id"}
+    assert public - set(vars(umi.DirectoryContext)) == {"session_id", "gc", "resolve"}
+
+
+def test_a_scan_is_saved_as_items(folder: Path, tmp_path: Path) -> None:
+    scan, db = umi.Context(folder, session_id="s"), tmp_path / "store"
+    scan.save(db=db)
+    assert umi.Context.load("s", db=db).ref_ids() == scan.ref_ids()
+    row = umi.Context.get(scan.global_ref("a.csv"), db=db)
+    assert row is not None
+    assert row["uri"] == str((folder / "a.csv").resolve())
+    assert (
+        umi.Context.resolve(scan.global_ref("a.csv"), db=db)
+        == umi.DirectoryContext.get(row["session_id"] + "/" + row["ref_id"], db=db)
+        == row
+    )
 
 
 def test_a_scan_is_its_own_copy_and_is_not_pickled(folder: Path) -> None:

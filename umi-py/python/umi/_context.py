@@ -172,6 +172,9 @@ class Context(BaseContext, metaclass=_ContextType):
         _changed: list[str]
         get: _Get
 
+    # as `Context.get`, by the name that it had
+    resolve = staticmethod(_get_saved)
+
     @property
     def changed(self) -> list[str]:
         """The refs of files that were gone, or had another content than when they were saved, when `load` read them."""
@@ -381,6 +384,12 @@ class Context(BaseContext, metaclass=_ContextType):
         names = None if encoders is None else dict(encoders)
         kwargs = None if encoder_kwargs is None else {kind: dict(given) for kind, given in encoder_kwargs.items()}
         return _render(self, what, format, names, kwargs, budget_tokens, on_error)
+
+
+def items_of(context: Context) -> BaseContext:
+    """Give a context of items: of a scan, one that is made of its files."""
+    make = getattr(type(context), "to_context", None)
+    return context if make is None else make(context)  # type: ignore[no-any-return]
 
 
 def messages_of(items: BaseContext, format: str) -> list[Any]:

@@ -8,7 +8,7 @@ from operator import length_hint
 from sys import maxsize
 
 from umi import _process
-from umi._context import messages_of
+from umi._context import items_of, messages_of
 from umi._durable import DurableCoreMemory, DurableWorkingMemory
 from umi._results import recalled, remembered
 from umi._umi import (
@@ -557,7 +557,7 @@ class Memory:
             CapacityError: A file has more than 256 MiB.
             StorageError: The store could not be written.
         """
-        return remembered(await self._engine.remember_context(context, options, (user, agent, session)))
+        return remembered(await self._engine.remember_context(items_of(context), options, (user, agent, session)))
 
     def remember_context_sync(
         self,
@@ -569,7 +569,7 @@ class Memory:
         session: str | None = None,
     ) -> RememberResult:
         """As `remember_context()`, blocking."""
-        return remembered(self._engine.remember_context(context, options, (user, agent, session)).wait())
+        return remembered(self._engine.remember_context(items_of(context), options, (user, agent, session)).wait())
 
     async def remembered_item(
         self, ref: str, *, user: str | None = None, agent: str | None = None, session: str | None = None

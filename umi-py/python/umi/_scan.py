@@ -351,6 +351,13 @@ class DirectoryContext(Context):
         self._scan.add_to(context)
         return context
 
+    def save(self, db: str | os.PathLike[str] | None = None, user: str | None = None) -> None:
+        """Save the files as items of the session, which `Context.load` gives; takes and raises what it does there.
+
+        Every file is read once, for the hash of its content.
+        """
+        self.to_context().save(db, user)
+
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
@@ -395,7 +402,7 @@ def _path(path: str) -> Path:
 
 
 class _OfItems:
-    """A method of an incremental context, which a scan does not have."""
+    """A method or property of an incremental context, which a scan does not have."""
 
     __slots__ = ("_name",)
 
@@ -405,11 +412,31 @@ class _OfItems:
     def __get__(self, instance: object, owner: object) -> _OfItems:
         if instance is None:
             return self
-        raise RuntimeError(
-            f"Context.{self._name}() requires an incremental context. Construct it with Context() or "
+        raise self._missing()
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """Stand for a method of the class."""
+        raise self._missing()
+
+    def _missing(self) -> RuntimeError:
+        return RuntimeError(
+            f"Context.{self._name} requires an incremental context. Construct it with Context() or "
             "Context(session_id=...), or make one of this scan with to_context()"
         )
 
 
-for _name in ("add", "items", "print_table", "print_tree", "remove", "to_md", "tree"):
+for _name in (
+    "add",
+    "changed",
+    "count_tokens",
+    "items",
+    "load",
+    "print_table",
+    "print_tree",
+    "remove",
+    "to_md",
+    "to_messages",
+    "to_request",
+    "tree",
+):
     setattr(DirectoryContext, _name, _OfItems(_name))
