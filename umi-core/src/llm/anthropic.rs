@@ -77,7 +77,8 @@ impl AnthropicModel {
     /// use std::time::Duration;
     /// use umi_core::{AnthropicModel, HttpOptions};
     /// let options = HttpOptions::default().with_timeout(Duration::from_secs(20))?.with_max_concurrency(4)?;
-    /// let model = AnthropicModel::connect("sk-ant-…", Some("https://gateway.example"), options)?.with_max_tokens(2_048);
+    /// let base_url = Some("https://gateway.example");
+    /// let model = AnthropicModel::connect("sk-ant-…", base_url, options)?.with_max_tokens(2_048);
     /// assert_eq!(model.base_url(), "https://gateway.example");
     /// # Ok::<(), umi_core::Error>(())
     /// ```
@@ -139,7 +140,9 @@ impl AnthropicModel {
                     MessageRole::User => "user",
                     MessageRole::Assistant => "assistant",
                 };
-                json!({"role": role, "content": message.parts.iter().filter(|part| !is_empty(part)).map(part).collect::<Vec<_>>()})
+                // The API takes no texts without words.
+                let parts: Vec<Value> = message.parts.iter().filter(|part| !part.is_blank()).map(part).collect();
+                json!({"role": role, "content": parts})
             })
             .collect();
         let mut body = json!({
@@ -203,6 +206,7 @@ impl LanguageModel for AnthropicModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         let is_forced = !self.is_unforced.load(Ordering::Relaxed);
         let mut reply = self.service.post("v1/messages", &self.body(request, is_forced)).await?;
         if reply.status == 400 && is_forced && request.answer.is_some() && reply.problem().names(&["tool_choice"]) {
@@ -218,11 +222,6 @@ impl LanguageModel for AnthropicModel {
         }
         self.completion(request, &reply)
     }
-}
-
-/// The API takes no empty texts.
-fn is_empty(part: &MessagePart) -> bool {
-    matches!(part, MessagePart::Text(text) if text.is_empty())
 }
 
 fn part(part: &MessagePart) -> Value {
@@ -248,7 +247,7 @@ pub(super) fn empty(service: &Service, reply: &Reply, is_cut: bool) -> Error {
     if is_cut {
         return service
             .misunderstood(reply, "reached the limit of tokens before it answered")
-            .with_hint("raise `max_tokens`");
+            .with_hint("raise the provider's `max_tokens=`");
     }
     service.misunderstood(reply, "gave an empty answer")
 }

@@ -296,7 +296,8 @@ impl Service {
                 return outcome.map(|reply| Reply { requests, ..reply });
             };
             let status = outcome.as_ref().ok().map(|reply| reply.status);
-            tracing::info!(target: "umi::llm", provider = self.provider, status, requests, ?wait, "a request is tried again");
+            let provider = self.provider;
+            tracing::info!(target: "umi::llm", provider, status, requests, ?wait, "a request is tried again");
             self.clock.wait_until(self.clock.now().saturating_add(wait).unwrap_or(jiff::Timestamp::MAX)).await;
         }
     }
@@ -322,7 +323,7 @@ impl Service {
         let timeout = self.options.timeout;
         tokio::time::timeout(timeout, self.exchange(client, url, body))
             .await
-            .unwrap_or_else(|_| Err(self.too_late(&format!("did not answer in {timeout:?}"))))
+            .unwrap_or_else(|_| Err(self.too_late("did not answer in time", "timeout", timeout)))
     }
 
     async fn exchange(&self, client: &Client, url: Url, body: Vec<u8>) -> Result<Reply> {
@@ -337,8 +338,11 @@ impl Service {
         let mut body = Vec::new();
         loop {
             let Ok(read) = tokio::time::timeout(self.options.read_timeout, response.chunk()).await else {
-                let pause = format!("paused for {:?} within its answer", self.options.read_timeout);
-                return Err(lost(self.too_late(&pause)));
+                return Err(lost(self.too_late(
+                    "paused too long within its answer",
+                    "read_timeout",
+                    self.options.read_timeout,
+                )));
             };
             let chunk = read.map_err(|error| lost(self.unreached(error)))?;
             let Some(chunk) = chunk else { break };
@@ -355,24 +359,28 @@ impl Service {
         Ok(Reply { status, body, request_id, requests: 1, retry_after, should_retry })
     }
 
-    fn too_late(&self, what: &str) -> Error {
-        Error::new(ErrorKind::ProviderTimeout, format!("{} {what}", self.provider))
-            .with_hint("try again later, or give it a longer `timeout`")
+    /// The error of a time that is over, by the name of its option.
+    fn too_late(&self, what: &str, option: &str, time: Duration) -> Error {
+        Error::new(ErrorKind::ProviderTimeout, format!("{} {what}: `{option}` is {time:?}", self.provider))
+            .with_hint(format!("try again later, or raise `{option}`"))
             .with_retryable(true)
             .with_provider(self.provider)
     }
 
     fn unreached(&self, error: reqwest::Error) -> Error {
         let host = self.base_url.host_str().unwrap_or_default();
-        let (kind, what) = if error.is_timeout() {
-            (ErrorKind::ProviderTimeout, format!("cannot connect to `{host}` in time"))
+        let unreached = if error.is_connect() && error.is_timeout() {
+            let time = self.options.connect_timeout;
+            let message = format!("cannot connect to `{host}` in time: `connect_timeout` is {time:?}");
+            Error::new(ErrorKind::ProviderTimeout, message).with_hint("check `base_url`, the network and its proxy")
         } else if error.is_connect() {
-            (ErrorKind::Provider, format!("cannot connect to `{host}`"))
+            Error::new(ErrorKind::Provider, format!("cannot connect to `{host}`"))
+                .with_hint("check `base_url`, the network and its proxy")
         } else {
-            (ErrorKind::Provider, format!("the connection to `{host}` broke"))
+            Error::new(ErrorKind::Provider, format!("the connection to `{host}` broke"))
         };
         // The URL of the request may hold a secret.
-        Error::new(kind, what).with_source(error.without_url()).with_retryable(true).with_provider(self.provider)
+        unreached.with_source(error.without_url()).with_retryable(true).with_provider(self.provider)
     }
 
     /// The error of a reply that is a refusal.
@@ -396,18 +404,16 @@ impl Service {
         }
     }
 
-    /// The error of an answer that is not what was asked for.
+    /// The error of an answer that is not what was asked for. What is quoted of it has to be [`redacted`](Self::redacted).
     pub(crate) fn misunderstood(&self, reply: &Reply, what: &str) -> Error {
-        let what = self.redacted(what);
         Error::new(ErrorKind::InvalidResponse, format!("{} {what}", self.provider))
             .with_provider(self.provider)
             .with_response(Some(reply.status), reply.request_id.clone(), None)
     }
 
     /// What a service said, cut, in one line and without the key: some say it back.
-    fn redacted(&self, text: &str) -> String {
-        let clean = text.replace(self.key.expose_secret(), "[key]");
-        clean.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(refusal::MESSAGE_CHARS).collect()
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        refusal::without_key(text, self.key.expose_secret())
     }
 
     fn url(&self, path: &str) -> Url {

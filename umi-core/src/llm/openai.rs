@@ -39,7 +39,8 @@ pub(crate) const HOST: &str = "api.openai.com";
 /// # Example
 /// ```
 /// use umi_core::{HttpOptions, LanguageModel, OpenAIModel};
-/// let model = OpenAIModel::connect("sk-…", Some("http://localhost:8000/v1"), HttpOptions::default())?.with_model("qwen3");
+/// let base_url = Some("http://localhost:8000/v1");
+/// let model = OpenAIModel::connect("sk-…", base_url, HttpOptions::default())?.with_model("qwen3");
 /// assert_eq!(model.name(), "openai:qwen3");
 /// # Ok::<(), umi_core::Error>(())
 /// ```
@@ -227,6 +228,7 @@ impl OpenAIModel {
         let finish = choice.finish_reason.as_deref();
         let message = choice.message.unwrap_or_default();
         if let Some(refusal) = message.refusal.filter(|refusal| !refusal.is_empty()) {
+            let refusal = self.service.redacted(&refusal);
             return Err(self.service.misunderstood(reply, &format!("refused to answer: {refusal}")));
         }
         if finish == Some("content_filter") {
@@ -258,6 +260,7 @@ impl LanguageModel for OpenAIModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         let is_shown_by_model = |message: &Message| {
             message.role == MessageRole::Assistant
                 && message.parts.iter().any(|part| matches!(part, MessagePart::Image { .. }))
