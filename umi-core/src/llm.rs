@@ -40,6 +40,16 @@ pub enum MessageRole {
     Assistant,
 }
 
+impl MessageRole {
+    /// The role as both vendors write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
 /// A part of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -162,8 +172,8 @@ impl CompletionRequest {
     /// Checks what no service takes, as the models of this crate do before they ask.
     ///
     /// # Errors
-    /// `InvalidInput` when there is no message, when one has no words and no image, when the last one is not the user's,
-    /// when the answer's schema has a name of another form than it may have, and for a limit of no tokens.
+    /// `InvalidInput` when there is no message, when one has no words and no image, when the last one is not the
+    /// user's, when the answer's schema has a name of another form than it may have, and for a limit of no tokens.
     ///
     /// # Example
     /// ```
@@ -207,11 +217,11 @@ impl CompletionRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Completion {
-    /// The text; for a request with an [`AnswerSchema`] what is to be its JSON, as the model wrote it: it may be wrapped
-    /// in words, and cut.
+    /// The text; for a request with an [`AnswerSchema`] what is to be its JSON, as the model wrote it: it may be
+    /// wrapped in words, and cut.
     pub text: String,
-    /// The tokens that the service counted for this answer, and the requests that it took: tries that failed are counted
-    /// among these, and no service counts their tokens.
+    /// The tokens that the service counted for this answer, and the requests that it took: tries that failed are
+    /// counted among these, and no service counts their tokens.
     pub usage: Usage,
     /// The service's id of the request that succeeded; none where it gives none.
     pub request_id: Option<String>,
@@ -276,9 +286,9 @@ pub trait LanguageModel: Send + Sync + fmt::Debug {
     /// Answers a request. Dropping the future stops the request.
     ///
     /// # Errors
-    /// `InvalidInput` for a request that [`CompletionRequest::check`] refuses; else the kinds of a provider: `RateLimit`,
-    /// `Authentication`, `ProviderTimeout`, `ContextOverflow`, `InvalidResponse` (an empty answer too, which the engine
-    /// asks for once more), and `Provider` for all else.
+    /// `InvalidInput` for a request that [`CompletionRequest::check`] refuses; else the kinds of a provider:
+    /// `RateLimit`, `Authentication`, `ProviderTimeout`, `ContextOverflow`, `InvalidResponse` (for an empty answer too,
+    /// which the engine asks for once more), and `Provider` for all else.
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion>;
 }
 

@@ -22,8 +22,8 @@ const ENTRY_BYTES: usize = 128;
 /// a write that failed had embedded already.
 ///
 /// It keeps no text: the key of a vector is a hash of 128 bits with a random seed that never leaves the process. Two
-/// texts of one key do not come up by chance, and who does not know the seed has no way to look for them; the hash is not
-/// a cryptographic one.
+/// texts of one key do not come up by chance, and who does not know the seed has no way to look for them; the hash is
+/// not a cryptographic one.
 pub(crate) struct CachedEmbedder {
     inner: Arc<dyn Embedder>,
     seed: u64,

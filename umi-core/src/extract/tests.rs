@@ -126,8 +126,8 @@ fn dates_are_read_to_their_beginning_and_not_behind_their_telling() {
 
 #[test]
 fn a_fact_keeps_its_place_without_a_time_that_cannot_be_told() {
-    let text = r#"{"facts": [{"turn": 1, "type": "event", "name": "Rome", "content": "Rome was founded", "confidence": 0.9,
-        "event_time": "0000-04-21"}]}"#;
+    let text = r#"{"facts": [{"turn": 1, "type": "event", "name": "Rome", "content": "Rome was founded",
+        "confidence": 0.9, "event_time": "0000-04-21"}]}"#;
     let answer = parse(text, &passage(&["one"])).unwrap();
     assert_eq!((answer.value.len(), answer.value[0].event_time), (1, None));
     assert_eq!(
@@ -138,8 +138,8 @@ fn a_fact_keeps_its_place_without_a_time_that_cannot_be_told() {
 
 #[test]
 fn the_last_fact_of_an_answer_that_was_cut_is_used_as_far_as_it_goes() {
-    let text = r#"{"facts": [{"turn": 1, "type": "person", "name": "Ana", "attribute": "home", "content": "Ana lives in Rome",
-        "confidence": 0.9, "event_time": "2025-0"#;
+    let text = r#"{"facts": [{"turn": 1, "type": "person", "name": "Ana", "attribute": "home",
+        "content": "Ana lives in Rome", "confidence": 0.9, "event_time": "2025-0"#;
     let answer = parse(text, &passage(&["one", "two"])).unwrap();
     let [ana] = answer.value.as_slice() else { panic!("{answer:?}") };
     assert_eq!((ana.attribute.as_deref(), ana.confidence, ana.event_time), (Some("home"), 0.9, None));

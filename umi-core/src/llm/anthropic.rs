@@ -15,11 +15,10 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     ANTHROPIC_MODEL, AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, MessagePart,
-    MessageRole,
     http::{HttpOptions, Reply, Service},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     memory::Usage,
     world::{Clock, Ids},
 };
@@ -136,13 +135,9 @@ impl AnthropicModel {
             .messages
             .iter()
             .map(|message| {
-                let role = match message.role {
-                    MessageRole::User => "user",
-                    MessageRole::Assistant => "assistant",
-                };
                 // The API takes no texts without words.
                 let parts: Vec<Value> = message.parts.iter().filter(|part| !part.is_blank()).map(part).collect();
-                json!({"role": role, "content": parts})
+                json!({"role": message.role.as_str(), "content": parts})
             })
             .collect();
         let mut body = json!({
@@ -185,7 +180,7 @@ impl AnthropicModel {
             None => answer.content.iter().filter(|block| block.kind == "text").map(|block| &*block.text).collect(),
         };
         if text.trim().is_empty() {
-            return Err(empty(&self.service, reply, is_cut));
+            return Err(self.service.unanswered(reply, is_cut));
         }
         let usage = answer.usage.unwrap_or_default();
         let read = [usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens];
@@ -240,16 +235,6 @@ fn tool(answer: &AnswerSchema) -> Value {
         "description": "Takes the answer, in the form that its input has.",
         "input_schema": answer.schema,
     })
-}
-
-/// The error of an answer without words.
-pub(super) fn empty(service: &Service, reply: &Reply, is_cut: bool) -> Error {
-    if is_cut {
-        return service
-            .misunderstood(reply, "reached the limit of tokens before it answered")
-            .with_hint("raise the provider's `max_tokens=`");
-    }
-    service.misunderstood(reply, "gave an empty answer")
 }
 
 #[derive(Deserialize)]

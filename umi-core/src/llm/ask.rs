@@ -111,8 +111,8 @@ pub(crate) fn object_schema<const COUNT: usize>(properties: [(&str, Value); COUN
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-/// The list `key` of the object in an answer, with the object's other fields; a bare list is taken for it. The last item
-/// of an answer that was cut off is used as far as it goes if it has the `required` fields.
+/// The list `key` of the object in an answer, with the object's other fields; a bare list is taken for it. The last
+/// item of an answer that was cut off is used as far as it goes if it has the `required` fields.
 ///
 /// # Errors
 /// `InvalidResponse` when there is none. An empty list is one, null is none.
@@ -213,8 +213,8 @@ pub(crate) fn ordinal(item: &Value, field: &str, most: usize) -> Option<usize> {
     })
 }
 
-/// A confidence, from 0 to 1, and `fallback` where there is none. Another number is not guessed at: 85 may be meant as a
-/// percentage, or be of no meaning.
+/// A confidence, from 0 to 1, and `fallback` where there is none. Another number is not guessed at: 85 may be meant as
+/// a percentage, or be of no meaning.
 pub(crate) fn confidence(item: &Value, fallback: f64, place: &str, notes: &mut Notes) -> f64 {
     let value = number(item, "confidence");
     if let Some(value) = value.filter(|value| (0.0..=1.0).contains(value)) {

@@ -40,8 +40,8 @@ pub(crate) fn find(text: &str, accepts: impl Fn(&Value) -> bool) -> Option<Found
     None
 }
 
-/// Whether a value that was cut off is kept: a list or an object, with what is whole of it. A text or number that was cut
-/// off is not the one that was meant, and an object without a field says nothing.
+/// Whether a value that was cut off is kept: a list or an object, with what is whole of it. A text or number that was
+/// cut off is not the one that was meant, and an object without a field says nothing.
 fn is_worth_keeping(cut: &Value) -> bool {
     match cut {
         Value::Object(fields) => !fields.is_empty(),

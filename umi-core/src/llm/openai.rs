@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use super::{
     AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole,
     OPENAI_MODEL,
-    anthropic::empty,
     http::{HttpOptions, Reply, Service},
     refusal::Problem,
 };
@@ -237,7 +236,7 @@ impl OpenAIModel {
         let text = message.content.map(Content::text).unwrap_or_default();
         let is_cut = finish == Some("length");
         if text.trim().is_empty() {
-            return Err(empty(&self.service, reply, is_cut));
+            return Err(self.service.unanswered(reply, is_cut));
         }
         let usage = answer.usage.unwrap_or_default();
         Ok(Completion {
@@ -300,10 +299,7 @@ fn told(answer: &AnswerSchema) -> String {
 }
 
 fn message(message: &Message) -> Value {
-    let role = match message.role {
-        MessageRole::User => "user",
-        MessageRole::Assistant => "assistant",
-    };
+    let role = message.role.as_str();
     // Many compatible servers take no list of parts.
     if let [MessagePart::Text(text)] = message.parts.as_slice() {
         return json!({"role": role, "content": text});
