@@ -5,7 +5,10 @@ use wiremock::{
 };
 
 use super::*;
-use crate::{error::ErrorKind, llm::Message};
+use crate::{
+    error::ErrorKind,
+    llm::{Message, MessageRole},
+};
 
 fn request() -> CompletionRequest {
     CompletionRequest::new("Extract facts.", "Ada works at Acme.").with_answer(AnswerSchema::new(
