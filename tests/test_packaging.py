@@ -85,7 +85,8 @@ def test_the_metadata_names_the_distribution_and_its_version(wheel: zipfile.Path
 
 def test_the_light_wheel_keeps_the_class_and_says_how_to_get_the_rest(wheel: zipfile.Path, tmp_path: Path) -> None:
     wheel.root.extractall(tmp_path)
-    code = "import umi\ntry:\n umi.LocalEmbeddingProvider('.')\nexcept umi.FeatureNotBuiltError as error:\n print(error.hint)"
+    code = "import umi\ntry:\n umi.LocalEmbeddingProvider('.')\n"
+    code += "except umi.FeatureNotBuiltError as error:\n print(error.hint)"
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     assert 'pip install . --config-settings=build-args="--profile wheel-full --features full"' in told

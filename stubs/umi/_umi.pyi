@@ -641,7 +641,7 @@ class MemoryConfig:
     def with_token_counter(self, token_counter: Callable[[str], int] | None) -> MemoryConfig:
         """A copy with another function that counts tokens, or None."""
     def with_token_prices(self, token_prices: tuple[float, float] | None) -> MemoryConfig:
-        """A copy with what a million tokens read and a million written cost, so that `stats()` tells a cost, or None."""
+        """A copy with what a million tokens read and a million written cost, for the cost in `stats()`, or None."""
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain values; the time to live in seconds, the function that counts tokens as it is."""
     @staticmethod
@@ -864,7 +864,11 @@ class OpenAIEmbeddingProvider(EmbeddingProvider):
 
 @final
 class CompletionRequest:
-    """What a model is asked: instructions, messages, and the form of its answer."""
+    """What a model is asked: instructions, messages, and the form of its answer.
+
+    No message may be empty, the last one is the user's. The name of a schema is 1 to 64 ASCII letters, digits, `_` and
+    `-`; `answer` where there is none.
+    """
 
     def __new__(
         cls,
@@ -883,7 +887,7 @@ class CompletionRequest:
         """The messages: `{"role": …, "content": …}`, the content a text, or a list of texts and images."""
     @property
     def prompt(self) -> str:
-        """The words of the last message."""
+        """The words of the last message, without its images."""
     @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON Schema that the answer has to fit, or None for free text."""
@@ -898,23 +902,31 @@ class CompletionRequest:
 
 @final
 class Completion:
-    """What a model answered."""
+    """What a model answered; also what a function of yours gives to `CallableProvider` to say what it took.
+
+    The tokens are those that the service counted, of the instructions, messages and schema (input) and of the answer
+    (output). `is_cut` says that the answer ended because it reached its limit of tokens.
+    """
 
     def __new__(cls, text: str, *, input_tokens: int = 0, output_tokens: int = 0, is_cut: bool = False) -> Self: ...
     @property
     def text(self) -> str:
-        """The text; JSON where a schema was asked for."""
+        """The text; where a schema was asked for, what is to be its JSON, as the model wrote it."""
     @property
     def usage(self) -> Usage:
-        """What the service counted: a `Usage`."""
+        """What the service counted for this answer: a `Usage`.
+
+        Its `requests` are all that it took, so more than 1 says that some were tried again. A service that counts no
+        tokens has 0 of them, a function counts as one request.
+        """
     @property
     def request_id(self) -> str | None:
-        """The service's id of the request, or None."""
+        """The service's id of the request that succeeded, or None."""
     @property
     def is_cut(self) -> bool:
         """Whether the answer ended because it reached its limit of tokens."""
     def json(self) -> Any:
-        """The answer to a request with a schema, as Python's `json` reads it."""
+        """The answer to a request with a schema, as Python's `json` reads it: a `ValueError` where it is no JSON."""
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -928,10 +940,11 @@ class LanguageModelProvider:
     def complete(self, request: CompletionRequest | str) -> Operation[Completion]:
         """Answers a request, or a text alone. To be awaited; cancelling it stops the request.
 
-        Raises a `ProviderError` when the service fails.
+        Raises `InvalidInputError` for an empty text, and a `ProviderError` when the service fails: one of its kinds,
+        such as `InvalidResponseError` for an empty answer.
         """
     def complete_sync(self, request: CompletionRequest | str) -> Completion:
-        """Answers a request, or a text alone, and blocks meanwhile."""
+        """Answers a request, or a text alone, and blocks meanwhile. It raises what `complete` does."""
 
 @final
 class AnthropicProvider(LanguageModelProvider):
@@ -975,8 +988,9 @@ class OpenAIProvider(LanguageModelProvider):
 
 @final
 class SimLLMProvider(LanguageModelProvider):
-    """A model that answers by simple rules, for tests and simulations: facts of plain English sentences, relations by
-    shared words. One seed gives the same answers twice.
+    """A model that answers by simple rules, for tests and simulations.
+
+    It finds facts in plain English sentences, and relations by shared words. One seed gives the same answers twice.
     """
 
     def __new__(cls, seed: int = 0) -> Self: ...
@@ -988,7 +1002,9 @@ class CallableProvider(LanguageModelProvider):
     It gives a `str`, a `dict` (the JSON that `request.schema` asks for) or a `Completion`.
 
     A plain function runs in a worker thread, never on the event loop; an async one runs on the loop that awaits the
-    call, else on a loop of its own thread. What it raises is the cause of the `ProviderError`.
+    call, else on a loop of its own thread. What it raises is the cause of the `ProviderError`. No more than
+    `max_concurrency` calls run at once, 1 to 1,024; those beyond wait for their turn. There is no timeout: a function
+    that waits for something has to give up by itself.
     """
 
     def __new__(
@@ -996,6 +1012,7 @@ class CallableProvider(LanguageModelProvider):
         fn: Callable[[CompletionRequest], _Answer] | Callable[[CompletionRequest], Awaitable[_Answer]],
         *,
         name: str = "callable",
+        max_concurrency: int = 8,
     ) -> Self: ...
 
 @final

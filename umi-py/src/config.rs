@@ -267,7 +267,7 @@ impl MemoryConfig {
         Self::with(slf, "token_counter", token_counter)
     }
 
-    /// A copy with what a million tokens read and a million written cost, so that `stats()` tells a cost, or None.
+    /// A copy with what a million tokens read and a million written cost, for the cost in `stats()`, or None.
     fn with_token_prices(slf: &Bound<'_, Self>, token_prices: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::with(slf, "token_prices", token_prices)
     }

@@ -10,7 +10,8 @@ use pyo3::{
     types::PyList,
 };
 use umi_core::{
-    Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend, check_vectors,
+    Embedder, EmbeddingSpace, Error, ErrorKind, OpenAIEmbedder, SimEmbedder, StaticEmbedder, StorageBackend,
+    check_vectors,
 };
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     error::{IntoPyResult, PythonError},
     functions::Function,
     runtime::Operation,
+    settings::{key_or, model_name, options, variable},
 };
 
 /// The most dimensions of a vector.
@@ -167,6 +169,44 @@ impl Embedder for CallableEmbedder {
                 .with_hint("a function gives one list of numbers a text, in order")
                 .with_source(PythonError::new(error))
         })
+    }
+}
+
+/// Vectors of OpenAI's embeddings, or of a compatible server.
+///
+/// The key is that of `OPENAI_API_KEY` and the URL (with `/v1`) that of `OPENAI_BASE_URL` unless they are given. The
+/// timeout is that of one try, in seconds. Dimensions that are not given are those that the model is known to have.
+#[pyclass(frozen, extends = EmbeddingProvider, module = "umi")]
+pub(crate) struct OpenAIEmbeddingProvider;
+
+#[pymethods]
+impl OpenAIEmbeddingProvider {
+    #[new]
+    #[pyo3(
+        signature = (
+            api_key=None, *, model=None, dimensions=None, base_url=None, timeout=Real(60.0), max_retries=Whole(2),
+            batch_size=Whole(100)
+        ),
+        text_signature = "(api_key=None, *, model=None, dimensions=None, base_url=None, timeout=60.0, \
+            max_retries=2, batch_size=100)"
+    )]
+    fn new(
+        api_key: Option<Text>,
+        model: Option<Text>,
+        dimensions: Option<Whole>,
+        base_url: Option<Text>,
+        timeout: Real,
+        max_retries: Whole,
+        batch_size: Whole,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let key = key_or(api_key, "OPENAI_API_KEY")?;
+        let url = base_url.map(|url| url.0).or_else(|| variable("OPENAI_BASE_URL"));
+        let model = model.map(model_name).transpose()?;
+        let dimensions = dimensions.map(|dimensions| dimensions.size("dimensions")).transpose()?;
+        let options = options(timeout, max_retries, None)?;
+        let client = OpenAIEmbedder::connect(&key, model.as_deref(), dimensions, url.as_deref(), options).py()?;
+        let inner = Arc::new(client.with_batch_size(batch_size.size("batch_size")?).py()?);
+        Ok(PyClassInitializer::from(EmbeddingProvider { inner }).add_subclass(Self))
     }
 }
 

@@ -21,7 +21,9 @@ const ENTRY_BYTES: usize = 128;
 /// An embedder that asks another one only for texts whose vectors it has not: a question that is asked again, and what
 /// a write that failed had embedded already.
 ///
-/// It keeps no text: the key of a vector is a hash with a secret seed, so that nobody can make two texts of one key.
+/// It keeps no text: the key of a vector is a hash of 128 bits with a random seed that never leaves the process. Two
+/// texts of one key do not come up by chance, and who does not know the seed has no way to look for them; the hash is
+/// not a cryptographic one.
 pub(crate) struct CachedEmbedder {
     inner: Arc<dyn Embedder>,
     seed: u64,

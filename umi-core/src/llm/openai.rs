@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use super::{
     AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole,
     OPENAI_MODEL,
-    anthropic::empty,
     http::{HttpOptions, Reply, Service},
     refusal::Problem,
 };
@@ -39,7 +38,8 @@ pub(crate) const HOST: &str = "api.openai.com";
 /// # Example
 /// ```
 /// use umi_core::{HttpOptions, LanguageModel, OpenAIModel};
-/// let model = OpenAIModel::connect("sk-…", Some("http://localhost:8000/v1"), HttpOptions::default())?.with_model("qwen3");
+/// let base_url = Some("http://localhost:8000/v1");
+/// let model = OpenAIModel::connect("sk-…", base_url, HttpOptions::default())?.with_model("qwen3");
 /// assert_eq!(model.name(), "openai:qwen3");
 /// # Ok::<(), umi_core::Error>(())
 /// ```
@@ -227,6 +227,7 @@ impl OpenAIModel {
         let finish = choice.finish_reason.as_deref();
         let message = choice.message.unwrap_or_default();
         if let Some(refusal) = message.refusal.filter(|refusal| !refusal.is_empty()) {
+            let refusal = self.service.redacted(&refusal);
             return Err(self.service.misunderstood(reply, &format!("refused to answer: {refusal}")));
         }
         if finish == Some("content_filter") {
@@ -235,7 +236,7 @@ impl OpenAIModel {
         let text = message.content.map(Content::text).unwrap_or_default();
         let is_cut = finish == Some("length");
         if text.trim().is_empty() {
-            return Err(empty(&self.service, reply, is_cut));
+            return Err(self.service.unanswered(reply, is_cut));
         }
         let usage = answer.usage.unwrap_or_default();
         Ok(Completion {
@@ -258,6 +259,7 @@ impl LanguageModel for OpenAIModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         let is_shown_by_model = |message: &Message| {
             message.role == MessageRole::Assistant
                 && message.parts.iter().any(|part| matches!(part, MessagePart::Image { .. }))
@@ -297,10 +299,7 @@ fn told(answer: &AnswerSchema) -> String {
 }
 
 fn message(message: &Message) -> Value {
-    let role = match message.role {
-        MessageRole::User => "user",
-        MessageRole::Assistant => "assistant",
-    };
+    let role = message.role.as_str();
     // Many compatible servers take no list of parts.
     if let [MessagePart::Text(text)] = message.parts.as_slice() {
         return json!({"role": role, "content": text});

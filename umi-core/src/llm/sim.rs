@@ -185,6 +185,7 @@ impl LanguageModel for SimLanguageModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         let text = self.answer(request);
         let tokens = |text: &str| estimate_tokens(text) as u64;
         let usage = Usage::new(tokens(&request.system) + tokens(data(request)), tokens(&text), 1);

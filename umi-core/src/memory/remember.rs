@@ -16,7 +16,7 @@ use super::{
 use crate::{
     blocking::blocking_when_large,
     embed::{EmbeddingSpace, embed_encoded},
-    entity::{SOURCE_BYTES, check_bytes},
+    entity::{SOURCE_BYTES, check_bytes, check_time},
     episode::{Episode, KEY_BYTES, ROLE_BYTES},
     error::{Error, ErrorKind, Result},
     index::analysis::{AnalysedPiece, analyse_episode},
@@ -291,6 +291,9 @@ impl Memory {
         }
         if let Some(source) = &turn.source {
             check_bytes("source", source, SOURCE_BYTES)?;
+        }
+        if let Some(at) = turn.at {
+            check_time("at", at)?;
         }
         Ok(Episode {
             id: self.next_id(now),
