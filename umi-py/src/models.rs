@@ -114,7 +114,7 @@ impl CompletionRequest {
     }
 }
 
-/// What a model answered.
+/// What a model answered. `input_tokens` and `output_tokens` make its `usage`, of one request.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct Completion {
     inner: core::Completion,

@@ -115,8 +115,8 @@ impl Memory {
     /// Finds what is relevant to a question. An empty question finds nothing.
     ///
     /// # Errors
-    /// When the returned builder is awaited: `TextTooLong` for a question over the limit, `InvalidInput` for options
-    /// that this memory cannot follow, `Storage` kinds when the ledger fails. A question that cannot be embedded is
+    /// When the returned builder is awaited: `TextTooLong` for a question over the limit, `InvalidInput` where the options
+    /// ask for `deep_search` and this memory has no language model, `Storage` kinds when the ledger fails. A question that cannot be embedded is
     /// answered by its words, with a warning; with `use_text_search` off that is an `Embedding` error. A question that a
     /// model fails to reword (`deep_search`) is asked as it is, with a warning.
     ///
