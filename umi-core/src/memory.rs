@@ -248,12 +248,13 @@ impl Memory {
     }
 
     /// Waits for everything that runs in the background, embedding and extraction included. What a cancelled call left
-    /// undone is done first. What has failed is not tried again: see [`Memory::retry_pending`].
+    /// undone is done too. What has failed is not tried again: see [`Memory::retry_pending`].
     ///
     /// # Errors
     /// `Closed` after close; `Storage` kinds when the ledger cannot be asked for what is left.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
+        self.parts.background.wait().await;
         self.lease.store.releases.wait().await;
         self.start_left_jobs().await?;
         self.parts.background.wait().await;

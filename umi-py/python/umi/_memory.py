@@ -802,7 +802,7 @@ class Memory:
         return Engine.recover(source, target, embedder).wait()
 
     async def flush(self) -> None:
-        """Waits for work that runs in the background. What a cancelled call left undone is done first.
+        """Waits for work that runs in the background. What a cancelled call left undone is done too.
 
         What has failed is not tried again: that is `retry_pending()`.
         """
