@@ -477,7 +477,8 @@ class RecallOptions:
     `limit` is 1 to 1,000, None the configuration's `recall_limit`. `as_of` reads what was true, and had been said, at a
     time; `time_range` is (start, end), both included; a time beyond 9999-12-30 22:00 UTC, such as `datetime.max`, means
     that last moment. `include` names "facts", "episodes" or both. `min_score` is an absolute relevance from 0 to 1.
-    `deep_search` lets a language model rewrite the query; without one it changes nothing.
+    `deep_search` lets a language model rewrite the query, None as the configuration says; True without a model is an
+    `InvalidInputError` of the recall.
     """
 
     def __new__(
@@ -562,9 +563,10 @@ class MemoryConfig:
     Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half
     of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
     `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
-    `index_memory_bytes` the bound of the index in memory; `deep_search` is used by a language model; `token_counter` is
-    a function from text to its number of tokens; `token_prices` is what a million tokens read and a million written by
-    the language model cost, in whatever currency, so that `stats()` tells a cost.
+    `index_memory_bytes` the bound of the index in memory; `deep_search` lets a language model rewrite the queries of
+    recalls that do not say otherwise, and changes nothing where the memory has none; `token_counter` is a function from
+    text to its number of tokens; `token_prices` is what a million tokens read and a million written by the language
+    model cost, in whatever currency, so that `stats()` tells a cost.
     """
 
     def __new__(
@@ -766,7 +768,7 @@ class Job:
         """The episode that it is about, or None for a fact that no episode said."""
     @property
     def attempts(self) -> int:
-        """How often it was tried."""
+        """How often it has failed; a service that is misconfigured, which refuses the key say, is not counted."""
     @property
     def last_error(self) -> str | None:
         """Why the last try failed, or None."""

@@ -18,14 +18,14 @@ use uuid::Uuid;
 pub use self::jobs::{Job, JobKind};
 pub(crate) use self::{
     extraction::{ExtractJob, Extraction, ExtractionOutcome, LeasedJob, NewRelation},
-    jobs::{EmbedJob, JobLease},
+    jobs::{EmbedJob, JobChoice, JobFailure, JobLease, NOBODY},
 };
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
     entity::{Entity, EntityType, EvolutionRelation},
     episode::{Episode, Kind},
-    error::{Error, Result},
+    error::Result,
     metadata::Metadata,
     scope::Scope,
     working_memory::WorkingLimits,
@@ -398,24 +398,20 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
 
     // ---- jobs -------------------------------------------------------------------------------------------------
 
-    /// Whether any job waits, of whatever tenant.
-    async fn has_jobs(&self) -> Result<bool>;
+    /// Whether any job waits, of whatever tenant; with a time, whether any may be taken by itself then.
+    async fn has_jobs(&self, free_at: Option<Timestamp>) -> Result<bool>;
     /// Jobs that wait, oldest first.
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>>;
-    /// Takes up to `limit` jobs of some kinds whose lease has ended or that have none, of all tenants.
-    async fn lease_jobs(
-        &self,
-        kinds: &[JobKind],
-        limit: usize,
-        now: Timestamp,
-        lease: JobLease,
-    ) -> Result<Vec<LeasedJob>>;
+    /// Takes jobs whose lease has ended or that have none, of all tenants, in the order of their making.
+    async fn lease_jobs(&self, choice: JobChoice, now: Timestamp, lease: JobLease) -> Result<Vec<LeasedJob>>;
     /// Moves the end of everything that the holder holds.
     async fn renew_jobs(&self, lease: JobLease) -> Result<()>;
-    /// Lets go of everything that the holder holds.
+    /// Lets go of everything that the holder holds. What has failed before is put off for ever, and the rest is free.
     async fn release_jobs(&self, holder: Uuid) -> Result<()>;
-    /// When the first of the leases that are held ends; none when every job is free.
-    async fn next_lease_end(&self) -> Result<Option<Timestamp>>;
+    /// Puts off everything that the holder holds, until a time or for ever, without an attempt.
+    async fn put_off_jobs(&self, holder: Uuid, until: Option<Timestamp>) -> Result<()>;
+    /// When the first of the leases ends that are held, or put off, at `now`; none for those without an end.
+    async fn next_lease_end(&self, now: Timestamp) -> Result<Option<Timestamp>>;
     /// Stores a job's vectors and removes it, in one transaction, and gives whether it did: a job that is gone, or that
     /// another holds by now, is left alone.
     async fn finish_embed_job(
@@ -425,8 +421,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
         holder: Uuid,
         vectors: OwnerVectors,
     ) -> Result<bool>;
-    /// Notes that a job failed, if it is still the holder's. It stays held.
-    async fn fail_job(&self, job: Uuid, holder: Uuid, error: &Error) -> Result<()>;
+    /// Notes that a job failed, if it is still the holder's, and puts it off.
+    async fn fail_job(&self, job: Uuid, holder: Uuid, failure: JobFailure) -> Result<()>;
 
     // ---- the feed ---------------------------------------------------------------------------------------------
 

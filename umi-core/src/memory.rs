@@ -10,6 +10,7 @@ mod facts;
 mod jobs;
 mod maintenance;
 mod options;
+mod outage;
 mod prompt;
 mod recall;
 mod recover;
@@ -20,6 +21,7 @@ mod store;
 mod tasks;
 mod tokens;
 mod usage;
+mod work;
 mod working;
 
 use std::{
@@ -52,7 +54,7 @@ pub use self::{
     usage::{ModelUsage, TokenPrices},
     working::MemoryWorking,
 };
-use self::{store::Lease, tasks::Tasks, usage::UsageCounters};
+use self::{jobs::Services, store::Lease, tasks::Tasks, usage::UsageCounters};
 use crate::{
     embed::Embedder,
     error::{Error, ErrorKind, Result},
@@ -100,6 +102,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     background: Tasks,
+    /// What is known of the services that jobs need.
+    services: Services,
     /// Whether it was opened to move the store to its embedder.
     reembed: bool,
 }
@@ -243,20 +247,28 @@ impl Memory {
         self.closed.load(Ordering::Acquire) || self.lease.is_closed()
     }
 
-    /// Waits for everything that runs in the background, embedding and extraction included.
+    /// Waits for everything that runs in the background, embedding and extraction included. What a cancelled call left
+    /// undone is done too. What has failed is not tried again: see [`Memory::retry_pending`].
     ///
     /// # Errors
-    /// `Closed` after close.
+    /// `Closed` after close; `Storage` kinds when the ledger cannot be asked for what is left.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
+        self.parts.background.wait().await;
+        self.lease.store.releases.wait().await;
+        self.start_left_jobs().await?;
         self.parts.background.wait().await;
         self.lease.store.releases.wait().await;
         Ok(())
     }
 
-    /// Refuses new calls, waits for background work, then lets go of the store. A scoped handle closes only itself. Safe
-    /// to repeat and to call at once from several tasks: each returns when the store was let go of. A cancelled call has
-    /// begun to close, and the next one waits for the end of it.
+    /// Refuses new calls, gives up embedding and extraction in the background, then lets go of the store. The requests
+    /// that were under way are stopped; their jobs stay in the store, and the next opening runs them. Who wants them done
+    /// calls [`Memory::flush`] before.
+    ///
+    /// A scoped handle closes only itself. Safe to repeat and to call at once from several tasks: each returns when the
+    /// store was let go of. A cancelled call has begun to close, and the next one waits for the end of it. A handle that
+    /// is dropped without it keeps the store open until what runs in the background has ended.
     ///
     /// # Errors
     /// `Storage` when the last writes cannot be made durable.

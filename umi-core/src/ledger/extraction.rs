@@ -21,6 +21,8 @@ pub(crate) struct ExtractJob {
 pub(crate) struct LeasedJob {
     /// The job.
     pub job: Job,
+    /// Its place among all jobs, in the order of their making.
+    pub place: i64,
     /// The text of its owner.
     pub text: OwnerText,
     /// As [`ExtractJob::detects_evolutions`]; true for other jobs.

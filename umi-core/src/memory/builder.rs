@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks, usage::UsageCounters};
+use super::{Memory, Parts, config::MemoryConfig, jobs::Services, store::Lease, tasks::Tasks, usage::UsageCounters};
 use crate::{
     embed::{Embedder, cached::CachedEmbedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, Result},
@@ -284,6 +284,7 @@ impl MemoryBuilder {
                 clock,
                 ids,
                 background: Tasks::default(),
+                services: Services::default(),
                 reembed: self.reembed,
             }),
             scope: self.scope,

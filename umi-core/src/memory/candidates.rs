@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     evolve::{needs_decision, repeats},
     index::{SearchQuery, ValidAt, analysis::analyse_fact, vector},
-    ledger::{EmbedJob, NewFact, Piece},
+    ledger::{EmbedJob, JobLease, NewFact, Piece},
     scope::Scope,
 };
 
@@ -83,16 +83,19 @@ impl Memory {
         }
     }
 
-    /// Drafts as the ledger takes them now, and the store's space. What was not embedded leaves a job, unless the store
-    /// is to be embedded again.
+    /// Drafts as the ledger takes them now, and the store's space. What was not embedded, because of a failure, leaves a
+    /// job that is put off, unless the store is to be embedded again.
     pub(super) async fn facts_to_write(
         &self,
         drafts: &[DraftFact],
+        failure: Option<&Error>,
         now: Timestamp,
     ) -> Result<(EmbeddingSpace, Vec<NewFact>)> {
         let own = self.parts.embedder.space();
         let other = self.space_to_leave().await?;
         let is_own = other.is_none();
+        let again = failure.and_then(|error| self.again(&self.parts.services.embedder, error));
+        let lease = failure.map(|_| JobLease::put_off(again));
         let fact = |draft: &DraftFact| NewFact {
             entity: draft.entity.clone(),
             piece: Piece {
@@ -100,7 +103,7 @@ impl Memory {
                 lexical: draft.lexical.clone(),
                 vector: (is_own && draft.is_embedded).then(|| vector::encode(draft.vector.as_deref(), own.dimensions)),
             },
-            embed_job: (is_own && !draft.is_embedded).then(|| EmbedJob { id: self.next_id(now), lease: None }),
+            embed_job: (is_own && !draft.is_embedded).then(|| EmbedJob { id: self.next_id(now), lease }),
         };
         Ok((other.unwrap_or_else(|| own.clone()), drafts.iter().map(fact).collect()))
     }

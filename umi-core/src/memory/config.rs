@@ -149,7 +149,8 @@ impl MemoryConfig {
         Ok(Self { index_memory_bytes: bytes, ..self })
     }
 
-    /// Whether recall lets a language model rewrite the query unless it is told. Without a model nothing uses it.
+    /// Whether recall and context let a language model rewrite the query unless they are told (default: no). A memory
+    /// without a model searches the query as it is, and refuses nothing.
     #[must_use]
     pub fn with_deep_search(self, deep_search: bool) -> Self {
         Self { deep_search, ..self }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     Memory,
     config::check_limit,
-    jobs::HeldJobs,
+    jobs::{HeldEmbed, HeldJobs},
     parse_id,
     results::{RememberResult, StepFailure},
 };
@@ -191,7 +191,7 @@ impl Memory {
         }
         if draft.piece.vector.is_none() {
             let (held, now) = (self.hold(), self.now());
-            draft.job = Some(held.job(self.next_id(now), now)?);
+            draft.job = Some(held.job(self.next_id(now), now));
             draft.held = Some(held);
         }
         Ok(draft)
@@ -200,7 +200,7 @@ impl Memory {
     /// Embeds a fact that was written without its vector, and gives what failed.
     async fn embed_draft(&self, draft: Draft, owner: OwnerText) -> Vec<StepFailure> {
         let (Some(job), Some(held)) = (draft.job, draft.held) else { return draft.warning.into_iter().collect() };
-        let failed = self.run_own_jobs(held, vec![(job.id, owner)]).await;
+        let failed = self.run_own_jobs(held, vec![HeldEmbed { job: job.id, attempts: 0, text: owner }]).await;
         failed.into_iter().map(|(job, error)| StepFailure { step: "embed", error, job_id: Some(job) }).collect()
     }
 

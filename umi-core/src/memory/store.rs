@@ -220,13 +220,13 @@ impl Lease {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Refuses new calls, waits for the opening's background tasks, and lets go of the store; the last lease closes it.
-    /// It runs to its end whoever of those that wait for it is cancelled.
+    /// Refuses new calls, ends the opening's background tasks, and lets go of the store; the last lease closes it. It runs to its end whoever of those that wait for it is cancelled.
     pub(super) async fn close(self: &Arc<Self>, background: &Tasks) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         let closing = self.closing.get_or_init(|| {
             let (lease, background) = (Arc::clone(self), background.clone());
             let task = tokio::spawn(async move {
+                background.end();
                 background.wait().await;
                 lease.leave().await
             });

@@ -341,6 +341,10 @@ impl Run {
             self.opened(mood).await?;
             return check::adopt_jobs(self, &|_| true, &|_| false, Lease::Free).await;
         }
+        if matches!(outcome, Outcome::GivenUp) {
+            // A flush tries what a call left that was given up.
+            self.calm(mood);
+        }
         self.flush().await?;
         if act::is_read(&step.action) {
             return match outcome {
@@ -364,7 +368,9 @@ impl Run {
                     return Err(format!("{warnings:?} warnings and {new_jobs} jobs"));
                 }
                 if is_background {
-                    self.model.run_jobs(mood, now);
+                    // Opening takes what has failed before too.
+                    let is_opening = matches!(step.action, Action::Reopen | Action::SecondHandle);
+                    self.model.run_some_jobs(mood, now, |owner| is_opening || ids.contains(&owner));
                 }
             }
             (Outcome::Failed(error), Err(kind)) if error.kind() == *kind => {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     entity::EvolutionType::{self, Contradict, Derive, Extend, Update},
-    ledger::{ExtractJob, Extraction, ExtractionOutcome, JobKind, JobLease, NewRelation},
+    ledger::{ExtractJob, Extraction, ExtractionOutcome, JobChoice, JobKind, JobLease, NewRelation},
 };
 
 const HOLDER: u128 = 900;
@@ -141,8 +141,9 @@ fn a_job_to_extract_is_leased_by_its_kind_with_what_is_wanted() {
             store.append_one(NewEpisode { extract_job: Some(job), ..episode(number, 10, "said") }).await;
         }
         let lease = JobLease { holder: id(HOLDER), until: at(30) };
-        assert!(store.lease_jobs(&[JobKind::Embed], 9, at(10), lease).await.unwrap().is_empty());
-        let leased = store.lease_jobs(&[JobKind::Extract], 9, at(10), lease).await.unwrap();
+        let of = |kind: JobKind| JobChoice { kind, failed: false, after: 0, limit: 9 };
+        assert!(store.lease_jobs(of(JobKind::Embed), at(10), lease).await.unwrap().is_empty());
+        let leased = store.lease_jobs(of(JobKind::Extract), at(10), lease).await.unwrap();
         let told: Vec<_> = leased.iter().map(|one| (one.job.id, one.job.kind, one.detects_evolutions)).collect();
         assert_eq!(told, [(id(601), JobKind::Extract, true), (id(602), JobKind::Extract, false)]);
         assert_eq!(leased[0].text.owner(), Owner { kind: Kind::Episode, id: id(101) });

@@ -23,8 +23,8 @@ use crate::{
     error::{Error, Result},
     ledger::{
         Appended, Changes, CheckReport, EpisodePage, Extraction, ExtractionOutcome, FactFilter, FactUpdate,
-        ForgetReach, Job, JobKind, JobLease, LeasedJob, Ledger, LedgerStats, NewEpisode, NewFact, OwnerText,
-        OwnerVectors, Piece, Recorded, Worked, WorkingChange, WorkingEntry,
+        ForgetReach, Job, JobChoice, JobFailure, JobLease, LeasedJob, Ledger, LedgerStats, NewEpisode, NewFact,
+        OwnerText, OwnerVectors, Piece, Recorded, Worked, WorkingChange, WorkingEntry,
     },
     scope::Scope,
     working_memory::{TimeToLive, WorkingLimits},
@@ -198,8 +198,8 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| lookup::count(connection, &scope, now)).await
     }
 
-    async fn has_jobs(&self) -> Result<bool> {
-        self.read(jobs::any).await
+    async fn has_jobs(&self, free_at: Option<Timestamp>) -> Result<bool> {
+        self.read(move |connection| jobs::any(connection, free_at)).await
     }
 
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>> {
@@ -207,15 +207,8 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| jobs::pending(connection, &scope)).await
     }
 
-    async fn lease_jobs(
-        &self,
-        kinds: &[JobKind],
-        limit: usize,
-        now: Timestamp,
-        lease: JobLease,
-    ) -> Result<Vec<LeasedJob>> {
-        let kinds = kinds.to_vec();
-        self.write(ROW_BYTES, move |write| jobs::lease(write, &kinds, limit, now, lease)).await
+    async fn lease_jobs(&self, choice: JobChoice, now: Timestamp, lease: JobLease) -> Result<Vec<LeasedJob>> {
+        self.write(ROW_BYTES, move |write| jobs::lease(write, choice, now, lease)).await
     }
 
     async fn renew_jobs(&self, lease: JobLease) -> Result<()> {
@@ -226,8 +219,12 @@ impl Ledger for SqliteLedger {
         self.write(ROW_BYTES, move |write| jobs::release(write, holder)).await
     }
 
-    async fn next_lease_end(&self) -> Result<Option<Timestamp>> {
-        self.read(jobs::next_lease_end).await
+    async fn put_off_jobs(&self, holder: Uuid, until: Option<Timestamp>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| jobs::put_off(write, holder, until)).await
+    }
+
+    async fn next_lease_end(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read(move |connection| jobs::next_lease_end(connection, now)).await
     }
 
     async fn finish_embed_job(
@@ -242,9 +239,8 @@ impl Ledger for SqliteLedger {
         self.write(bytes, move |write| jobs::finish(write, &space, job, holder, &vectors)).await
     }
 
-    async fn fail_job(&self, job: Uuid, holder: Uuid, error: &Error) -> Result<()> {
-        let error = error.clone();
-        self.write(ROW_BYTES, move |write| jobs::fail(write, job, holder, &error)).await
+    async fn fail_job(&self, job: Uuid, holder: Uuid, failure: JobFailure) -> Result<()> {
+        self.write(ROW_BYTES, move |write| jobs::fail(write, job, holder, &failure)).await
     }
 
     fn head(&self) -> Result<i64> {

@@ -1,0 +1,77 @@
+"""Work that runs by itself behind a language model: how often it is asked, and what closing stops."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from model_servers import AnthropicServer, Hang
+from umi import AnthropicProvider, CallableProvider, Completion, CompletionRequest, Memory, RememberOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DURABLE = RememberOptions(wait="durable")
+FACT = {
+    "turn": 1, "type": "person", "name": "Ana", "attribute": None, "content": "Ana likes tea", "confidence": 0.9,
+    "event_time": None,
+}  # fmt: skip
+FOUND: dict[str, Any] = {"facts": [FACT]}
+
+
+def model(server: AnthropicServer, api_key: str | None = None) -> AnthropicProvider:
+    return AnthropicProvider(api_key or server.api_key, base_url=server.base_url, max_retries=0)
+
+
+def test_a_wrong_key_costs_one_request_a_text() -> None:
+    with AnthropicServer([]) as server:
+        with Memory.in_memory(llm=model(server, "wrong-key")) as memory:
+            for number in range(20):
+                memory.remember_sync(f"text {number}", DURABLE)
+                memory.flush_sync()
+            assert server.received == 20
+            jobs = memory.pending_sync()
+            assert len(jobs) == 20
+            assert all(job.last_error and job.attempts == 0 for job in jobs)
+        server.problems.clear()
+
+
+def test_closing_stops_the_request_and_the_next_opening_makes_it(tmp_path: Path) -> None:
+    with AnthropicServer([Hang(), FOUND]) as server:
+        memory = Memory.open(tmp_path, llm=model(server))
+        memory.remember_sync("Ana likes tea", DURABLE)
+        server.wait_for(requests=1)
+        memory.close_sync()
+        server.wait_for(departed=1)
+        with Memory.open(tmp_path, llm=model(server)) as memory:
+            memory.flush_sync()
+            assert memory.pending_sync() == []
+            assert [fact.content for fact in memory.list_sync()] == ["Ana likes tea"]
+
+
+@pytest.mark.parametrize("wait", ["extracted", "durable"])
+def test_answers_of_no_use_are_counted(wait: Any) -> None:
+    def answer(request: CompletionRequest) -> Completion:
+        return Completion("I would rather not.", input_tokens=100, output_tokens=5)
+
+    with Memory.in_memory(llm=CallableProvider(answer)) as memory:
+        result = memory.remember_sync("Ana likes tea", RememberOptions(wait=wait))
+        memory.flush_sync()
+        if wait == "extracted":
+            assert (result.usage.input_tokens, result.usage.output_tokens, result.usage.requests) == (200, 10, 2)
+        assert memory.stats_sync()["usage"]["total"] == {"input_tokens": 200, "output_tokens": 10, "requests": 2}
+
+
+def test_an_answer_that_is_cut_is_asked_for_with_half_of_the_turns() -> None:
+    shown: list[int] = []
+
+    def answer(request: CompletionRequest) -> Completion:
+        shown.append(turns := request.prompt.count("<turn "))
+        return Completion(json.dumps(FOUND), is_cut=turns > 1)
+
+    with Memory.in_memory(llm=CallableProvider(answer)) as memory:
+        result = memory.remember_sync([{"role": "user", "content": f"tea {number}"} for number in range(3)])
+        assert shown == [3, 1, 2, 1, 1]
+        assert result.warnings == []
