@@ -181,7 +181,8 @@ impl LanguageModel for Metered<'_> {
         *self.usage.lock() += usage;
         if self.refuses_cut && answer.as_ref().is_ok_and(|completion| completion.is_cut) {
             self.has_refused.store(true, Ordering::Release);
-            return Err(Error::new(ErrorKind::InvalidResponse, "the answer ended at its limit of tokens"));
+            // Not an answer to ask for again: it would end there once more.
+            return Err(Error::new(ErrorKind::ContextOverflow, "the answer ended at its limit of tokens"));
         }
         answer
     }

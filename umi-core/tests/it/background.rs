@@ -256,6 +256,7 @@ async fn every_answer_that_was_counted_is_in_the_usage() {
         Ok(Completion::new(good()).with_usage(Usage::new(100, 10, 1))),
         Ok(Completion::new("no").with_usage(Usage::new(200, 20, 1))),
         Err(refusal.clone()),
+        Err(refusal.clone()),
         Err(refusal),
     ]
     .into_iter();
@@ -267,10 +268,10 @@ async fn every_answer_that_was_counted_is_in_the_usage() {
     assert_eq!(memory.stats().await.unwrap().usage.total(), result.usage);
     let deep = RecallOptions::default().with_deep_search(Some(true));
     let found = memory.recall("tea").options(deep.clone()).await.unwrap();
-    assert_eq!((found.warnings[0].step, found.usage), ("expand", Usage::new(50, 5, 1)));
+    assert_eq!((found.warnings[0].step, found.usage), ("expand", Usage::new(100, 10, 2)));
     model.now_answers(|_| Ok(Completion::new("no").with_usage(Usage::new(7, 1, 1))));
     memory.context().query("tea").options(deep).await.unwrap();
-    assert_eq!(memory.stats().await.unwrap().usage.expand, Usage::new(64, 7, 3), "context gives a text alone");
+    assert_eq!(memory.stats().await.unwrap().usage.expand, Usage::new(114, 12, 4), "context gives a text alone");
 }
 
 #[tokio::test]
