@@ -17,7 +17,6 @@ use crate::{
         AnswerSchema, CompletionRequest, LanguageModel,
         ask::{self, Answer, Notes, object_schema},
     },
-    memory::Usage,
 };
 
 /// The name of the answer's schema, and of its list.
@@ -118,9 +117,8 @@ pub(crate) async fn evolve(
     model: &dyn LanguageModel,
     new: &[Entity],
     candidates: &[Entity],
-    usage: &mut Usage,
 ) -> Result<Answer<Vec<FoundRelation>>> {
-    ask::ask(model, request(new, candidates), usage, |text| parse(text, new, candidates)).await
+    ask::ask(model, request(new, candidates), |text| parse(text, new, candidates)).await
 }
 
 /// What a model is asked.

@@ -13,7 +13,6 @@ use crate::{
         AnswerSchema, CompletionRequest, LanguageModel,
         ask::{self, Answer, Notes, object_schema},
     },
-    memory::Usage,
 };
 
 /// The name of the answer's schema, and of its list.
@@ -62,13 +61,8 @@ pub(crate) struct Expansion {
 ///
 /// # Errors
 /// What the model fails with; `InvalidResponse` when the answer cannot be read, asked for twice.
-pub(crate) async fn expand(
-    model: &dyn LanguageModel,
-    query: &str,
-    now: Timestamp,
-    usage: &mut Usage,
-) -> Result<Answer<Expansion>> {
-    ask::ask(model, request(query, now), usage, |text| parse(text, query)).await
+pub(crate) async fn expand(model: &dyn LanguageModel, query: &str, now: Timestamp) -> Result<Answer<Expansion>> {
+    ask::ask(model, request(query, now), |text| parse(text, query)).await
 }
 
 /// What a model is asked.

@@ -17,7 +17,6 @@ use crate::{
         AnswerSchema, CompletionRequest, LanguageModel,
         ask::{self, Answer, Notes, object_schema},
     },
-    memory::Usage,
     world::{FIRST_TIME, to_microseconds},
 };
 
@@ -146,12 +145,11 @@ pub(crate) async fn extract(
     model: &dyn LanguageModel,
     earlier: &[Said<'_>],
     turns: &[Said<'_>],
-    usage: &mut Usage,
 ) -> Result<Answer<Vec<ExtractedFact>>> {
     let mut facts: Vec<ExtractedFact> = Vec::new();
     let mut notes = Notes::default();
     for passage in passages(earlier, turns) {
-        let answer = ask::ask(model, request(&passage), usage, |text| parse(text, &passage)).await?;
+        let answer = ask::ask(model, request(&passage), |text| parse(text, &passage)).await?;
         answer.notes.into_iter().for_each(|note| notes.push(note));
         facts.extend(answer.value);
     }

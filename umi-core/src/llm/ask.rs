@@ -3,10 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Completion, CompletionRequest, LanguageModel, lenient};
-use crate::{
-    error::{Error, ErrorKind, Result},
-    memory::Usage,
-};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many notes are kept of one answer.
 const NOTES: usize = 8;
@@ -51,24 +48,20 @@ impl Notes {
 }
 
 /// Asks for a value and, where there is no answer that can be read, once more, with the reason in the instructions: the
-/// last message stays the data alone. What the service counted for its answers is added to `usage`.
+/// last message stays the data alone.
 ///
 /// # Errors
 /// What the model fails with; `InvalidResponse` when it gives no answer that can be read twice.
 pub(crate) async fn ask<T>(
     model: &dyn LanguageModel,
     mut request: CompletionRequest,
-    usage: &mut Usage,
     read: impl Fn(&str) -> Result<Answer<T>>,
 ) -> Result<Answer<T>> {
     let reason = match model.complete(&request).await {
-        Ok(completion) => {
-            *usage += completion.usage;
-            match read_whole(model, &completion, &read) {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error.message().to_owned(),
-            }
-        }
+        Ok(completion) => match read_whole(model, &completion, &read) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error.message().to_owned(),
+        },
         // An empty one, say. A service's own words stay out of the instructions: they may repeat the data.
         Err(error) if error.kind() == ErrorKind::InvalidResponse => "it was empty or no proper answer".to_owned(),
         Err(error) => return Err(error),
@@ -78,7 +71,6 @@ pub(crate) async fn ask<T>(
     request.system.push_str(&reason);
     request.system.push_str(". Answer with the one JSON object alone: no fence, no words around it.");
     let completion = model.complete(&request).await?;
-    *usage += completion.usage;
     read_whole(model, &completion, &read)
 }
 
@@ -295,14 +287,13 @@ mod tests {
     /// What a model that gives these results makes of a question, with the requests that it took.
     async fn asked(
         results: impl IntoIterator<Item = Result<Completion>>,
-    ) -> (Result<Answer<Vec<Value>>>, Vec<CompletionRequest>, Usage) {
+    ) -> (Result<Answer<Vec<Value>>>, Vec<CompletionRequest>) {
         let model = ScriptedModel::from_results(results);
-        let mut usage = Usage::default();
-        let answer = ask(&model, CompletionRequest::new("Find.", "data"), &mut usage, |text| {
+        let answer = ask(&model, CompletionRequest::new("Find.", "data"), |text| {
             let mut notes = Notes::default();
             list(text, "facts", &["name"], &mut notes).map(|(items, _)| notes.into_answer(items))
         });
-        (answer.await, model.requests(), usage)
+        (answer.await, model.requests())
     }
 
     #[tokio::test]
@@ -315,20 +306,19 @@ mod tests {
             (Ok(Completion::new(r#"{"facts": null}"#)), "the answer holds no JSON object with the list `facts`"),
             (Ok(Completion::new(r#"{"error": "busy"}"#)), "the answer holds no JSON object with the list `facts`"),
         ] {
-            let (answer, requests, usage) = asked([first, good()]).await;
+            let (answer, requests) = asked([first, good()]).await;
             assert_eq!(answer.unwrap().value, Vec::<Value>::new());
             let [first, second] = requests.as_slice() else { panic!("{requests:?}") };
             assert_eq!((first.system.as_str(), &first.messages), ("Find.", &second.messages));
             assert!(second.system.contains(&format!("could not be used: {reason}. ")), "{}", second.system);
-            assert!(usage.requests >= 1);
         }
-        let (answer, requests, _) = asked([none(), none()]).await;
+        let (answer, requests) = asked([none(), none()]).await;
         assert_eq!((answer.unwrap_err().kind(), requests.len()), (ErrorKind::InvalidResponse, 2));
-        let (answer, requests, _) = asked([Ok(Completion::new("")), Ok(Completion::new(""))]).await;
+        let (answer, requests) = asked([Ok(Completion::new("")), Ok(Completion::new(""))]).await;
         let error = answer.unwrap_err();
         assert_eq!((error.kind(), error.details().provider.as_deref()), (ErrorKind::InvalidResponse, Some("scripted")));
         assert_eq!((error.message(), requests.len()), ("the answer is empty", 2));
-        let (answer, requests, _) = asked([Err(Error::new(ErrorKind::RateLimit, "busy"))]).await;
+        let (answer, requests) = asked([Err(Error::new(ErrorKind::RateLimit, "busy"))]).await;
         assert_eq!((answer.unwrap_err().kind(), requests.len()), (ErrorKind::RateLimit, 1));
     }
 
@@ -336,14 +326,14 @@ mod tests {
     async fn an_answer_that_ended_at_its_limit_tells_what_raises_it() {
         let cut = |text: &str| Ok(Completion::new(text).with_cut(true));
         for text in [r#"{"facts": [{"name": "Ana"}, {"na"#, r#"{"facts": [{"name": "Ana"}]}"#] {
-            let (answer, _, _) = asked([cut(text)]).await;
+            let (answer, _) = asked([cut(text)]).await;
             let answer = answer.unwrap();
             let [note] = answer.notes.as_slice() else { panic!("{answer:?}") };
             assert!(answer.value.len() == 1 && note.contains("`max_tokens=`"), "{note}");
         }
-        let (answer, _, _) = asked([cut(r#"{"facts": ["#), cut("")]).await;
+        let (answer, _) = asked([cut(r#"{"facts": ["#), cut("")]).await;
         assert!(answer.unwrap_err().hint().unwrap().contains("`max_tokens=`"));
-        let (answer, _, _) = asked([Ok(Completion::new(r#"{"facts": [{"name": "Ana"}, {"na"#))]).await;
+        let (answer, _) = asked([Ok(Completion::new(r#"{"facts": [{"name": "Ana"}, {"na"#))]).await;
         assert_eq!(answer.unwrap().notes, [CUT]);
     }
 

@@ -295,7 +295,7 @@ impl Memory {
             let is_one = end - start == 1;
             let metered = Metered::new(model, &self.parts.usage, Step::Extract, !is_one);
             let shown = &turns[start..end];
-            let found = extract::extract(&metered, &all[..first + start], shown, &mut Usage::default()).await;
+            let found = extract::extract(&metered, &all[..first + start], shown).await;
             extracted.usage += metered.usage();
             if metered.has_refused() {
                 let half = start + (end - start) / 2;
@@ -454,7 +454,7 @@ impl Memory {
         }
         let new: Vec<Entity> = fresh.iter().map(|&place| drafts[place].entity.clone()).collect();
         let metered = Metered::new(model, &self.parts.usage, Step::Evolve, false);
-        let found = evolve::evolve(&metered, &new, candidates, &mut Usage::default()).await;
+        let found = evolve::evolve(&metered, &new, candidates).await;
         extracted.usage += metered.usage();
         let found = found.map_err(|error| Failed { step: "evolve", error })?;
         extracted.warn("evolve", found.notes);

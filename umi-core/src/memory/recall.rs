@@ -219,7 +219,7 @@ impl Memory {
     /// What a model makes of a query; nothing where it fails, with a warning.
     async fn expanded(&self, model: &dyn LanguageModel, query: &str, found: &mut FoundRows) -> Expansion {
         let metered = Metered::new(model, &self.parts.usage, Step::Expand, false);
-        let expanded = expand(&metered, query, self.now(), &mut Usage::default()).await;
+        let expanded = expand(&metered, query, self.now()).await;
         found.usage += metered.usage();
         let mut warn = |error: Error| found.warnings.push(StepFailure { step: "expand", error, job_id: None });
         match expanded {
