@@ -3,6 +3,7 @@
 
 mod closing;
 mod context;
+mod deciding;
 mod deep;
 mod embedding;
 mod examples;
