@@ -50,6 +50,8 @@ pub(crate) enum ValidAt {
     Now(Timestamp),
     /// Facts that held then; episodes said by then.
     AsOf(Timestamp),
+    /// Facts that hold now or held once: none that begins later. Every episode.
+    Until(Timestamp),
     /// Every version: a time range is given instead.
     Any,
 }

@@ -149,9 +149,9 @@ pub(crate) struct EpisodePage {
 /// What forgetting does with a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetReach {
-    /// The named version only; its predecessor is current again.
+    /// The named version only; its predecessor is current again, or ends where what followed it begins.
     Version,
-    /// The whole history.
+    /// The whole history, as [`Memory::history`](crate::Memory::history) shows it.
     Chain,
 }
 
@@ -352,7 +352,7 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     /// `InvalidInput` for a fact or a relation that cannot be one; `NotFound` when an episode of a fact is gone.
     async fn record_extracted(&self, space: &EmbeddingSpace, extraction: Extraction) -> Result<ExtractionOutcome>;
     /// Facts of the tenant that hold at `now` about subjects, given by type and name: of each subject the latest, in all
-    /// up to `limit`, in the order of `subjects`.
+    /// up to `limit` in fair shares, in the order of `subjects`.
     async fn subject_facts(
         &self,
         scope: &Scope,
@@ -385,7 +385,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn facts_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Entity>>;
     /// The episodes that exist among `ids`, in no particular order.
     async fn episodes_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Episode>>;
-    /// The chain of a version, oldest first; empty for an unknown id.
+    /// The chain of a version and, over as many steps as there are, what it replaced and what replaced it as a model
+    /// decided; oldest first, empty for an unknown id.
     async fn history(&self, scope: &Scope, id: Uuid) -> Result<Vec<Entity>>;
     /// The relations from or to a version; empty for an unknown id.
     async fn evolutions(&self, scope: &Scope, id: Uuid) -> Result<Vec<EvolutionRelation>>;
@@ -393,6 +394,9 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn facts(&self, scope: &Scope, filter: &FactFilter) -> Result<Vec<Entity>>;
     /// Episodes, in (`at`, id) order: ids sort by their making.
     async fn episodes(&self, scope: &Scope, page: EpisodePage) -> Result<Vec<Episode>>;
+    /// The last `limit` episodes before a place in (`at`, id) order, of exactly this user, agent and session: none stands
+    /// for no agent or session. In that order.
+    async fn episodes_before(&self, origin: &Scope, place: (Timestamp, Uuid), limit: usize) -> Result<Vec<Episode>>;
     /// Facts that hold at `now`, plus episodes.
     async fn count(&self, scope: &Scope, now: Timestamp) -> Result<u64>;
 

@@ -165,11 +165,13 @@ pub(crate) fn recovered(py: Python<'_>, report: core::RecoverReport) -> PyResult
     Ok(dict_of!(py,
         "episodes" => report.episodes,
         "facts" => report.facts,
+        "decisions" => report.decisions,
         "blocks" => report.blocks,
         "working_keys" => report.working_keys,
         "to_embed" => report.to_embed,
         "lost_episodes" => report.lost_episodes,
         "lost_facts" => report.lost_facts,
+        "lost_decisions" => report.lost_decisions,
         "problems" => texts(py, report.problems)?,
     ))
 }

@@ -26,7 +26,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     evolve::{self, FoundRelation},
     extract::{self, EARLIER_TURNS, ExtractedFact, REQUEST_BYTES, Said},
-    ledger::{EpisodePage, Extraction, ExtractionOutcome, LeasedJob, NewRelation, OwnerText, Recorded},
+    ledger::{Extraction, ExtractionOutcome, LeasedJob, NewRelation, OwnerText, Recorded},
     llm::LanguageModel,
     metadata::Metadata,
     scope::Scope,
@@ -279,7 +279,7 @@ impl Memory {
         extracted: &mut Extracted,
     ) -> Result<Vec<ExtractedFact>, Failed> {
         let earlier = match tasks.first() {
-            Some(first) => self.said_before(&first.episode).await?,
+            Some(first) => self.said_before(&first.episode, tasks).await?,
             None => Vec::new(),
         };
         let earlier: Vec<(&Episode, Cow<'_, str>)> = earlier.iter().map(plain).collect();
@@ -310,16 +310,14 @@ impl Memory {
         Ok(facts)
     }
 
-    /// The turns of the same session that were said before an episode, oldest first.
-    async fn said_before(&self, first: &Episode) -> Result<Vec<Episode>> {
-        let scope = Scope::from_parts(first.user.clone(), first.agent.clone(), first.session.clone())?;
-        let page = EpisodePage { limit: LOOKED_AT, offset: 0, newest_first: true, until: Some(first.at) };
-        let mut before = self.ledger().episodes(&scope, page).await?;
-        before.retain(|episode| {
-            (episode.at, episode.id) < (first.at, first.id)
-                && (&episode.agent, &episode.session) == (&first.agent, &first.session)
-                && is_to_extract(episode)
-        });
+    /// The turns of the same session that were said before those of some tasks, oldest first.
+    async fn said_before(&self, first: &Episode, tasks: &[ExtractTask]) -> Result<Vec<Episode>> {
+        let origin = Scope::from_parts(first.user.clone(), first.agent.clone(), first.session.clone())?;
+        // A conversation's turns need not be in the order of time.
+        let places = tasks.iter().map(|task| (task.episode.at, task.episode.id));
+        let place = places.min().unwrap_or((first.at, first.id));
+        let mut before = self.ledger().episodes_before(&origin, place, LOOKED_AT).await?;
+        before.retain(is_to_extract);
         let passed_over = before.len().saturating_sub(EARLIER_TURNS);
         Ok(before.split_off(passed_over))
     }
@@ -363,8 +361,12 @@ impl Memory {
     ) -> Result<Option<Vec<Recorded>>, Failed> {
         let Some(first) = tasks.first() else { return Ok(None) };
         let scope = tenant(&first.episode)?;
+        // What a handle is narrowed to is all that it is told of; a session that a call names is only whose it is.
+        let (agent, session) = (self.scope.agent().map(str::to_owned), self.scope.session().map(str::to_owned));
+        let narrowed = Scope::from_parts(first.episode.user.clone(), agent, session)?;
         let (drafts, failure) = self.draft_facts(facts).await?;
         let (mut compared, mut found): (Vec<Entity>, Vec<FoundRelation>) = (Vec::new(), Vec::new());
+        let mut fresh: Vec<usize> = Vec::new();
         for decision in 1.. {
             let is_last = decision > DECISIONS;
             let mut seen = self.ledger().head()?;
@@ -374,16 +376,21 @@ impl Memory {
                 seen = i64::MAX;
             } else {
                 let candidates = self.candidates(&scope, &drafts).await?;
+                // A fact that no longer only repeats what holds was compared with nothing: all are compared again.
+                let is_grown = decision > 1 && candidates.fresh.iter().any(|place| !fresh.contains(place));
+                if is_grown && !is_last {
+                    (compared, found) = (Vec::new(), Vec::new());
+                }
                 // What was decided about a candidate holds while that one is as it was.
                 let is_new = |fact: &&Entity| !compared.contains(fact);
                 let new: Vec<Entity> = candidates.stored.iter().filter(is_new).cloned().collect();
                 let is_known = |id: Uuid| compared.iter().any(|fact| fact.id == id && candidates.stored.contains(fact));
                 found.retain(|relation| is_known(relation.old));
                 if is_last {
-                    (seen, is_compared) = (i64::MAX, new.is_empty());
+                    (seen, is_compared) = (i64::MAX, new.is_empty() && !is_grown);
                 } else {
                     found.extend(self.relate(model, &drafts, &candidates.fresh, &new, extracted).await?);
-                    compared = candidates.stored;
+                    (compared, fresh) = (candidates.stored, candidates.fresh);
                 }
             }
             if decision > DECISIONS + 1 {
@@ -402,7 +409,7 @@ impl Memory {
             let (space, facts) = self.facts_to_write(&drafts, failure.as_ref(), now).await?;
             let embed_jobs: Vec<_> = facts.iter().filter_map(|fact| fact.embed_job.map(|job| job.id)).collect();
             let extraction = Extraction {
-                scope: scope.clone(),
+                scope: narrowed.clone(),
                 jobs: tasks.iter().map(|task| task.job).collect(),
                 holder: held.holder(),
                 facts,

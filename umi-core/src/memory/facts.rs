@@ -218,7 +218,8 @@ impl Memory {
         }
     }
 
-    /// Every version of a fact, oldest first; empty for an id that the scope does not have.
+    /// Every version of a fact, oldest first, with what it replaced and what replaced it over as many steps as there are,
+    /// where a language model decided so; empty for an id that the scope does not have.
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.
@@ -368,7 +369,8 @@ impl Memory {
         Ok(recorded.entity)
     }
 
-    /// Removes an episode or a fact's version and all that was derived from it. Gives whether the scope had it.
+    /// Removes an episode or a fact's version and all that was derived from it: it reads as if it had never been said. What
+    /// it had ended is current again, or ended by what had ended it. Gives whether the scope had it.
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.

@@ -178,7 +178,7 @@ impl Memory {
             entity_types: options.entity_types().cloned(),
             // A question about the past that names no time reads closed versions too, by its rewrites.
             valid_at: match valid_at {
-                ValidAt::Now(_) if expansion.is_past && place > 0 => ValidAt::Any,
+                ValidAt::Now(now) if expansion.is_past && place > 0 => ValidAt::Until(now),
                 other => other,
             },
             time_range: options.time_range(),

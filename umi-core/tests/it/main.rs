@@ -4,6 +4,7 @@
 mod background;
 mod closing;
 mod context;
+mod deciding;
 mod deep;
 mod embedding;
 mod examples;

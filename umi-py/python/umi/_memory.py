@@ -499,7 +499,7 @@ class Memory:
     async def history(
         self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
     ) -> builtins.list[Entity]:
-        """Gives the chain of versions that an entity is part of, oldest first; empty for an unknown id."""
+        """Gives the versions of a fact, what it replaced and what replaced it, oldest first; empty for an unknown id."""
         return await self._engine.history(id, (user, agent, session))
 
     def history_sync(
@@ -636,7 +636,8 @@ class Memory:
     ) -> bool:
         """Forgets a fact's version, or an episode with all that was derived from it. Gives whether it was there.
 
-        The predecessor of a forgotten version is current again; `chain=True` forgets the whole history.
+        It reads as if it had never been said: the predecessor of a forgotten version is current again, or ends where
+        what followed begins. `chain=True` forgets the whole history, as `history()` shows it.
         """
         return await self._engine.forget(id, chain, (user, agent, session))
 
@@ -780,8 +781,9 @@ class Memory:
                 Where it is not the store's own, what lacks a vector waits for it as a job.
 
         Returns:
-            What is in the new store (`episodes`, `facts`, `blocks`, `working_keys`), how many texts wait `to_embed`,
-            what is known to be lost (`lost_episodes`, `lost_facts`) and a list of `problems`.
+            What is in the new store (`episodes`, `facts`, `decisions` of a model, `blocks`, `working_keys`), how many
+            texts wait `to_embed`, what is known to be lost (`lost_episodes`, `lost_facts`, `lost_decisions`) and a list
+            of `problems`.
 
         Raises:
             InvalidInputError: The target holds something, or the source is open here.

@@ -193,6 +193,11 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| episodes::page(connection, &scope, page)).await
     }
 
+    async fn episodes_before(&self, origin: &Scope, place: (Timestamp, Uuid), limit: usize) -> Result<Vec<Episode>> {
+        let origin = origin.clone();
+        self.read(move |connection| episodes::before(connection, &origin, place, limit)).await
+    }
+
     async fn count(&self, scope: &Scope, now: Timestamp) -> Result<u64> {
         let scope = scope.clone();
         self.read(move |connection| lookup::count(connection, &scope, now)).await

@@ -61,8 +61,7 @@ pub(super) fn record(
     for job in jobs {
         write.connection.prepare_cached("DELETE FROM jobs WHERE job = ?1")?.execute((job,))?;
     }
-    // What a model related may have been said in another session: its words are not shown, that it ended is.
-    let recorded = facts::tell(write.connection, Some(&tenant), &extraction.facts, &changes)?;
+    let recorded = facts::tell(write.connection, Some(&extraction.scope), &extraction.facts, &changes)?;
     Ok(ExtractionOutcome::Recorded(recorded))
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Statement};
 
-use super::{decisions, episodes, extraction, facts, feed, lookup, open, spaces, working};
+use super::{decisions, episodes, extraction, facts, feed, lookup, open, reasons, spaces, working};
 
 /// What SQLite will do, a line each.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -29,6 +29,8 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
         (episodes::get_sql(), "episodes USING INDEX sqlite_autoindex_episodes_1 (id=?)"),
         (episodes::page_sql(true), "episodes USING INDEX episodes_time (user=?)"),
         (episodes::page_sql(false), "episodes USING INDEX episodes_time (user=?)"),
+        (episodes::before_sql(), "episodes USING INDEX episodes_time (user=? AND at<?)"),
+        (reasons::LATER_DECISIONS.to_owned(), "one USING INDEX sightings_scope (user=?)"),
         (lookup::key_sql(), "sightings USING INDEX sqlite_autoindex_sightings_1 (id=?)"),
         (lookup::list_sql(false), "versions USING INDEX versions_time (user=?)"),
         (lookup::list_sql(true), "versions USING INDEX versions_importance (user=?)"),
