@@ -7,7 +7,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks};
+use super::{
+    Memory, Parts,
+    config::MemoryConfig,
+    store::{IndexKind, Lease},
+    tasks::Tasks,
+};
+#[cfg(not(feature = "lance"))]
+use crate::error::ErrorKind;
 use crate::{
     embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, Result},
@@ -63,17 +70,28 @@ pub fn prepare() {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageBackend {
     folder: Option<PathBuf>,
+    on_lance: bool,
 }
 
 impl StorageBackend {
     /// One SQLite database in a folder, which is made if it is missing.
     pub fn sqlite(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: Some(folder.into()) }
+        Self { folder: Some(folder.into()), on_lance: false }
+    }
+
+    /// The same, with an index on LanceDB beside the database, for stores that outgrow memory: `folder/lance`, which is
+    /// made from the database by itself and again where it is missing or damaged. It follows in the background;
+    /// [`Memory::flush`] and [`Memory::close`] write what is left. A folder that this process has open keeps the index
+    /// that it was opened with.
+    ///
+    /// Opening it in a build without the cargo feature `lance` is a `FeatureNotBuilt` error.
+    pub fn lance(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), on_lance: true }
     }
 
     /// No file: the store lives as long as its handles.
     pub fn in_memory() -> Self {
-        Self { folder: None }
+        Self { folder: None, on_lance: false }
     }
 
     /// The folder, or none in memory.
@@ -189,13 +207,9 @@ impl MemoryBuilder {
     ///
     /// # Errors
     /// `StoreIo`, `CorruptStore`, `StoreVersion` or `StoreLocked` of the folder; `EmbeddingSpace` when its vectors are
-    /// of another embedder and `reembed` is not set.
+    /// of another embedder and `reembed` is not set; `FeatureNotBuilt` for [`StorageBackend::lance`] in a build without
+    /// it.
     pub async fn build(self) -> Result<Memory> {
-        let index_bytes = self.config.index_memory_bytes();
-        let lease = match self.storage.folder() {
-            Some(folder) => Lease::open(folder, index_bytes).await?,
-            None => Lease::in_memory(index_bytes).await?,
-        };
         let embedder: Arc<dyn Embedder> = match (self.embedder, self.seed) {
             (Some(embedder), _) => embedder,
             (None, Some(seed)) => Arc::new(SimEmbedder::new(seed)),
@@ -212,6 +226,11 @@ impl MemoryBuilder {
             (None, None) => Arc::new(SystemClock),
         };
         let is_simulated = self.seed.is_some();
+        let index_bytes = self.config.index_memory_bytes();
+        let lease = match self.storage.folder() {
+            Some(folder) => Lease::open(folder, index_kind(self.storage.on_lance, index_bytes, &clock, &ids)?).await?,
+            None => Lease::in_memory(index_bytes).await?,
+        };
         let memory = Memory {
             lease: Arc::new(lease),
             parts: Arc::new(Parts {
@@ -239,6 +258,24 @@ impl MemoryBuilder {
         }
         Ok(memory)
     }
+}
+
+#[cfg(feature = "lance")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn index_kind(on_lance: bool, bytes: usize, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> Result<IndexKind> {
+    let lance = || IndexKind::Lance { bytes, clock: Arc::clone(clock), ids: Arc::clone(ids) };
+    Ok(if on_lance { lance() } else { IndexKind::Ram { bytes } })
+}
+
+#[cfg(not(feature = "lance"))]
+fn index_kind(on_lance: bool, bytes: usize, _clock: &Arc<dyn Clock>, _ids: &Arc<dyn Ids>) -> Result<IndexKind> {
+    if on_lance {
+        return Err(Error::new(ErrorKind::FeatureNotBuilt, "this build has no LanceDB").with_hint(
+            "build it with the cargo feature `lance`; in Python: pip install umi-memory-full, or from the source \
+             pip install . --config-settings=build-args=\"--profile wheel-full --features full\"",
+        ));
+    }
+    Ok(IndexKind::Ram { bytes })
 }
 
 fn sim_start() -> Result<Timestamp> {

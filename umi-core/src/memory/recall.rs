@@ -172,6 +172,7 @@ impl Memory {
                 break;
             }
         }
+        self.feed_index();
         Ok((found, warnings))
     }
 

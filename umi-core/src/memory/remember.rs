@@ -369,6 +369,7 @@ impl Memory {
             result.entities.push(episode.to_note());
         }
         // The words are durable: whatever fails from here on is a warning.
+        self.feed_index();
         if let Some(held) = held {
             self.embed_own(held, waiting, &jobs, &mut results).await;
         }

@@ -8,10 +8,10 @@ use super::errors::Stored;
 pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"umi1");
 
 /// What to run for each version, from an empty file on.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("feeders.sql")];
 
 /// The version that this build reads and writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 const _: () = assert!(MIGRATIONS.len() == VERSION as usize);
 
 /// The version of a connection's store; 0 for an empty file.
