@@ -3,6 +3,7 @@
 import email
 import os
 import subprocess
+import sys
 import zipfile
 from email.message import Message
 from pathlib import Path
@@ -16,11 +17,11 @@ pytestmark = pytest.mark.timeout(900)  # without `make test` before it, the firs
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
-    """Build the wheel as `make wheel` does, but unoptimised: the extension is compiled already."""
+    """Build the light wheel as `make wheel` does, but unoptimised."""
     out = tmp_path_factory.mktemp("wheel")
     own_make = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     built = subprocess.run(
-        ["make", "wheel", "PROFILE=ci", f"OUT={out}"],
+        ["make", "wheel-light", "PROFILE=ci", f"OUT={out}"],
         cwd=ROOT,
         env=own_make,
         stdin=subprocess.DEVNULL,
@@ -80,6 +81,14 @@ def test_the_metadata_names_the_distribution_and_its_version(wheel: zipfile.Path
     assert metadata["License-Expression"] == "MIT"
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     assert str(metadata.get_payload()).strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
+
+
+def test_the_light_wheel_keeps_the_class_and_says_how_to_get_lance(wheel: zipfile.Path, tmp_path: Path) -> None:
+    wheel.root.extractall(tmp_path)
+    code = "import umi\ntry:\n umi.LanceStorageBackend.connect()\nexcept umi.FeatureNotBuiltError as error:\n print(error.hint)"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    assert 'pip install . --config-settings=build-args="--profile wheel-full --features full"' in told
 
 
 def test_no_other_package_is_needed(metadata: Message) -> None:

@@ -46,7 +46,7 @@ pub use self::{
     },
     episode::{Episode, Kind},
     error::{Details, Error, ErrorKind, Result},
-    index::IndexStats,
+    index::{IndexStats, LanceStats},
     ledger::{CheckReport, ForgetReach, Job, JobKind, LedgerStats, Owner},
     llm::{AnswerSchema, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole},
     memory::{

@@ -43,8 +43,8 @@ mod _umi {
         evolution::EvolutionRelation,
         memory::{_close_all, Engine},
         providers::{
-            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,
-            SqliteStorageBackend, StaticEmbeddingProvider,
+            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, LanceStorageBackend,
+            SimEmbeddingProvider, SqliteStorageBackend, StaticEmbeddingProvider,
         },
         recall_options::RecallOptions,
         recalled::Recalled,

@@ -13,11 +13,9 @@ use super::{
     store::{IndexKind, Lease},
     tasks::Tasks,
 };
-#[cfg(not(feature = "lance"))]
-use crate::error::ErrorKind;
 use crate::{
     embed::{Embedder, sim::SimEmbedder, static_table::StaticEmbedder},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     ledger::sqlite::fork,
     scope::Scope,
     world::{Clock, Ids, ManualClock, RandomIds, SeededIds, SystemClock},
@@ -84,7 +82,7 @@ impl StorageBackend {
     /// [`Memory::flush`] and [`Memory::close`] write what is left. A folder that this process has open keeps the index
     /// that it was opened with.
     ///
-    /// Opening it in a build without the cargo feature `lance` is a `FeatureNotBuilt` error.
+    /// A build without the cargo feature `lance` names it and opens it not, see [`StorageBackend::check_built`].
     pub fn lance(folder: impl Into<PathBuf>) -> Self {
         Self { folder: Some(folder.into()), on_lance: true }
     }
@@ -92,6 +90,20 @@ impl StorageBackend {
     /// No file: the store lives as long as its handles.
     pub fn in_memory() -> Self {
         Self { folder: None, on_lance: false }
+    }
+
+    /// Whether this build has what the backend needs.
+    ///
+    /// # Errors
+    /// `FeatureNotBuilt` for [`StorageBackend::lance`] in a build without the cargo feature `lance`.
+    pub fn check_built(&self) -> Result<()> {
+        if !self.on_lance || cfg!(feature = "lance") {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::FeatureNotBuilt, "this build has no LanceDB").with_hint(
+            "in Rust, build with the cargo feature `lance`; in Python, install `umi-memory-full`, or from the source \
+             with: pip install . --config-settings=build-args=\"--profile wheel-full --features full\"",
+        ))
     }
 
     /// The folder, or none in memory.
@@ -210,6 +222,7 @@ impl MemoryBuilder {
     /// of another embedder and `reembed` is not set; `FeatureNotBuilt` for [`StorageBackend::lance`] in a build without
     /// it.
     pub async fn build(self) -> Result<Memory> {
+        self.storage.check_built()?;
         let embedder: Arc<dyn Embedder> = match (self.embedder, self.seed) {
             (Some(embedder), _) => embedder,
             (None, Some(seed)) => Arc::new(SimEmbedder::new(seed)),
@@ -228,7 +241,7 @@ impl MemoryBuilder {
         let is_simulated = self.seed.is_some();
         let index_bytes = self.config.index_memory_bytes();
         let lease = match self.storage.folder() {
-            Some(folder) => Lease::open(folder, index_kind(self.storage.on_lance, index_bytes, &clock, &ids)?).await?,
+            Some(folder) => Lease::open(folder, index_kind(&self.storage, index_bytes, &clock, &ids)).await?,
             None => Lease::in_memory(index_bytes).await?,
         };
         let memory = Memory {
@@ -260,22 +273,14 @@ impl MemoryBuilder {
     }
 }
 
-#[cfg(feature = "lance")]
-#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
-fn index_kind(on_lance: bool, bytes: usize, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> Result<IndexKind> {
-    let lance = || IndexKind::Lance { bytes, clock: Arc::clone(clock), ids: Arc::clone(ids) };
-    Ok(if on_lance { lance() } else { IndexKind::Ram { bytes } })
-}
-
-#[cfg(not(feature = "lance"))]
-fn index_kind(on_lance: bool, bytes: usize, _clock: &Arc<dyn Clock>, _ids: &Arc<dyn Ids>) -> Result<IndexKind> {
-    if on_lance {
-        return Err(Error::new(ErrorKind::FeatureNotBuilt, "this build has no LanceDB").with_hint(
-            "build it with the cargo feature `lance`; in Python: pip install umi-memory-full, or from the source \
-             pip install . --config-settings=build-args=\"--profile wheel-full --features full\"",
-        ));
+/// The index of a backend that this build has.
+fn index_kind(storage: &StorageBackend, bytes: usize, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> IndexKind {
+    #[cfg(feature = "lance")]
+    if storage.on_lance {
+        return IndexKind::Lance { bytes, clock: Arc::clone(clock), ids: Arc::clone(ids) };
     }
-    Ok(IndexKind::Ram { bytes })
+    let _ = (storage, clock, ids);
+    IndexKind::Ram { bytes }
 }
 
 fn sim_start() -> Result<Timestamp> {

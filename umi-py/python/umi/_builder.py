@@ -6,7 +6,7 @@ from umi._memory import Memory, refuse_language_model
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
-    from umi._umi import EmbeddingProvider, InMemoryStorageBackend, ManualClock, MemoryConfig, SqliteStorageBackend
+    from umi._umi import EmbeddingProvider, InMemoryStorageBackend, LanceStorageBackend, ManualClock, MemoryConfig, SqliteStorageBackend
 
 __all__ = ["MemoryBuilder"]
 
@@ -23,7 +23,7 @@ class MemoryBuilder:
     __slots__ = ("_clock", "_config", "_embedder", "_reembed", "_scope", "_storage")
 
     def __init__(self) -> None:
-        self._storage: SqliteStorageBackend | InMemoryStorageBackend | None = None
+        self._storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend | None = None
         self._embedder: EmbeddingProvider | None = None
         self._config: MemoryConfig | None = None
         self._scope: tuple[str | None, str | None, str | None] = (None, None, None)
@@ -40,7 +40,7 @@ class MemoryBuilder:
         self._embedder = embedder
         return self
 
-    def with_storage(self, storage: SqliteStorageBackend | InMemoryStorageBackend) -> MemoryBuilder:
+    def with_storage(self, storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend) -> MemoryBuilder:
         """Keeps the store there; in `./umi_memory` unless it is told."""
         self._storage = storage
         return self

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Episode,
         EvolutionRelation,
         Job,
+        LanceStorageBackend,
         ManualClock,
         MemoryConfig,
         RecallOptions,
@@ -74,7 +75,7 @@ class Memory:
     @classmethod
     def _open(  # noqa: PLR0917 - called by three constructors and the builder, in this order
         cls,
-        storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+        storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend | None,
         seed: int | None,
         llm: None,
         embedder: EmbeddingProvider | None,
