@@ -16,6 +16,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Features
+//! - `lance` (off by default): [`StorageBackend::lance`], an index on LanceDB for stores that outgrow memory. It takes ten
+//!   minutes to compile and needs `protoc` with its well-known types (Debian: `protobuf-compiler`, `libprotobuf-dev`).
+//!
 //! Times are [`jiff::Timestamp`]s in microseconds, ids are version 7 UUIDs. Every call needs a tokio runtime with its timer
 //! enabled.
 

@@ -210,8 +210,10 @@ impl MemoryBuilder {
     ///
     /// # Errors
     /// `StoreIo` for a folder that cannot be made or written, or a database that cannot be; `CorruptStore` for one that
-    /// is cut or is no database; `StoreVersion` for one of a newer version or of another program.
+    /// is cut or is no database; `StoreVersion` for one of a newer version or of another program; `FeatureNotBuilt` as
+    /// [`StorageBackend::check_built`].
     pub fn look(&self) -> Result<()> {
+        self.storage.check_built()?;
         self.storage.folder().map_or(Ok(()), super::store::look)
     }
 

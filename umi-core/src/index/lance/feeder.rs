@@ -57,6 +57,8 @@ const FILTER_IDS: usize = 512;
 const RETRAIN: i64 = 4;
 /// Old versions of the table are kept so long, for searches that still read them.
 const KEPT_VERSIONS_MINUTES: i64 = 5;
+/// How many commits leave their old versions until they are looked through.
+const COMMITS_BETWEEN_CLEANINGS: u64 = 16;
 /// Replaced when it tells more. Ordinary rows have neither a fence nor a training.
 const IS_NEWER: &str = "source.seq > target.seq OR source.fence > target.fence OR source.trained > target.trained";
 
@@ -454,7 +456,8 @@ impl Feeding<'_> {
         if rows >= settings.indexed_rows {
             unindexed = self.index_rows(rows).await?;
         }
-        if self.written {
+        let commits = figures.commits.load(Ordering::Relaxed);
+        if self.written && (commits.is_multiple_of(COMMITS_BETWEEN_CLEANINGS) || self.made_at.is_some()) {
             self.check_right().await?;
             let older_than = lancedb::table::Duration::minutes(KEPT_VERSIONS_MINUTES);
             let pruned = self.table.optimize(OptimizeAction::Prune {

@@ -202,15 +202,15 @@ pub(super) fn batch(rows: &[(String, IndexRow)], marker: &Marker, dimensions: us
         Arc::new(StringArray::from(columns.id)),
         Arc::new(Int32Array::from(columns.part)),
         Arc::new(Int64Array::from(columns.seq)),
-        Arc::new(StringArray::from(columns.kind)),
-        Arc::new(StringArray::from(columns.user)),
-        Arc::new(StringArray::from(columns.agent)),
-        Arc::new(StringArray::from(columns.session)),
-        Arc::new(StringArray::from(columns.entity_type)),
+        Arc::new(StringArray::from_iter(columns.kind)),
+        Arc::new(StringArray::from_iter(columns.user)),
+        Arc::new(StringArray::from_iter(columns.agent)),
+        Arc::new(StringArray::from_iter(columns.session)),
+        Arc::new(StringArray::from_iter(columns.entity_type)),
         Arc::new(Int64Array::from(columns.from)),
         Arc::new(Int64Array::from(columns.to)),
         Arc::new(Float32Array::from(columns.importance)),
-        Arc::new(StringArray::from(columns.terms)),
+        Arc::new(StringArray::from_iter(columns.terms)),
         Arc::new(vectors),
         on_marker(marker.fence),
         Arc::new(StringArray::from_iter(space)),
@@ -241,8 +241,8 @@ pub(super) async fn dimensions(table: &Table) -> Result<usize> {
 pub(super) async fn marker(table: &Table) -> Result<Option<Marker>> {
     let columns = ["seq", "fence", "space", "trained"];
     // No other row has a fence, and a column of nothing is read in no time.
-    let found = table.query().only_if_expr(col("fence").is_not_null()).select(Select::columns(&columns)).execute();
-    let batches: Vec<RecordBatch> = collected(found).await?;
+    let query = table.query().only_if_expr(col("fence").is_not_null()).select(Select::columns(&columns));
+    let batches = collected(query.execute()).await?;
     let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
     let number = |index: usize| batch.column(index).as_primitive::<Int64Type>().value(0);
     let space = batch.column(2).as_string::<i32>().value(0).to_owned();
@@ -260,9 +260,9 @@ where
 /// The rows of a table of a tenant, for a check: id, part and place in the feed.
 pub(super) async fn rows_of(table: &Table, user: Option<&str>) -> Result<Vec<(Uuid, i32, i64)>> {
     let filter = col("user").eq(lit(stored(user)));
-    let found = table.query().only_if_expr(filter).select(Select::columns(&["id", "part", "seq"])).execute();
+    let query = table.query().only_if_expr(filter).select(Select::columns(&["id", "part", "seq"]));
     let mut rows = Vec::new();
-    for batch in collected(found).await? {
+    for batch in collected(query.execute()).await? {
         let ids = batch.column(0).as_string::<i32>();
         let (parts, seqs) = (batch.column(1).as_primitive::<Int32Type>(), batch.column(2).as_primitive::<Int64Type>());
         for index in 0..batch.num_rows() {
@@ -348,14 +348,13 @@ pub(super) async fn matching(table: &Table, filter: DfExpr, terms: &[u64], limit
     let question = FullTextSearchQuery::new(words.join(" "))
         .with_column("terms".to_owned())
         .map_err(|error| failed("the index cannot be asked", error))?;
-    let found = table
+    let query = table
         .query()
         .only_if_expr(filter)
         .limit(limit)
         .select(Select::columns(&["id", "kind", "_score"]))
-        .full_text_search(question.limit(i64::try_from(limit).ok()))
-        .execute();
-    owners(collected(found).await?, limit)
+        .full_text_search(question.limit(i64::try_from(limit).ok()));
+    owners(collected(query.execute()).await?, limit)
 }
 
 fn owners(batches: Vec<RecordBatch>, limit: usize) -> Result<(Vec<Owner>, bool)> {

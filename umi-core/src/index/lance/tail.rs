@@ -49,12 +49,14 @@ struct State {
     rows: BTreeMap<Uuid, Arc<IndexRow>>,
     changed: Arc<HashSet<Uuid>>,
     removed: Arc<HashSet<Uuid>>,
+    /// It is too long behind `base`: nothing of it is held.
+    is_too_long: bool,
 }
 
 impl State {
     /// Begins behind a watermark.
     fn begin_at(&mut self, watermark: i64) {
-        if watermark < self.base || self.reached <= watermark {
+        if watermark < self.base || self.reached <= watermark || self.is_too_long {
             *self = Self { base: watermark, reached: watermark, ..Self::default() };
         } else if watermark > self.base {
             // The table holds what was removed by then no more, but a mask too many does no harm.
@@ -104,6 +106,9 @@ impl Tails {
                 // Another store took this one's place, a restored backup perhaps.
                 *state = State::default();
             }
+            if state.is_too_long && state.base == watermark {
+                return Ok(None);
+            }
             state.begin_at(watermark);
             if state.reached >= head {
                 return Ok(Some(state.view()));
@@ -134,7 +139,7 @@ impl Tails {
             }
             state.reached = after;
             if state.rows.len() > TAIL_ROWS {
-                *state = State::default();
+                *state = State { base: watermark, is_too_long: true, ..State::default() };
                 return Ok(None);
             }
             if !changes.has_more {
