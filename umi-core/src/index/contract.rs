@@ -51,6 +51,7 @@ const STATES: [State; 6] = [State::Ram, State::Unfed, State::Fed, State::Between
 const STATES: [State; 1] = [State::Ram];
 
 /// A ledger and an index over it.
+#[cfg_attr(not(feature = "lance"), expect(dead_code, reason = "only an index beside the ledger is opened again"))]
 pub(super) struct Store {
     pub(super) ledger: SqliteLedger,
     pub(super) clock: ManualClock,

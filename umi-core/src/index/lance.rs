@@ -28,9 +28,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use lancedb::Table;
+use lancedb::{Connection, Table};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use uuid::Uuid;
 
 use self::{
@@ -129,6 +129,7 @@ pub(crate) struct LanceIndex {
     clock: Arc<dyn Clock>,
     /// Who this is among the processes that feed the table.
     holder: Uuid,
+    connection: OnceCell<Connection>,
     ram: RamIndex,
     tails: Tails,
     samples: Samples,
@@ -167,6 +168,7 @@ impl LanceIndex {
             settings,
             clock,
             holder,
+            connection: OnceCell::new(),
             ram: RamIndex::new(bytes_limit),
             tails: Tails::default(),
             samples: Samples::default(),
@@ -222,9 +224,12 @@ impl LanceIndex {
         Ok(marker.map(|marker| Snapshot { table, place: place.to_owned(), marker, dimensions }))
     }
 
+    async fn connection(&self) -> Result<&Connection> {
+        self.connection.get_or_try_init(|| table::connect(&self.folder)).await
+    }
+
     async fn open(&self, place: &str) -> Result<(Table, Option<Marker>)> {
-        let connection = table::connect(&self.folder).await?;
-        let opened = connection.open_table(place).execute().await;
+        let opened = self.connection().await?.open_table(place).execute().await;
         let table = opened.map_err(|error| errors::failed("the index cannot be opened", error))?;
         let marker = table::marker(&table).await?;
         Ok((table, marker))

@@ -417,7 +417,7 @@ mod tests {
     async fn an_opening_that_is_given_up_leaves_the_turn_to_the_next() {
         let folder = tempfile::tempdir().unwrap();
         for polls in 0..20 {
-            let mut opening = Box::pin(Lease::open(folder.path(), INDEX_BYTES));
+            let mut opening = Box::pin(Lease::open(folder.path(), RAM));
             for _ in 0..polls {
                 if futures::poll!(&mut opening).is_ready() {
                     break;

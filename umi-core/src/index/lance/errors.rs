@@ -43,12 +43,6 @@ impl From<lancedb::Error> for Fault {
     }
 }
 
-impl From<ArrowError> for Fault {
-    fn from(error: ArrowError) -> Self {
-        Self::Failed(arrow(error))
-    }
-}
-
 /// A failure of LanceDB, with what was tried.
 pub(super) fn failed(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Storage, what)

@@ -19,7 +19,6 @@ use jiff::Timestamp;
 use lance::dataset::{MergeInsertBuilder, WhenMatched, WhenNotMatched};
 use lancedb::{
     Table,
-    arrow::arrow_array::RecordBatchIterator,
     expr::{col, is_in, lit},
     index::{
         Index as TableIndex,
@@ -197,7 +196,11 @@ impl LanceIndex {
             None => self.begin(ledger, right, &space).await?,
         };
         let reached = feeding.follow().await?;
-        feeding.maintain().await?;
+        match feeding.maintain().await {
+            // The rows are there: searches are slower until it succeeds.
+            Err(Fault::Failed(error)) => self.note_failure("maintain", &error),
+            maintained => maintained?,
+        }
         let Feeding { table, place, marker, dimensions, made_at, written, .. } = feeding;
         if made_at.is_some() {
             if ledger.active_space().await?.as_ref() != Some(&space) {
@@ -269,7 +272,7 @@ impl LanceIndex {
     ) -> Written<Feeding<'f>> {
         let place = format!("pieces_{}", right.fence);
         let schema = table::schema(space.dimensions)?;
-        let table = table::connect(&self.folder).await?.create_empty_table(&place, schema).execute().await?;
+        let table = self.connection().await?.create_empty_table(&place, schema).execute().await?;
         let marker = Marker { watermark: 0, fence: right.fence, space: name_of(space), trained: 0 };
         let made_at = Some(ledger.head()?);
         let (dimensions, is_fenced, written) = (space.dimensions, true, false);
@@ -330,6 +333,10 @@ fn bytes_in(folder: PathBuf) -> u64 {
         }
     }
     bytes
+}
+
+fn remote() -> Error {
+    Error::internal("the table of the index is a remote one")
 }
 
 /// A space as the marker names it.
@@ -409,18 +416,14 @@ impl Feeding<'_> {
         self.check_right().await?;
         #[cfg(test)]
         self.index.hook.before_commit().await;
-        let wrapper = self.table.dataset().ok_or_else(|| Error::internal("the table of the index is a remote one"))?;
+        let wrapper = self.table.dataset().ok_or_else(remote)?;
         let dataset = wrapper.get().await?;
         let job = MergeInsertBuilder::try_new(Arc::clone(&dataset), vec!["id".to_owned(), "part".to_owned()])?
             .when_matched(WhenMatched::update_if(&dataset, IS_NEWER)?)
             .when_not_matched(WhenNotMatched::InsertAll)
             .conflict_retries(0)
             .try_build()?;
-        let schema = batch.schema();
-        let reader = RecordBatchIterator::new([Ok(batch)], schema);
-        let (merged, stats) = job
-            .execute_reader(Box::new(reader) as Box<dyn lancedb::arrow::arrow_array::RecordBatchReader + Send>)
-            .await?;
+        let (merged, stats) = job.execute_batches(vec![batch]).await?;
         wrapper.update(Arc::unwrap_or_clone(merged));
         self.marker = marker;
         (self.is_fenced, self.written) = (true, true);
@@ -442,11 +445,9 @@ impl Feeding<'_> {
 
     /// Merges files, makes and refreshes indexes, removes old versions, where it is time to.
     async fn maintain(&mut self) -> Written<()> {
-        let settings = &self.index.settings;
-        let figures = &self.index.figures;
+        let LanceIndex { settings, figures, .. } = self.index;
         let rows = self.table.count_rows(None).await?;
-        let native = self.table.as_native().ok_or_else(|| Error::internal("the table of the index is a remote one"))?;
-        if native.count_fragments().await? >= settings.fragments {
+        if self.count_fragments().await? >= settings.fragments {
             self.check_right().await?;
             let options = CompactionOptions::default();
             self.table.optimize(OptimizeAction::Compact { options, remap_options: None }).await?;
@@ -468,35 +469,33 @@ impl Feeding<'_> {
             let removed = pruned.await?.prune.map_or(0, |removed| removed.bytes_removed);
             figures.cleaned_bytes.fetch_add(removed, Ordering::Relaxed);
         }
-        figures.rows.store(rows as u64, Ordering::Relaxed);
+        figures.rows.store(rows.saturating_sub(1) as u64, Ordering::Relaxed); // one of them is the marker
         figures.unindexed_rows.store(unindexed as u64, Ordering::Relaxed);
-        figures.fragments.store(native.count_fragments().await? as u64, Ordering::Relaxed);
+        figures.fragments.store(self.count_fragments().await? as u64, Ordering::Relaxed);
         let versions = self.table.list_versions().await?.len();
         figures.versions.store(versions as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn count_fragments(&self) -> Written<usize> {
+        let native = self.table.as_native().ok_or_else(remote)?;
+        Ok(native.count_fragments().await?)
     }
 
     /// Makes the indexes that are missing and refreshes those that lag. Gives how many rows the vector index lacks.
     async fn index_rows(&mut self, rows: usize) -> Written<usize> {
         let known: Vec<String> = self.table.list_indices().await?.into_iter().map(|index| index.name).collect();
         let has = |name: &str| known.iter().any(|known| known == name);
-        let scalar = || TableIndex::BTree(BTreeIndexBuilder::default());
-        let words = || {
+        for column in ["id", "user", "agent", "session"] {
+            if !has(column) {
+                self.make_index(column, TableIndex::BTree(BTreeIndexBuilder::default())).await?;
+            }
+        }
+        if !has("terms") {
             // The terms are words of our own making: nothing is to be done to them.
             let builder = FtsIndexBuilder::default().base_tokenizer("whitespace".to_owned()).max_token_length(None);
             let builder = builder.lower_case(false).stem(false).remove_stop_words(false).ascii_folding(false);
-            TableIndex::FTS(builder.with_position(false))
-        };
-        for (column, make) in [
-            ("id", &scalar as &(dyn Fn() -> TableIndex + Send + Sync)),
-            ("user", &scalar),
-            ("agent", &scalar),
-            ("session", &scalar),
-            ("terms", &words),
-        ] {
-            if !has(column) {
-                self.make_index(column, make()).await?;
-            }
+            self.make_index("terms", TableIndex::FTS(builder.with_position(false))).await?;
         }
         let vectors = self.table.count_rows(Some("vector IS NOT NULL".to_owned())).await?;
         let is_old = self.marker.trained.saturating_mul(RETRAIN) <= i64::try_from(vectors).unwrap_or(i64::MAX);

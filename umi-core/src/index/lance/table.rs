@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 
 use futures::TryStreamExt;
 use lancedb::{
-    Connection, DistanceType, Table,
+    Connection, DistanceType, ObjectStoreRegistry, Session, Table,
     arrow::{
         arrow_array::{
             Array, ArrayRef, FixedSizeListArray, Float32Array, Int32Array, Int64Array, RecordBatch, StringArray,
@@ -30,6 +30,9 @@ use crate::{
     scope::stored,
 };
 
+/// Memory for what is read of indexes, and of the structure of tables.
+const INDEX_CACHE_BYTES: usize = 1024 * 1024 * 1024;
+const METADATA_CACHE_BYTES: usize = 128 * 1024 * 1024;
 /// The id of the row that says how far the table is.
 const MARKER: &str = "";
 /// How many partitions of the vector index are looked at, at least: recall at 10 of 0.95 and more.
@@ -219,13 +222,16 @@ pub(super) fn batch(rows: &[(String, IndexRow)], marker: &Marker, dimensions: us
     RecordBatch::try_new(schema, arrays).map_err(arrow)
 }
 
-/// Connects to a folder, which is made if it is missing.
+/// Connects to a folder, which is made if it is missing. What is read of its tables' indexes is kept for the next
+/// question, in bounded memory.
 pub(super) async fn connect(folder: &Path) -> Result<Connection> {
     let Some(folder) = folder.to_str() else {
         return Err(Error::invalid_input(format!("the folder `{}` is not valid UTF-8", folder.display()))
             .with_hint("LanceDB takes only such paths: name another folder"));
     };
-    lancedb::connect(folder).execute().await.map_err(|error| failed("the folder of the index cannot be opened", error))
+    let session = Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::new(ObjectStoreRegistry::default()));
+    let connecting = lancedb::connect(folder).session(Arc::new(session)).execute();
+    connecting.await.map_err(|error| failed("the folder of the index cannot be opened", error))
 }
 
 /// The dimensions of a table's vectors.
@@ -336,8 +342,9 @@ pub(super) async fn nearest(
     nearest = if is_exact {
         nearest.bypass_vector_index()
     } else {
-        let probing = nearest.minimum_nprobes(PROBES).map_err(unasked)?;
-        probing.maximum_nprobes(None).map_err(unasked)?
+        // Where the filter leaves few rows in these partitions, more of them are looked at.
+        let unbounded = nearest.maximum_nprobes(None).map_err(unasked)?;
+        unbounded.minimum_nprobes(PROBES).map_err(unasked)?
     };
     owners(collected(nearest.execute()).await?, limit)
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     episode::Kind,
-    error::Result,
+    error::{Error, Result},
     index::{Hit, SearchQuery, analysis::AnalysedQuery},
     ledger::IndexRow,
 };
@@ -164,11 +164,11 @@ impl Pool {
     pub(in crate::index) fn rank(&mut self, query: &SearchQuery) -> Result<Vec<Hit>> {
         self.admit(query);
         let Self { analysed, scorer, catalogue, columns, background, work, rows, .. } = self;
-        let mut failure = None;
+        let mut failure: Option<Error> = None;
         let mut token_match = |slot: u32| match scorer.match_tokens(&rows[slot as usize]) {
             Ok(token) => token,
             Err(error) => {
-                failure.get_or_insert(error);
+                failure = failure.take().or(Some(error));
                 0.0
             }
         };

@@ -47,7 +47,6 @@ pub(super) struct Work {
 }
 
 /// What a search over a part of a tenant knows of the rest: the raw signals of items taken evenly from all of it.
-#[cfg_attr(not(feature = "lance"), expect(dead_code, reason = "a search of the whole tenant needs none"))]
 #[derive(Debug, Default)]
 pub(super) struct Background {
     /// As [`Columns::lexical`].
