@@ -226,7 +226,7 @@ fn deletion(rows: &mut Rows<'_>) -> Stored<Option<(i64, Uuid)>> {
     Ok(Some((row.get(0)?, rows::parsed(row, 1)?)))
 }
 
-#[cfg(feature = "lance")]
+#[cfg(all(test, feature = "lance"))]
 pub(super) use all::{
     ALL_DELETIONS, ALL_EPISODES, ALL_VERSIONS, EPISODE_AFTER, EPISODE_BEFORE, EPISODE_BY_ID, VERSION_BY_ID,
 };
