@@ -100,7 +100,6 @@ impl Default for Settings {
 #[derive(Debug)]
 struct Snapshot {
     table: Table,
-    place: String,
     marker: Marker,
     dimensions: usize,
 }
@@ -221,7 +220,7 @@ impl LanceIndex {
     async fn read(&self, place: &str) -> Result<Option<Snapshot>> {
         let (table, marker) = self.open(place).await?;
         let dimensions = table::dimensions(&table).await?;
-        Ok(marker.map(|marker| Snapshot { table, place: place.to_owned(), marker, dimensions }))
+        Ok(marker.map(|marker| Snapshot { table, marker, dimensions }))
     }
 
     async fn connection(&self) -> Result<&Connection> {

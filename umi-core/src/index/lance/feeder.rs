@@ -214,8 +214,7 @@ impl LanceIndex {
         }
         if made_at.is_some() || written {
             // Opened again, so that what is read stays at one version.
-            let snapshot =
-                self.read(&place).await?.unwrap_or(Snapshot { table, place: place.clone(), marker, dimensions });
+            let snapshot = self.read(&place).await?.unwrap_or(Snapshot { table, marker, dimensions });
             *self.snapshot.lock() = Some(Arc::new(snapshot));
             self.looked_at.store(reached, Ordering::Release);
             self.sweep(Some(&place)).await?;

@@ -75,7 +75,7 @@ fn what_an_index_beside_the_ledger_reads_is_searched_by_an_index_too() {
     for (sql, searches) in [
         (feed::ALL_EPISODES, "episodes USING INDEX episodes_seq (seq>?)"),
         (feed::ALL_VERSIONS, "versions USING INDEX versions_seq (seq>?)"),
-        (feed::ALL_DELETIONS, "deletions USING INDEX deletions_seq (seq>?)"),
+        (feed::ALL_DELETIONS, "deletions USING COVERING INDEX deletions_seq (seq>?)"),
         (feed::EPISODE_BY_ID, "episodes USING INDEX sqlite_autoindex_episodes_1 (id=?)"),
         (feed::VERSION_BY_ID, "versions USING INDEX sqlite_autoindex_versions_1 (id=?)"),
         (feed::EPISODE_BEFORE, "episodes USING INDEX episodes_session (user=? AND session=? AND "),
