@@ -243,15 +243,30 @@ impl Memory {
         self.closed.load(Ordering::Acquire) || self.lease.is_closed()
     }
 
-    /// Waits for everything that runs in the background, embedding and extraction included.
+    /// Waits for everything that runs in the background, embedding and extraction included, and writes what an index on
+    /// LanceDB lacks.
     ///
     /// # Errors
-    /// `Closed` after close.
+    /// `Closed` after close; `Storage` when that index cannot be written.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
         self.parts.background.wait().await;
         self.lease.store.releases.wait().await;
-        Ok(())
+        self.index().feed(self.ledger()).await
+    }
+
+    /// Starts to write what the index lacks, where it is time to.
+    fn feed_index(&self) {
+        let is_due = || Ok::<_, Error>(self.index().is_due(self.ledger().head()?));
+        if !self.index().is_durable() || !is_due().unwrap_or(false) {
+            return;
+        }
+        let store = Arc::clone(&self.lease.store);
+        self.parts.background.spawn(async move {
+            if let Err(error) = store.index.feed(store.ledger.as_ref()).await {
+                tracing::warn!(target: "umi::memory", kind = ?error.kind(), "the index could not be written; it is tried again");
+            }
+        });
     }
 
     /// Refuses new calls, waits for background work, then lets go of the store. A scoped handle closes only itself. Safe

@@ -51,8 +51,8 @@ mod _umi {
             OpenAIEmbeddingProvider, OpenAIProvider, SimLLMProvider,
         },
         providers::{
-            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,
-            SqliteStorageBackend, StaticEmbeddingProvider,
+            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, LanceStorageBackend,
+            SimEmbeddingProvider, SqliteStorageBackend, StaticEmbeddingProvider,
         },
         recall_options::RecallOptions,
         recalled::Recalled,
