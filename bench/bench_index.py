@@ -1,8 +1,8 @@
 """What the index on LanceDB costs and finds, beside the one in memory in the same run and over the same stores.
 
-Run by `make bench-full`, in an environment that holds the wheel `umi-memory-full`. Prints a Markdown table and exits with
-1 when a figure is over its budget (`--no-fail` to print only). Texts are those of `conversation.py`, embedded by the
-default embedder. `--rows 100000 --users 1` measures one size alone.
+Run by `make bench-full`, in an environment that holds the wheel `umi-memory-full`. Prints a Markdown table and exits
+with 1 when a figure is over its budget (`--no-fail` to print only). Texts are those of `conversation.py`, embedded by
+the default embedder. `--rows 100000 --users 1` measures one size alone.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def measure(report: Report, folder: Path, rows: int, users: int) -> None:
         report.add(f"`umi.db`, {size}", [(folder / "umi.db").stat().st_size], "bytes")
         report.add(f"the folder of the index, {size}", [lance["bytes_on_disk"]], "bytes")
         dice = random.Random(7)
-        asked = [
-            (f"user-{user}", conversations[user].question(text)) for user, text in dice.sample(kept, QUESTIONS)
-        ]
+        asked = [(f"user-{user}", conversations[user].question(text)) for user, text in dice.sample(kept, QUESTIONS)]
         found = ask(report, f"`recall_sync` on lance, {size}", memory, asked)
     config = umi.MemoryConfig(index_memory_bytes=IN_MEMORY_BYTES)
     with umi.Memory.open(folder, config=config) as memory:

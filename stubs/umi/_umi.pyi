@@ -641,7 +641,7 @@ class MemoryConfig:
     def with_token_counter(self, token_counter: Callable[[str], int] | None) -> MemoryConfig:
         """A copy with another function that counts tokens, or None."""
     def with_token_prices(self, token_prices: tuple[float, float] | None) -> MemoryConfig:
-        """A copy with what a million tokens read and a million written cost, so that `stats()` tells a cost, or None."""
+        """A copy with what a million tokens read and a million written cost, for the cost in `stats()`, or None."""
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain values; the time to live in seconds, the function that counts tokens as it is."""
     @staticmethod
@@ -975,8 +975,9 @@ class OpenAIProvider(LanguageModelProvider):
 
 @final
 class SimLLMProvider(LanguageModelProvider):
-    """A model that answers by simple rules, for tests and simulations: facts of plain English sentences, relations by
-    shared words. One seed gives the same answers twice.
+    """A model that answers by simple rules, for tests and simulations.
+
+    It finds facts of plain English sentences, and relates them by shared words. One seed gives the same answers twice.
     """
 
     def __new__(cls, seed: int = 0) -> Self: ...

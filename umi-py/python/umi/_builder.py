@@ -49,7 +49,9 @@ class MemoryBuilder:
         self._embedder = embedder
         return self
 
-    def with_storage(self, storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend) -> MemoryBuilder:
+    def with_storage(
+        self, storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend
+    ) -> MemoryBuilder:
         """Keeps the store there; in `./umi_memory` unless it is told."""
         self._storage = storage
         return self
