@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from umi import FeatureNotBuiltError, LanceStorageBackend, ManualClock, Memory, MemoryBuilder, StoreLockedError
+from umi import (
+    FeatureNotBuiltError,
+    LanceStorageBackend,
+    ManualClock,
+    Memory,
+    MemoryBuilder,
+    RecallOptions,
+    StoreLockedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,7 +191,8 @@ def test_a_feeder_that_is_stopped_past_its_lease_brings_nothing_back(tmp_path: P
             assert list(told_lines)[-1] == "closed"
             assert process.wait() == 0
             assert memory.get_sync(newest) is None
-            assert all(hit.id != newest for hit in memory.recall_sync("parcel in the cellar", limit=1_000))
+            everything = RecallOptions(limit=1_000)
+            assert all(hit.id != newest for hit in memory.recall_sync("parcel in the cellar", everything))
             memory.flush_sync()
             assert memory.stats_sync()["index"]["lance"]["rows"] == memory.count_sync()
             assert_sound(memory)
