@@ -992,7 +992,7 @@ class OpenAIProvider(LanguageModelProvider):
 class SimLLMProvider(LanguageModelProvider):
     """A model that answers by simple rules, for tests and simulations.
 
-    It finds facts in plain English sentences, and relations by shared words. One seed gives the same answers twice.
+    It finds facts of plain English sentences, and relates them by shared words. One seed gives the same answers twice.
     """
 
     def __new__(cls, seed: int = 0) -> Self: ...
@@ -1032,6 +1032,29 @@ class SqliteStorageBackend:
     def __hash__(self) -> int: ...
 
 @final
+class LanceStorageBackend:
+    """A store in a folder with an index on LanceDB beside the database, for stores that outgrow memory.
+
+    The index is in the folder `lance` of the store's. It is made from the database by itself, and again where it is
+    missing or damaged; it follows in the background, and `flush()` and `close()` write what is left. A folder that this
+    process has open keeps the index that it was opened with.
+    """
+
+    @staticmethod
+    def connect(path: str | os.PathLike[str] = "./umi_memory") -> LanceStorageBackend:
+        """Names the folder of a store; the folder is made when a memory is opened.
+
+        Raises:
+            FeatureNotBuiltError: This build has no LanceDB; the hint is the command that adds it.
+        """
+    @property
+    def path(self) -> str:
+        """The folder."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class InMemoryStorageBackend:
     """A store without a file, which lives as long as its handles."""
 
@@ -1052,7 +1075,7 @@ class Engine:
 
     @staticmethod
     def open(
-        storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+        storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend | None,
         llm: LanguageModelProvider | None,
         embedder: EmbeddingProvider | None,
         config: MemoryConfig | None,

@@ -233,6 +233,44 @@ pub(crate) struct Changes {
     pub has_more: bool,
 }
 
+/// A stretch of the feed of all tenants.
+#[cfg(feature = "lance")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllChanges {
+    /// Changed or new rows in the order of `seq`, each with its user as it is stored (`""` for none).
+    pub rows: Vec<(String, IndexRow)>,
+    /// Ids that were deleted, or that are versions no more.
+    pub removed: Vec<Uuid>,
+    /// The place in the feed up to which this stretch reaches.
+    pub head: i64,
+    /// Whether there is more behind it.
+    pub has_more: bool,
+}
+
+/// The right to write to the index beside the ledger.
+#[cfg(feature = "lance")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Feeder {
+    /// Who has it; another id for every taking.
+    pub holder: Uuid,
+    /// Counts the takings: who has a smaller number than the last one writes no more.
+    pub fence: i64,
+    /// Which of the index's tables is read.
+    pub place: Option<String>,
+}
+
+/// Whose neighbours are asked for: an episode in its session.
+#[cfg(feature = "lance")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TurnPlace {
+    /// The session.
+    pub session: String,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Its id.
+    pub id: Uuid,
+}
+
 /// The number of rows by kind, and bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -436,6 +474,34 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
     /// What changed in the tenant of `scope` behind `after`, at most about `limit` rows of it.
     async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes>;
+
+    // ---- an index beside the ledger ---------------------------------------------------------------------------
+
+    /// What changed in any tenant behind `after`, at most about `limit` rows of it.
+    #[cfg(feature = "lance")]
+    async fn all_changes(&self, after: i64, limit: usize) -> Result<AllChanges>;
+    /// The rows that exist among `owners` in the tenant of `scope`, in no particular order.
+    #[cfg(feature = "lance")]
+    async fn index_rows(&self, scope: &Scope, owners: &[Owner]) -> Result<Vec<IndexRow>>;
+    /// The two episodes before and the two after each of `turns` in its session that the scope admits and that are
+    /// within `pause` microseconds of it, in no particular order.
+    #[cfg(feature = "lance")]
+    async fn neighbours(&self, scope: &Scope, turns: &[TurnPlace], pause: i64) -> Result<Vec<IndexRow>>;
+    /// Takes the right to feed until a time; none while another has it.
+    #[cfg(feature = "lance")]
+    async fn take_feeder(&self, now: Timestamp, lease: JobLease) -> Result<Option<Feeder>>;
+    /// Moves the end of a right to feed. Gives whether it is still the holder's.
+    #[cfg(feature = "lance")]
+    async fn renew_feeder(&self, fence: i64, lease: JobLease) -> Result<bool>;
+    /// Names the table that is read from now on. Gives whether the right is still the holder's; if not, nothing changes.
+    #[cfg(feature = "lance")]
+    async fn place_feeder(&self, fence: i64, holder: Uuid, place: &str) -> Result<bool>;
+    /// Gives the right back, if it is still the holder's.
+    #[cfg(feature = "lance")]
+    async fn release_feeder(&self, fence: i64, holder: Uuid) -> Result<()>;
+    /// The table of the index that is read.
+    #[cfg(feature = "lance")]
+    async fn feeder_place(&self) -> Result<Option<String>>;
 
     // ---- core and working memory ------------------------------------------------------------------------------
 

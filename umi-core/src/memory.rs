@@ -247,11 +247,13 @@ impl Memory {
         self.closed.load(Ordering::Acquire) || self.lease.is_closed()
     }
 
-    /// Waits for everything that runs in the background, embedding and extraction included. What a cancelled call left
-    /// undone is done too. What has failed is not tried again: see [`Memory::retry_pending`].
+    /// Waits for everything that runs in the background, embedding and extraction included, and writes what an index on
+    /// LanceDB lacks. What a cancelled call left undone is done too. What has failed is not tried again: see
+    /// [`Memory::retry_pending`].
     ///
     /// # Errors
-    /// `Closed` after close; `Storage` kinds when the ledger cannot be asked for what is left.
+    /// `Closed` after close; `Storage` kinds when the ledger cannot be asked for what is left, or that index cannot be
+    /// written.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
         self.parts.background.wait().await;
@@ -259,7 +261,21 @@ impl Memory {
         self.start_left_jobs().await?;
         self.parts.background.wait().await;
         self.lease.store.releases.wait().await;
-        Ok(())
+        self.index().feed(self.ledger()).await
+    }
+
+    /// Starts to write what the index lacks, where it is time to.
+    fn feed_index(&self) {
+        let is_due = || Ok::<_, Error>(self.index().is_due(self.ledger().head()?));
+        if !self.index().is_durable() || !is_due().unwrap_or(false) {
+            return;
+        }
+        let store = Arc::clone(&self.lease.store);
+        self.parts.background.spawn(async move {
+            if let Err(error) = store.index.feed(store.ledger.as_ref()).await {
+                tracing::warn!(target: "umi::memory", kind = ?error.kind(), "the index could not be written; it is tried again");
+            }
+        });
     }
 
     /// Refuses new calls, gives up embedding and extraction in the background, then lets go of the store. The requests

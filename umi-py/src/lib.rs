@@ -51,8 +51,8 @@ mod _umi {
         memory::{_close_all, Engine},
         models::{AnthropicProvider, CallableProvider, LanguageModelProvider, OpenAIProvider, SimLLMProvider},
         providers::{
-            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, OpenAIEmbeddingProvider,
-            SimEmbeddingProvider, SqliteStorageBackend, StaticEmbeddingProvider,
+            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, LanceStorageBackend,
+            OpenAIEmbeddingProvider, SimEmbeddingProvider, SqliteStorageBackend, StaticEmbeddingProvider,
         },
         recall_options::RecallOptions,
         recalled::Recalled,

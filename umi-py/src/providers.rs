@@ -295,6 +295,47 @@ impl SqliteStorageBackend {
     }
 }
 
+/// A store in a folder with an index on LanceDB beside the database, for stores that outgrow memory. Made with
+/// `connect()`; the folder is made when a memory is opened.
+#[pyclass(frozen, module = "umi")]
+pub(crate) struct LanceStorageBackend {
+    inner: StorageBackend,
+    folder: PathBuf,
+}
+
+#[pymethods]
+impl LanceStorageBackend {
+    /// Names the folder of a store.
+    ///
+    /// Raises `FeatureNotBuiltError` in a build without LanceDB, with the command that adds it.
+    #[staticmethod]
+    #[pyo3(signature = (path=Folder("./umi_memory".into())), text_signature = "(path='./umi_memory')")]
+    fn connect(path: Folder) -> PyResult<Self> {
+        let folder = path.0;
+        let inner = StorageBackend::lance(folder.clone());
+        inner.check_built().py()?;
+        Ok(Self { inner, folder })
+    }
+
+    /// The folder.
+    #[getter]
+    fn path(&self) -> Cow<'_, str> {
+        self.folder.to_string_lossy()
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self.folder)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("LanceStorageBackend({})", shown(&self.path()))
+    }
+}
+
 /// A store without a file, which lives as long as its handles.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct InMemoryStorageBackend;
@@ -319,6 +360,9 @@ impl<'py> FromPyObject<'_, 'py> for Storage {
 
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(backend) = value.cast::<SqliteStorageBackend>() {
+            return Ok(Self(backend.get().inner.clone()));
+        }
+        if let Ok(backend) = value.cast::<LanceStorageBackend>() {
             return Ok(Self(backend.get().inner.clone()));
         }
         if value.is_instance_of::<InMemoryStorageBackend>() {

@@ -102,6 +102,7 @@ pub(crate) fn stats(py: Python<'_>, stats: core::MemoryStats) -> PyResult<Bound<
         "dimensions" => stats.embedding_space.dimensions,
         "digest" => &stats.embedding_space.digest,
     );
+    let lance = index.lance.as_ref().map(|lance| lance_stats(py, lance)).transpose()?;
     let index = dict_of!(py,
         "users_loaded" => index.users_loaded,
         "rows_loaded" => index.rows_loaded,
@@ -110,6 +111,7 @@ pub(crate) fn stats(py: Python<'_>, stats: core::MemoryStats) -> PyResult<Bound<
         "scans" => index.scans,
         "evictions" => index.evictions,
         "lag" => stats.index_lag,
+        "lance" => lance,
     );
     let usage = dict_of!(py,
         "extract" => counted(py, stats.usage.extract)?,
@@ -146,6 +148,25 @@ fn counted(py: Python<'_>, usage: core::Usage) -> PyResult<Bound<'_, PyDict>> {
         "input_tokens" => usage.input_tokens,
         "output_tokens" => usage.output_tokens,
         "requests" => usage.requests,
+    ))
+}
+
+/// The state of an index on LanceDB, as a dictionary.
+fn lance_stats<'py>(py: Python<'py>, lance: &core::LanceStats) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict_of!(py,
+        "rows" => lance.rows,
+        "unindexed_rows" => lance.unindexed_rows,
+        "fragments" => lance.fragments,
+        "versions" => lance.versions,
+        "bytes_on_disk" => lance.bytes_on_disk,
+        "tail_rows" => lance.tail_rows,
+        "commits" => lance.commits,
+        "compactions" => lance.compactions,
+        "indexings" => lance.indexings,
+        "cleaned_bytes" => lance.cleaned_bytes,
+        "rebuilds" => lance.rebuilds,
+        "conflicts" => lance.conflicts,
+        "failures" => lance.failures,
     ))
 }
 

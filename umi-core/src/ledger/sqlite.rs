@@ -11,6 +11,8 @@ mod evolutions;
 mod extraction;
 mod facts;
 mod feed;
+#[cfg(feature = "lance")]
+mod feeders;
 mod forget;
 pub(crate) mod fork;
 mod jobs;

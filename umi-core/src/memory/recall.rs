@@ -203,6 +203,7 @@ impl Memory {
                 break;
             }
         }
+        self.feed_index();
         Ok(found)
     }
 

@@ -429,6 +429,7 @@ impl Memory {
             result.entities.push(episode.to_note());
         }
         // The words are durable: whatever fails from here on is a warning.
+        self.feed_index();
         self.work(held, work, &mut results).await;
         Ok(results)
     }

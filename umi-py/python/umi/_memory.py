@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Episode,
         EvolutionRelation,
         Job,
+        LanceStorageBackend,
         LanguageModelProvider,
         ManualClock,
         MemoryConfig,
@@ -84,7 +85,7 @@ class Memory:
     @classmethod
     def _open(  # noqa: PLR0917 - called by three constructors and the builder, in this order
         cls,
-        storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+        storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend | None,
         seed: int | None,
         llm: LanguageModelProvider | None,
         embedder: EmbeddingProvider | None,

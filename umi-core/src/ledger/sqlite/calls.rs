@@ -9,12 +9,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+#[cfg(feature = "lance")]
+use super::feeders;
 use super::{
     Parts, ROW_BYTES, SqliteLedger, check,
     core::{self, Edit},
     episodes, errors, extraction, facts, feed, forget, jobs, lookup, open, spaces, whole,
     working::{self, Change},
 };
+#[cfg(feature = "lance")]
+use crate::ledger::{AllChanges, Feeder, IndexRow, Owner, TurnPlace};
 use crate::{
     core_memory::{Block, BlockType, CoreLimits, CoreMemory},
     embed::EmbeddingSpace,
@@ -260,6 +264,49 @@ impl Ledger for SqliteLedger {
     async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes> {
         let scope = scope.clone();
         self.read(move |connection| feed::changes(connection, &scope, after, limit)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn all_changes(&self, after: i64, limit: usize) -> Result<AllChanges> {
+        self.read(move |connection| feed::all_changes(connection, after, limit)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn index_rows(&self, scope: &Scope, owners: &[Owner]) -> Result<Vec<IndexRow>> {
+        let (scope, owners) = (scope.clone(), owners.to_vec());
+        self.read(move |connection| feed::by_owners(connection, &scope, &owners)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn neighbours(&self, scope: &Scope, turns: &[TurnPlace], pause: i64) -> Result<Vec<IndexRow>> {
+        let (scope, turns) = (scope.clone(), turns.to_vec());
+        self.read(move |connection| feed::neighbours(connection, &scope, &turns, pause)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn take_feeder(&self, now: Timestamp, lease: JobLease) -> Result<Option<Feeder>> {
+        self.write(ROW_BYTES, move |write| feeders::take(write, now, lease)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn renew_feeder(&self, fence: i64, lease: JobLease) -> Result<bool> {
+        self.write(ROW_BYTES, move |write| feeders::renew(write, fence, lease)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn place_feeder(&self, fence: i64, holder: Uuid, place: &str) -> Result<bool> {
+        let place = place.to_owned();
+        self.write(ROW_BYTES, move |write| feeders::place(write, fence, holder, &place)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn release_feeder(&self, fence: i64, holder: Uuid) -> Result<()> {
+        self.write(ROW_BYTES, move |write| feeders::release(write, fence, holder)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn feeder_place(&self) -> Result<Option<String>> {
+        self.parts()?.readers.micro(feeders::placed)
     }
 
     async fn core(&self, scope: &Scope, limits: CoreLimits) -> Result<CoreMemory> {

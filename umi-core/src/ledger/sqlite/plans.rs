@@ -81,3 +81,25 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
         );
     }
 }
+
+#[cfg(feature = "lance")]
+#[test]
+fn what_an_index_beside_the_ledger_reads_is_searched_by_an_index_too() {
+    let connection = open::memory().unwrap();
+    for (sql, searches) in [
+        (feed::ALL_EPISODES, "episodes USING INDEX episodes_seq (seq>?)"),
+        (feed::ALL_VERSIONS, "versions USING INDEX versions_seq (seq>?)"),
+        (feed::ALL_DELETIONS, "deletions USING COVERING INDEX deletions_seq (seq>?)"),
+        (feed::EPISODE_BY_ID, "episodes USING INDEX sqlite_autoindex_episodes_1 (id=?)"),
+        (feed::VERSION_BY_ID, "versions USING INDEX sqlite_autoindex_versions_1 (id=?)"),
+        (feed::EPISODE_BEFORE, "episodes USING INDEX episodes_session (user=? AND session=? AND "),
+        (feed::EPISODE_AFTER, "episodes USING INDEX episodes_session (user=? AND session=? AND "),
+    ] {
+        let lines = plan(&connection, sql);
+        assert!(lines.iter().any(|line| line.contains(searches)), "{sql}\n{lines:#?}");
+        assert!(
+            !lines.iter().any(|line| line.starts_with("SCAN") || line.contains("TEMP B-TREE")),
+            "{sql}\n{lines:#?}"
+        );
+    }
+}
