@@ -130,7 +130,10 @@ impl Store {
     }
 
     /// A change was written.
-    #[cfg_attr(not(feature = "lance"), expect(clippy::unused_async, reason = "the index on LanceDB is written meanwhile"))]
+    #[cfg_attr(
+        not(feature = "lance"),
+        expect(clippy::unused_async, reason = "the index on LanceDB is written meanwhile")
+    )]
     async fn changed(&mut self) {
         self.changes += 1;
         #[cfg(feature = "lance")]
