@@ -563,10 +563,11 @@ class MemoryConfig:
     Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half
     of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
     `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
-    `index_memory_bytes` the bound of the index in memory; `deep_search` lets a language model rewrite the queries of
-    recalls that do not say otherwise, and changes nothing where the memory has none; `token_counter` is a function from
-    text to its number of tokens; `token_prices` is what a million tokens read and a million written by the language
-    model cost, in whatever currency, so that `stats()` tells a cost.
+    `index_memory_bytes` the bound of the index in memory; `embedding_cache_bytes` what the vectors of texts that a remote
+    embedder saw last may take, 0 to keep none; `deep_search` lets a language model rewrite the queries of recalls that
+    do not say otherwise, and changes nothing where the memory has none; `token_counter` is a function from text to its
+    number of tokens; `token_prices` is what a million tokens read and a million written by the language model cost, in
+    whatever currency, so that `stats()` tells a cost.
     """
 
     def __new__(
@@ -583,6 +584,7 @@ class MemoryConfig:
         working_memory_entries: int = 10000,
         working_value_bytes: int = 65536,
         token_prices: tuple[float, float] | None = None,
+        embedding_cache_bytes: int = 16777216,
     ) -> Self: ...
     @property
     def core_memory_bytes(self) -> int:
@@ -608,6 +610,9 @@ class MemoryConfig:
     @property
     def text_bytes(self) -> int:
         """Bytes of one text to remember or query."""
+    @property
+    def embedding_cache_bytes(self) -> int:
+        """Bytes of the vectors of a remote embedder that are kept."""
     @property
     def index_memory_bytes(self) -> int:
         """Bytes of the index in memory."""
@@ -636,6 +641,8 @@ class MemoryConfig:
         """A copy with another number of results."""
     def with_text_bytes(self, text_bytes: int) -> MemoryConfig:
         """A copy with other bytes of one text."""
+    def with_embedding_cache_bytes(self, embedding_cache_bytes: int) -> MemoryConfig:
+        """A copy with other bytes of the vectors of a remote embedder that are kept, or 0."""
     def with_index_memory_bytes(self, index_memory_bytes: int) -> MemoryConfig:
         """A copy with other bytes of the index."""
     def with_deep_search(self, deep_search: bool = True) -> MemoryConfig:

@@ -297,11 +297,12 @@ impl MemoryBuilder {
             (None, Some(_)) => Arc::new(ManualClock::new(sim_start()?)),
             (None, None) => Arc::new(SystemClock),
         };
-        let embedder = if embedder.is_in_process() {
+        let cache_bytes = self.config.embedding_cache_bytes();
+        let embedder = if embedder.is_in_process() || cache_bytes == 0 {
             embedder
         } else {
             let secret = IDS.next(clock.now()).as_u128() as u64;
-            Arc::new(CachedEmbedder::new(embedder, secret))
+            Arc::new(CachedEmbedder::new(embedder, secret, cache_bytes))
         };
         let is_simulated = self.seed.is_some();
         let index_bytes = self.config.index_memory_bytes();

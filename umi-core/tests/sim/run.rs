@@ -167,7 +167,8 @@ impl Run {
             .embedder(Arc::new(self.embedder.clone()))
             .clock(Arc::new(self.clock.clone()))
             .ids(Arc::clone(&self.ids) as Arc<dyn Ids>)
-            .config(MemoryConfig::default().with_working_memory_entries(ENTRIES)?)
+            // The model knows of no vectors that are kept from an earlier step.
+            .config(MemoryConfig::default().with_working_memory_entries(ENTRIES)?.with_embedding_cache_bytes(0)?)
             .build()
             .await
     }
