@@ -563,11 +563,11 @@ class MemoryConfig:
     Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half
     of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
     `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
-    `index_memory_bytes` the bound of the index in memory; `embedding_cache_bytes` what the vectors of texts that a remote
-    embedder saw last may take, 0 to keep none; `deep_search` lets a language model rewrite the queries of recalls that
-    do not say otherwise, and changes nothing where the memory has none; `token_counter` is a function from text to its
-    number of tokens; `token_prices` is what a million tokens read and a million written by the language model cost, in
-    whatever currency, so that `stats()` tells a cost.
+    `index_memory_bytes` the bound of the index in memory; `embedding_cache_bytes` what the vectors of texts that a
+    remote embedder saw last may take, 0 to keep none; `deep_search` lets a language model rewrite the queries of
+    recalls that do not say otherwise, and changes nothing where the memory has none; `token_counter` is a function
+    from text to its number of tokens; `token_prices` is what a million tokens read and a million written by the
+    language model cost, in whatever currency, so that `stats()` tells a cost.
     """
 
     def __new__(

@@ -500,7 +500,7 @@ class Memory:
     async def history(
         self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
     ) -> builtins.list[Entity]:
-        """Gives the versions of a fact, what it replaced and what replaced it, oldest first; empty for an unknown id."""
+        """Gives a fact's versions, what it replaced and what replaced it, oldest first; empty for an unknown id."""
         return await self._engine.history(id, (user, agent, session))
 
     def history_sync(
