@@ -80,7 +80,7 @@ def test_the_entries_and_values_of_working_memory() -> None:
 @pytest.mark.parametrize(("kept_bytes", "asked"), [(16 * 1024 * 1024, 1), (0, 2)], ids=["kept", "not kept"])
 def test_the_vector_of_a_question_that_is_asked_again(kept_bytes: int, asked: int) -> None:
     """The embedder is asked for it once, unless nothing is to be kept."""
-    questions = []
+    questions: list[str] = []
 
     def embed(texts: list[str]) -> list[list[float]]:
         questions.extend(text for text in texts if text.endswith("?"))
