@@ -336,9 +336,10 @@ impl LanceIndex {
         })
         .await?;
         let turns: Vec<TurnPlace> = strongest.iter().filter_map(|row| turn_place(row)).collect();
-        let neighbours = match turns.is_empty() {
-            true => Vec::new(),
-            false => ledger.neighbours(&query.scope, &turns, ranking::PAUSE_MICROSECONDS).await?,
+        let neighbours = if turns.is_empty() {
+            Vec::new()
+        } else {
+            ledger.neighbours(&query.scope, &turns, ranking::PAUSE_MICROSECONDS).await?
         };
         let asked = query.clone();
         let hits = blocking(move || {

@@ -89,12 +89,11 @@ impl Batch {
             .map(|piece| piece.lexical.len() + piece.vector.as_ref().map_or(0, Vec::len))
             .sum::<usize>();
         self.removed.remove(&row.id);
-        match self.places.get(&row.id) {
-            Some(&place) => self.rows[place] = (user, row),
-            None => {
-                self.places.insert(row.id, self.rows.len());
-                self.rows.push((user, row));
-            }
+        if let Some(&place) = self.places.get(&row.id) {
+            self.rows[place] = (user, row);
+        } else {
+            self.places.insert(row.id, self.rows.len());
+            self.rows.push((user, row));
         }
     }
 

@@ -188,7 +188,7 @@ pub(super) fn batch(rows: &[(String, IndexRow)], marker: &Marker, dimensions: us
     columns.add_marker(marker.watermark, dimensions)?;
     let last = columns.id.len() - 1;
     let on_marker = |value: i64| -> ArrayRef {
-        Arc::new(Int64Array::from_iter((0..=last).map(|index| (index == last).then_some(value))))
+        Arc::new((0..=last).map(|index| (index == last).then_some(value)).collect::<Int64Array>())
     };
     let DataType::FixedSizeList(item, length) = schema.field_with_name("vector").map_err(arrow)?.data_type() else {
         return Err(Error::internal("the vectors of the index are no vectors"));
@@ -216,7 +216,7 @@ pub(super) fn batch(rows: &[(String, IndexRow)], marker: &Marker, dimensions: us
         Arc::new(StringArray::from_iter(columns.terms)),
         Arc::new(vectors),
         on_marker(marker.fence),
-        Arc::new(StringArray::from_iter(space)),
+        Arc::new(space.collect::<StringArray>()),
         on_marker(marker.trained),
     ];
     RecordBatch::try_new(schema, arrays).map_err(arrow)

@@ -319,7 +319,7 @@ async fn a_feeding_that_is_given_up_is_begun_again() {
             reached = at_commit => reached.unwrap(),
         }
     }
-    tokio::time::timeout(Duration::from_secs(60), index.feed(&*store.ledger)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(1), index.feed(&*store.ledger)).await.unwrap().unwrap();
     assert_eq!(store.table_ids(&index).await.len(), 99);
     store.assert_sound(&index).await;
 }
