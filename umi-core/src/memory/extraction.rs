@@ -378,7 +378,9 @@ impl Memory {
                 let candidates = self.candidates(&scope, &drafts).await?;
                 // A fact that no longer only repeats what holds was compared with nothing: all are compared again.
                 let is_grown = decision > 1 && candidates.fresh.iter().any(|place| !fresh.contains(place));
-                if is_grown && !is_last {
+                // What was shown and is forgotten since may be quoted by what was answered.
+                let is_quoted = compared.iter().any(|fact| candidates.stored.iter().all(|one| one.id != fact.id));
+                if (is_grown && !is_last) || is_quoted {
                     (compared, found) = (Vec::new(), Vec::new());
                 }
                 // What was decided about a candidate holds while that one is as it was.
@@ -403,7 +405,8 @@ impl Memory {
                 fact: found.new,
                 other: found.old,
                 evolution_type: found.evolution_type,
-                reason: found.reason.clone(),
+                // Nobody looks any more whether what it quotes is forgotten meanwhile.
+                reason: if is_last { String::new() } else { found.reason.clone() },
                 confidence: found.confidence,
             });
             let (space, facts) = self.facts_to_write(&drafts, failure.as_ref(), now).await?;

@@ -30,7 +30,7 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
         (episodes::page_sql(true), "episodes USING INDEX episodes_time (user=?)"),
         (episodes::page_sql(false), "episodes USING INDEX episodes_time (user=?)"),
         (episodes::before_sql(), "episodes USING INDEX episodes_time (user=? AND at<?)"),
-        (reasons::LATER_DECISIONS.to_owned(), "one USING INDEX sightings_scope (user=?)"),
+        (reasons::LATER_DECISIONS.to_owned(), "decisions USING INDEX decisions_feed (user=? AND seq>?)"),
         (lookup::key_sql(), "sightings USING INDEX sqlite_autoindex_sightings_1 (id=?)"),
         (lookup::list_sql(false), "versions USING INDEX versions_time (user=?)"),
         (lookup::list_sql(true), "versions USING INDEX versions_importance (user=?)"),

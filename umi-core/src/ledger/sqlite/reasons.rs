@@ -45,9 +45,9 @@ pub(super) struct Forgotten(BTreeMap<String, (i64, BTreeSet<String>)>);
 pub(super) const LATER_DECISIONS: &str = "SELECT decisions.decision, decisions.type, decisions.reason, one.sighting, \
      two.sighting, (one.valid_from, one.seq) < (two.valid_from, two.seq), \
      one.name || ' ' || ifnull(one.attribute, '') || ' ' || one.content, \
-     two.name || ' ' || ifnull(two.attribute, '') || ' ' || two.content FROM sightings AS one \
-     CROSS JOIN decisions ON decisions.sighting = one.sighting \
-     CROSS JOIN sightings AS two ON two.sighting = decisions.other WHERE one.user = ?1 AND decisions.seq > ?2";
+     two.name || ' ' || ifnull(two.attribute, '') || ' ' || two.content FROM decisions \
+     CROSS JOIN sightings AS one ON one.sighting = decisions.sighting \
+     CROSS JOIN sightings AS two ON two.sighting = decisions.other WHERE decisions.user = ?1 AND decisions.seq > ?2";
 
 impl Forgotten {
     /// Reads what models are shown of sayings.

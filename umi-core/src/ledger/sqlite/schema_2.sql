@@ -23,6 +23,7 @@ CREATE TABLE decisions (
     CHECK ((closes IS NULL) = (closes_at IS NULL) AND (closes IS NULL) = (closes_seq IS NULL)),
     UNIQUE (sighting, other, type)
 ) STRICT;
+CREATE INDEX decisions_feed ON decisions (user, seq);
 CREATE INDEX decisions_other ON decisions (other);
 CREATE INDEX decisions_closes ON decisions (closes, closes_at, closes_seq) WHERE closes IS NOT NULL;
 
