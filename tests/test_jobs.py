@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from model_servers import AnthropicServer, Hang
-from umi import AnthropicProvider, CallableProvider, Completion, CompletionRequest, Memory, RememberOptions
+from model_servers import Answer, AnthropicServer, Hang, OpenAIServer
+from umi import (
+    AnthropicProvider,
+    CallableProvider,
+    Completion,
+    CompletionRequest,
+    Memory,
+    OpenAIProvider,
+    ProviderError,
+    RememberOptions,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +71,38 @@ def test_answers_of_no_use_are_counted(wait: Any) -> None:
         if wait == "extracted":
             assert (result.usage.input_tokens, result.usage.output_tokens, result.usage.requests) == (200, 10, 2)
         assert memory.stats_sync()["usage"]["total"] == {"input_tokens": 200, "output_tokens": 10, "requests": 2}
+
+
+@pytest.mark.parametrize(("server", "provider"), [(AnthropicServer, AnthropicProvider), (OpenAIServer, OpenAIProvider)])
+def test_an_empty_answer_of_a_service_is_counted(server: Any, provider: Any) -> None:
+    with server([Answer(""), Answer(json.dumps(FOUND))]) as service:
+        model = provider(service.api_key, base_url=service.base_url)
+        with Memory.in_memory(llm=model) as memory:
+            usage = memory.remember_sync("Ana likes tea").usage
+    of_one = Answer("")
+    assert usage.requests == 2
+    assert (usage.input_tokens, usage.output_tokens) == (2 * of_one.input_tokens, 2 * of_one.output_tokens)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_an_async_function_that_would_end_the_program_ends_its_call(error: BaseException) -> None:
+    """The loop that it runs on goes on, for itself and for others."""
+
+    calls: list[CompletionRequest] = []
+
+    async def answer(request: CompletionRequest) -> Completion:
+        calls.append(request)
+        if len(calls) == 1:
+            raise error
+        return Completion(json.dumps({"facts": []}))
+
+    with Memory.in_memory(llm=CallableProvider(answer)) as memory:
+        result = memory.remember_sync("Ana likes tea")
+        (warning,) = result.warnings
+        assert isinstance(warning.error, ProviderError)
+        assert type(error).__name__ in f"{warning.error} {warning.error.__cause__}"
+        assert memory.remember_sync("Bo sings").warnings == []
+        assert len(memory.pending_sync()) == 1
 
 
 def test_an_answer_that_is_cut_is_asked_for_with_half_of_the_turns() -> None:

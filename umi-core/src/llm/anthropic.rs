@@ -166,8 +166,12 @@ impl AnthropicModel {
         let answer: Answer = serde_json::from_slice(&reply.body).map_err(|error| {
             self.service.misunderstood(reply, "gave an answer that is no message").with_source(error)
         })?;
+        let usage = answer.usage.unwrap_or_default();
+        let read = [usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens];
+        let read = read.into_iter().flatten().fold(0, u64::saturating_add);
+        let usage = Usage::new(read, usage.output_tokens.unwrap_or_default(), reply.requests);
         if answer.stop_reason.as_deref() == Some("refusal") {
-            return Err(self.service.misunderstood(reply, "refused to answer"));
+            return Err(self.service.misunderstood(reply, "refused to answer").with_usage(usage));
         }
         let is_cut = matches!(answer.stop_reason.as_deref(), Some("max_tokens" | "model_context_window_exceeded"));
         let input = answer
@@ -180,17 +184,9 @@ impl AnthropicModel {
             None => answer.content.iter().filter(|block| block.kind == "text").map(|block| &*block.text).collect(),
         };
         if text.trim().is_empty() {
-            return Err(self.service.unanswered(reply, is_cut));
+            return Err(self.service.unanswered(reply, is_cut).with_usage(usage));
         }
-        let usage = answer.usage.unwrap_or_default();
-        let read = [usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens];
-        let read = read.into_iter().flatten().fold(0, u64::saturating_add);
-        Ok(Completion {
-            text,
-            usage: Usage::new(read, usage.output_tokens.unwrap_or_default(), reply.requests),
-            request_id: reply.request_id.clone(),
-            is_cut,
-        })
+        Ok(Completion { text, usage, request_id: reply.request_id.clone(), is_cut })
     }
 }
 

@@ -12,7 +12,7 @@ const SHOWN: usize = 64;
 /// The note of an answer that ended too early.
 const CUT: &str = "the answer was cut off, and what came before its end is used";
 /// What to do about one that ended at its limit of tokens.
-const RAISE_LIMIT: &str = "which `max_tokens=` of the provider raises";
+const RAISE_LIMIT: &str = "raise `max_tokens=` of the provider";
 
 /// What was read from an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +86,7 @@ fn read_whole<T>(
     }
     let mut answer = answer.map_err(|error| error.with_hint(format!("the answer was cut: {RAISE_LIMIT}")))?;
     answer.notes.retain(|note| note != CUT);
-    answer.notes.push(format!("{CUT}: it ended at its limit of tokens, {RAISE_LIMIT}"));
+    answer.notes.push(format!("{CUT}: it ended at its limit of tokens; {RAISE_LIMIT}"));
     Ok(answer)
 }
 

@@ -224,31 +224,25 @@ impl OpenAIModel {
             }
             return Err(self.service.misunderstood(reply, "gave an answer without a choice"));
         };
+        let usage = answer.usage.unwrap_or_default();
+        let (read, written) = (usage.prompt_tokens.unwrap_or_default(), usage.completion_tokens.unwrap_or_default());
+        let usage = Usage::new(read, written, reply.requests);
         let finish = choice.finish_reason.as_deref();
         let message = choice.message.unwrap_or_default();
         if let Some(refusal) = message.refusal.filter(|refusal| !refusal.is_empty()) {
             let refusal = self.service.redacted(&refusal);
-            return Err(self.service.misunderstood(reply, &format!("refused to answer: {refusal}")));
+            return Err(self.service.misunderstood(reply, &format!("refused to answer: {refusal}")).with_usage(usage));
         }
         if finish == Some("content_filter") {
-            return Err(self.service.misunderstood(reply, "withheld its answer because of a filter of content"));
+            let withheld = self.service.misunderstood(reply, "withheld its answer because of a filter of content");
+            return Err(withheld.with_usage(usage));
         }
         let text = message.content.map(Content::text).unwrap_or_default();
         let is_cut = finish == Some("length");
         if text.trim().is_empty() {
-            return Err(self.service.unanswered(reply, is_cut));
+            return Err(self.service.unanswered(reply, is_cut).with_usage(usage));
         }
-        let usage = answer.usage.unwrap_or_default();
-        Ok(Completion {
-            text,
-            usage: Usage::new(
-                usage.prompt_tokens.unwrap_or_default(),
-                usage.completion_tokens.unwrap_or_default(),
-                reply.requests,
-            ),
-            request_id: reply.request_id.clone(),
-            is_cut,
-        })
+        Ok(Completion { text, usage, request_id: reply.request_id.clone(), is_cut })
     }
 }
 

@@ -688,6 +688,9 @@ class Memory:
         by the call that left it or behind it, and again when the store is opened. Behind a failure that passes (a
         timeout, a connection that breaks, a status of 429 or 5xx) it is also tried after 30 seconds, then after a
         minute, and so on up to an hour, or when the service said; behind others, a wrong key say, it is not.
+
+        A job that another call or process is at is left to it, for a minute after that one was last heard of: jobs of a
+        process that was killed come back then, by themselves where a memory with the store open is there to take them.
         """
         return await self._engine.retry_pending()
 
