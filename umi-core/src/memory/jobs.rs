@@ -41,6 +41,8 @@ const LEASE: Duration = Duration::from_mins(1);
 const BATCH: usize = 32;
 /// How many jobs of extraction are taken at once: a conversation is to be among them as a whole.
 const EXTRACT_BATCH: usize = 256;
+/// How many jobs are put off at once behind an embedder that is out.
+const LEFT_BATCH: usize = 256;
 
 /// What one opening knows of the services that jobs need.
 #[derive(Debug, Default)]
@@ -103,9 +105,14 @@ impl HeldJobs {
 
     /// Ends a run that found its service out: what it did not try is put off like what it tried.
     pub(super) async fn put_off(mut self, until: Option<Timestamp>) -> Result<()> {
-        self.store.ledger.put_off_jobs(self.holder, until).await?;
+        self.put_off_so_far(until).await?;
         self.is_empty = true;
         Ok(())
+    }
+
+    /// Puts off what is held by now, of a run that goes on with another service.
+    async fn put_off_so_far(&self, until: Option<Timestamp>) -> Result<()> {
+        self.store.ledger.put_off_jobs(self.holder, until).await
     }
 
     /// Lets go now. Cancelled, it is done in the background.
@@ -138,9 +145,12 @@ impl Drop for HeldJobs {
 #[derive(Default)]
 struct Ran {
     finished: u64,
+    /// What the caller is told of: those behind an outage, which were not tried, too.
     failed: Vec<(Uuid, Error)>,
     /// Why the ledger could not note what became of one. What came behind it was not tried.
     ledger: Option<Error>,
+    /// Why the embedder could not be asked about all of it. What came behind that is held still.
+    outage: Option<Error>,
 }
 
 /// What became of a run.
@@ -230,7 +240,12 @@ impl Memory {
             if let Some(error) = ran.ledger {
                 return Err(error);
             }
-            if ran.failed.iter().any(|(_, error)| is_outage(error)) {
+            if let Some(error) = ran.outage {
+                // Free, those behind it would meet the same outage one batch a call.
+                let now = self.now();
+                let behind = JobChoice { failed: false, limit: LEFT_BATCH, ..choice };
+                self.ledger().lease_jobs(behind, now, held.lease(now)).await?;
+                held.put_off_so_far(self.again(&self.parts.services.embedder, &error)).await?;
                 break;
             }
         }
@@ -264,18 +279,27 @@ impl Memory {
     pub(super) async fn run_own_jobs(&self, held: HeldJobs, jobs: Vec<HeldEmbed>) -> Vec<(Uuid, Error)> {
         let count = jobs.len() as u64;
         let ran = self.run_held(&held, jobs).await;
-        held.end(ran.finished == count).await;
+        match &ran.outage {
+            Some(error) => {
+                let again = self.again(&self.parts.services.embedder, error);
+                if let Err(error) = held.put_off(again).await {
+                    tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be put off");
+                }
+            }
+            None => held.end(ran.finished == count).await,
+        }
         ran.failed
     }
 
-    /// Embeds what held jobs are about; finishes those that can be and notes the failure of the others.
+    /// Embeds what held jobs are about; finishes those that can be and notes the failure of those that were tried.
     async fn run_held(&self, held: &HeldJobs, jobs: Vec<HeldEmbed>) -> Ran {
         let (ids, texts): (Vec<(Uuid, u32)>, Vec<OwnerText>) =
             jobs.into_iter().map(|held| ((held.job, held.attempts), held.text)).unzip();
         let outcomes = self.embed_each(held, Arc::new(texts)).await;
         let service = &self.parts.services.embedder;
-        let mut ran = Ran::default();
-        for ((job, attempts), outcome) in ids.into_iter().zip(outcomes) {
+        let tried = outcomes.len();
+        let mut ran = Ran { outage: outage(&outcomes), ..Ran::default() };
+        for (&(job, attempts), outcome) in ids.iter().zip(outcomes) {
             if let Some(error) = &ran.ledger {
                 ran.failed.push((job, outcome.err().unwrap_or_else(|| error.clone())));
                 continue;
@@ -297,6 +321,10 @@ impl Memory {
                     ran.failed.push((job, error));
                 }
             }
+        }
+        if let Some(error) = &ran.outage {
+            // One tenant's failure is not to be read in the jobs of others.
+            ran.failed.extend(ids[tried..].iter().map(|&(job, _)| (job, error.clone())));
         }
         ran
     }
@@ -326,7 +354,7 @@ impl Memory {
 
     /// Embeds texts in one call, and one by one where that fails, so that a bad text does not fail its neighbours. When
     /// the embedder is out of service, which a text that fails by itself for a reason that is not its own shows, the rest
-    /// is not tried.
+    /// is not tried and has no outcome.
     async fn embed_each(&self, held: &HeldJobs, texts: Arc<Vec<OwnerText>>) -> Vec<Result<OwnerVectors>> {
         let count = texts.len();
         match self.while_held(held, self.embed_owners(Arc::clone(&texts), 0..count)).await {
@@ -337,17 +365,14 @@ impl Memory {
             }
         }
         let mut outcomes: Vec<Result<OwnerVectors>> = Vec::with_capacity(count);
-        let mut outage: Option<Error> = None;
         for place in 0..count {
-            if let Some(error) = &outage {
-                outcomes.push(Err(error.clone()));
-                continue;
-            }
             let one = self.while_held(held, self.embed_owners(Arc::clone(&texts), place..place + 1)).await;
             let one =
                 one.and_then(|mut vectors| vectors.pop().ok_or_else(|| Error::internal("one text gave no vectors")));
-            outage = one.as_ref().err().filter(|error| is_outage(error)).cloned();
             outcomes.push(one);
+            if outage(&outcomes).is_some() {
+                break;
+            }
         }
         outcomes
     }
@@ -467,6 +492,11 @@ impl Memory {
     pub(super) fn detached(&self) -> Self {
         Self { closed: Arc::new(AtomicBool::new(false)), is_root: false, ..self.clone() }
     }
+}
+
+/// Why the service is out, if that ended the tries.
+fn outage<T>(outcomes: &[Result<T>]) -> Option<Error> {
+    outcomes.last()?.as_ref().err().filter(|error| is_outage(error)).cloned()
 }
 
 /// What is indexed of an owner, composed as it was when it was remembered.

@@ -1,6 +1,10 @@
 //! What runs by itself: how often a service is asked, what an outage costs, what closing gives up.
 
-use std::{future::IntoFuture, sync::Arc, time::Duration};
+use std::{
+    future::IntoFuture,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use umi_core::{
     Completion, Error, ErrorKind, ForgetReach, Job, ListOptions, ManualClock, Memory, MemoryBuilder, RecallOptions,
@@ -67,8 +71,42 @@ async fn a_failed_embedding_is_tried_once_by_itself_too() {
         memory.remember(format!("text {number}")).options(durable()).await.unwrap();
         memory.flush().await.unwrap();
     }
-    assert_eq!(down.calls.load(std::sync::atomic::Ordering::Acquire), 5);
+    assert_eq!(down.calls.load(Ordering::Acquire), 5);
     assert_eq!(pending(&memory).await.len(), 5);
+}
+
+#[tokio::test]
+async fn texts_behind_one_that_met_an_outage_of_the_embedder_are_put_off_untried() {
+    // More than one run embeds at once.
+    const COUNT: usize = 100;
+    let down = RemoteEmbedder::new(true);
+    let clock = ManualClock::new(year(2026));
+    let builder = MemoryBuilder::new().storage(StorageBackend::in_memory()).embedder(Arc::new(down.clone()));
+    let memory = builder.clock(Arc::new(clock.clone())).build().await.unwrap();
+    let calls = || down.calls.load(Ordering::Acquire);
+    let requests = (0..COUNT).map(|number| {
+        let request = RememberRequest::from(format!("text {number}"));
+        request.with_scope(Scope::new().with_session(number.to_string()).unwrap()).with_options(durable())
+    });
+    memory.remember_many(requests, |_| ()).await.unwrap();
+    for _ in 0..5 {
+        memory.flush().await.unwrap();
+    }
+    assert_eq!(calls(), 2, "one batch and its first text");
+    let jobs = pending(&memory).await;
+    let noted: Vec<_> = jobs.iter().map(|job| (job.attempts, job.last_error.is_some())).collect();
+    let untried = vec![(0, false); COUNT - 1];
+    assert_eq!((noted[0], &noted[1..]), ((1, true), untried.as_slice()), "who was not tried has not failed");
+    // A call that waits is told of all of its own, and puts them off alike.
+    let results = memory.remember_many(["one", "two", "three"].map(RememberRequest::from), |_| ()).await.unwrap();
+    assert!(results.iter().all(|result| result.warnings.len() == 1 && result.warnings[0].step == "embed"));
+    let own: Vec<u32> = pending(&memory).await[COUNT..].iter().map(|job| job.attempts).collect();
+    memory.flush().await.unwrap();
+    assert_eq!((own, calls()), (vec![1, 0, 0], 4));
+    down.is_down.store(false, Ordering::Release);
+    clock.advance(minutes(1)).unwrap();
+    settle(&memory).await;
+    assert!(pending(&memory).await.is_empty());
 }
 
 #[tokio::test]
