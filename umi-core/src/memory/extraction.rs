@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     Memory,
     candidates::DraftFact,
-    jobs::HeldJobs,
+    held::HeldJobs,
     outage::{is_of_the_text, is_outage},
     results::{RememberResult, StepFailure, Usage},
     usage::{Metered, Step},

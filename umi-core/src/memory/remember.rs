@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     Memory,
     extraction::is_to_extract,
-    jobs::HeldJobs,
+    held::HeldJobs,
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
     results::{RememberResult, StepFailure},

@@ -136,6 +136,30 @@ async fn a_failure_that_passes_is_tried_again_after_a_while_that_grows() {
 }
 
 #[tokio::test]
+async fn what_a_cancelled_run_took_again_is_still_tried_by_itself() {
+    let late = Error::new(ErrorKind::ProviderTimeout, "late").with_retryable(true);
+    for error in [late, refused(ErrorKind::Authentication, 401)] {
+        let model = failing(error).gated(1);
+        let (memory, clock) = memory_and_clock_with(&model).await;
+        memory.remember("Ana likes tea").await.unwrap();
+        model.asked.acquire().await.unwrap().forget();
+        let mut retrying = Box::pin(memory.retry_pending());
+        tokio::select! {
+            _ = &mut retrying => panic!("it did not wait for the model"),
+            asked = model.asked.acquire() => asked.unwrap().forget(),
+        }
+        drop(retrying);
+        model.now_answers(|_| Ok(Completion::new(good())));
+        model.open(9);
+        memory.flush().await.unwrap();
+        assert_eq!(model.steps().len(), 2, "not at once");
+        clock.advance(minutes(1)).unwrap();
+        settle(&memory).await;
+        assert_eq!((fact_count(&memory).await, pending(&memory).await.len()), (1, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_failure_that_stays_is_tried_again_by_who_asks_or_opens_alone() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(year(2026));
