@@ -266,6 +266,8 @@ impl Memory {
             tasks.retain(|task| there.contains(&task.episode.id));
             if tasks.len() == count {
                 // Another run has taken a job, and will do it.
+                let error = Error::storage("another run has taken the job, and records the facts").with_retryable(true);
+                extracted.warnings.push(StepFailure { step: "extract", error, job_id: Some(first.job) });
                 return Ok(());
             }
         }

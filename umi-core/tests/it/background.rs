@@ -2,13 +2,18 @@
 
 use std::{
     future::IntoFuture,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use async_trait::async_trait;
 use umi_core::{
-    Completion, Error, ErrorKind, ForgetReach, Job, ListOptions, ManualClock, Memory, MemoryBuilder, RecallOptions,
-    RememberOptions, RememberRequest, Result, Scope, StorageBackend, Turn, Usage, Wait,
+    Completion, Embedder, EmbeddingSpace, Error, ErrorKind, ForgetReach, Job, ListOptions, ManualClock, Memory,
+    MemoryBuilder, RecallOptions, RememberOptions, RememberRequest, Result, Scope, SimEmbedder, StorageBackend, Turn,
+    Usage, Wait,
 };
 
 use crate::support::{
@@ -269,6 +274,73 @@ async fn flush_does_what_a_cancelled_call_left() {
     drop(remembering);
     model.open(2);
     memory.flush().await.unwrap();
+    assert_eq!((fact_count(&memory).await, pending(&memory).await.len()), (1, 0));
+}
+
+/// An embedder of this process that takes two minutes for the first texts.
+#[derive(Debug)]
+struct Slow {
+    inner: SimEmbedder,
+    clock: ManualClock,
+    has_begun: AtomicBool,
+}
+
+#[async_trait]
+impl Embedder for Slow {
+    fn space(&self) -> &EmbeddingSpace {
+        self.inner.space()
+    }
+
+    fn is_in_process(&self) -> bool {
+        true
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        if !self.has_begun.swap(true, Ordering::AcqRel) {
+            self.clock.advance(minutes(2))?;
+        }
+        self.inner.embed(texts).await
+    }
+}
+
+#[tokio::test]
+async fn a_call_holds_its_jobs_however_long_its_embedder_took() {
+    let model = Model::new([good()]).gated(0);
+    let clock = ManualClock::new(year(2026));
+    let slow = Slow { inner: SimEmbedder::new(1), clock: clock.clone(), has_begun: AtomicBool::new(false) };
+    let memory = model.builder().clock(Arc::new(clock)).embedder(Arc::new(slow)).build().await.unwrap();
+    let mut remembering = memory.remember("Ana likes tea").into_future();
+    tokio::select! {
+        _ = &mut remembering => panic!("it did not wait for the model"),
+        asked = model.asked.acquire() => asked.unwrap().forget(),
+    }
+    tokio::select! {
+        finished = memory.retry_pending() => assert_eq!(finished.unwrap(), 0),
+        _ = model.asked.acquire() => panic!("another run asks the model for what the call holds"),
+    }
+    model.open(1);
+    let result = remembering.await.unwrap();
+    assert!(result.warnings.is_empty(), "{:?}", result.warnings);
+    assert_eq!((result.entities[0].name.as_str(), model.steps().len()), ("Ana", 1));
+}
+
+#[tokio::test]
+async fn a_call_whose_job_another_run_has_taken_says_why_it_has_no_facts() {
+    let model = Model::new([good(), good()]).gated(0);
+    let (memory, clock) = memory_and_clock_with(&model).await;
+    let mut remembering = memory.remember("Ana likes tea").into_future();
+    tokio::select! {
+        _ = &mut remembering => panic!("it did not wait for the model"),
+        asked = model.asked.acquire() => asked.unwrap().forget(),
+    }
+    // Nobody drives the call, so that nothing renews its lease.
+    clock.advance(minutes(2)).unwrap();
+    model.open(2);
+    assert_eq!(memory.retry_pending().await.unwrap(), 1);
+    let result = remembering.await.unwrap();
+    let [warning] = result.warnings.as_slice() else { panic!("{:?}", result.warnings) };
+    assert!(warning.step == "extract" && warning.job_id.is_some(), "{warning:?}");
+    assert!(warning.error.message().contains("another run"), "{warning:?}");
     assert_eq!((fact_count(&memory).await, pending(&memory).await.len()), (1, 0));
 }
 
