@@ -227,6 +227,11 @@ impl Memory {
             tracing::warn!(target: "umi::memory", step = failed.step, kind = ?failed.error.kind(), "a model's step failed; the text is stored and a job is left");
             extracted.failure = Some(failed);
         }
+        // A bad text is not to cost its neighbours their vectors: each is tried by itself.
+        let leaves_texts = extracted.warnings.iter().any(|warning| warning.step == "embed");
+        if leaves_texts && let Err(error) = self.start_left_jobs().await {
+            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs that were left wait for the next call");
+        }
         extracted
     }
 

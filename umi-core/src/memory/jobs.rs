@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use futures::future::{self, Either};
+use futures::future::{self, BoxFuture, Either};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -344,13 +344,15 @@ impl Memory {
         Ok(active.filter(|active| active != self.parts.embedder.space()))
     }
 
-    /// Starts what waits and was not tried yet, in the background.
-    pub(super) async fn start_left_jobs(&self) -> Result<()> {
-        if self.space_to_leave().await?.is_none() && self.ledger().has_jobs(Some(self.now())).await? {
-            let memory = self.detached();
-            self.parts.background.spawn_until_end(async move { memory.run_in_background(Wanted::Due).await });
-        }
-        Ok(())
+    /// Starts what waits and was not tried yet, in the background. Boxed, because a run that it starts may start one too.
+    pub(super) fn start_left_jobs(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if self.space_to_leave().await?.is_none() && self.ledger().has_jobs(Some(self.now())).await? {
+                let memory = self.detached();
+                self.parts.background.spawn_until_end(async move { memory.run_in_background(Wanted::Due).await });
+            }
+            Ok(())
+        })
     }
 
     /// Starts what a crash or an outage left, in the background, and again when leases have ended that are held now.

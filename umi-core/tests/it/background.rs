@@ -17,7 +17,8 @@ use umi_core::{
 };
 
 use crate::support::{
-    Model, RemoteEmbedder, fact, facts, memory_and_clock_with, message, minutes, relations, said, user, year,
+    GatedEmbedder, Model, RemoteEmbedder, fact, facts, memory_and_clock_with, message, minutes, relations, said, user,
+    year,
 };
 
 fn durable() -> RememberOptions {
@@ -112,6 +113,26 @@ async fn texts_behind_one_that_met_an_outage_of_the_embedder_are_put_off_untried
     clock.advance(minutes(1)).unwrap();
     settle(&memory).await;
     assert!(pending(&memory).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_fact_that_cannot_be_embedded_does_not_put_its_neighbours_off() {
+    for wait in [Wait::Extracted, Wait::Durable] {
+        let answer = [said(1, "Ana", None, "Ana likes tea"), said(1, "Bo", None, "Bo feels bad")];
+        let model = Model::new([facts(&answer)]);
+        let embedder = GatedEmbedder::new();
+        embedder.open();
+        let memory = model.builder().embedder(Arc::new(embedder.clone())).build().await.unwrap();
+        let options = RememberOptions::default().with_wait(wait);
+        memory.remember("Ana likes tea, Bo does not").options(options).await.unwrap();
+        // Nobody asks for it: the words, both facts, and these again, together and each by itself.
+        embedder.asked.acquire_many(5).await.unwrap().forget();
+        memory.flush().await.unwrap();
+        let found = memory.list(&ListOptions::default(), &Scope::new()).await.unwrap();
+        let bad = found.iter().find(|fact| fact.name == "Bo").unwrap();
+        let left: Vec<_> = pending(&memory).await.iter().map(|job| (job.owner.id, job.attempts)).collect();
+        assert_eq!((found.len(), left), (2, vec![(bad.id, 1)]));
+    }
 }
 
 #[tokio::test]
