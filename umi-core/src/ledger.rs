@@ -448,8 +448,9 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn lease_jobs(&self, choice: JobChoice, now: Timestamp, lease: JobLease) -> Result<Vec<LeasedJob>>;
     /// Moves the end of everything that the holder holds.
     async fn renew_jobs(&self, lease: JobLease) -> Result<()>;
-    /// Lets go of everything that the holder holds. What has failed before is put off for ever, and the rest is free.
-    async fn release_jobs(&self, holder: Uuid) -> Result<()>;
+    /// Lets go of everything that the holder holds. What has failed before is put off until its lease would have ended,
+    /// the first of which is given, and the rest is free.
+    async fn release_jobs(&self, holder: Uuid) -> Result<Option<Timestamp>>;
     /// Puts off everything that the holder holds, until a time or for ever, without an attempt.
     async fn put_off_jobs(&self, holder: Uuid, until: Option<Timestamp>) -> Result<()>;
     /// When the first of the leases ends that are held, or put off, at `now`; none for those without an end.

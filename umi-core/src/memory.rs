@@ -7,6 +7,7 @@ mod context;
 mod core;
 mod extraction;
 mod facts;
+mod held;
 mod jobs;
 mod maintenance;
 mod options;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::Memory;
+use super::{Memory, outage::is_outage};
 use crate::{
     blocking::blocking_when_large,
     embed::{EmbeddingSpace, embed_checked},
@@ -84,7 +84,8 @@ impl Memory {
     }
 
     /// Drafts as the ledger takes them now, and the store's space. What was not embedded, because of a failure, leaves a
-    /// job that is put off, unless the store is to be embedded again.
+    /// job, unless the store is to be embedded again. The job is put off where it would fail alike; where another text of
+    /// the same request may be to blame, it is free.
     pub(super) async fn facts_to_write(
         &self,
         drafts: &[DraftFact],
@@ -95,7 +96,8 @@ impl Memory {
         let other = self.space_to_leave().await?;
         let is_own = other.is_none();
         let again = failure.and_then(|error| self.again(&self.parts.services.embedder, error));
-        let lease = failure.map(|_| JobLease::put_off(again));
+        let fails_alike = |error: &&Error| is_outage(error) || drafts.len() == 1;
+        let lease = failure.filter(fails_alike).map(|_| JobLease::put_off(again));
         let fact = |draft: &DraftFact| NewFact {
             entity: draft.entity.clone(),
             piece: Piece {

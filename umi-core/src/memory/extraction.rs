@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     Memory,
     candidates::DraftFact,
-    jobs::HeldJobs,
+    held::HeldJobs,
     outage::{is_of_the_text, is_outage},
     results::{RememberResult, StepFailure, Usage},
     usage::{Metered, Step},
@@ -227,6 +227,11 @@ impl Memory {
             tracing::warn!(target: "umi::memory", step = failed.step, kind = ?failed.error.kind(), "a model's step failed; the text is stored and a job is left");
             extracted.failure = Some(failed);
         }
+        // A bad text is not to cost its neighbours their vectors: each is tried by itself.
+        let leaves_texts = extracted.warnings.iter().any(|warning| warning.step == "embed");
+        if leaves_texts && let Err(error) = self.start_left_jobs().await {
+            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs that were left wait for the next call");
+        }
         extracted
     }
 
@@ -266,6 +271,8 @@ impl Memory {
             tasks.retain(|task| there.contains(&task.episode.id));
             if tasks.len() == count {
                 // Another run has taken a job, and will do it.
+                let error = Error::storage("another run has taken the job, and records the facts").with_retryable(true);
+                extracted.warnings.push(StepFailure { step: "extract", error, job_id: Some(first.job) });
                 return Ok(());
             }
         }

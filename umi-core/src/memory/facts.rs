@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::{
     Memory,
     config::check_limit,
-    jobs::{HeldEmbed, HeldJobs},
+    held::HeldJobs,
+    jobs::HeldEmbed,
     parse_id,
     results::{RememberResult, StepFailure},
 };

@@ -3,7 +3,8 @@
 //!
 //! A run holds the jobs that it works on, under an id of its own and for a minute that it renews. What it still holds
 //! when it ends, fails or is cancelled is let go of; what a process that crashed held is free when its minute is over,
-//! and a store that is opened before that looks again then.
+//! and a store that is opened before that looks again then. So is what a run held when it was cancelled and had failed
+//! before: it was not tried to the end, and nothing says that it would fail again.
 //!
 //! Each job is tried once by itself. One that fails is put off: for a while that grows where the failure passes, so that
 //! it is tried again then, else until [`Memory::retry_pending`] or the next opening asks for it.
@@ -12,35 +13,33 @@ use std::{
     ops::Range,
     pin::pin,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
-use futures::future::{self, Either};
+use futures::future::{self, BoxFuture, Either};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{
     Memory,
+    held::{HeldJobs, LEASE},
     outage::{Outage, is_outage},
-    store::Store,
 };
 use crate::{
     blocking::blocking,
     embed::{EmbeddingSpace, embed_encoded},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     index::analysis::{AnalysedPiece, analyse_episode, analyse_fact},
-    ledger::{EmbedJob, Job, JobChoice, JobKind, JobLease, LeasedJob, OwnerText, OwnerVectors},
+    ledger::{Job, JobChoice, JobKind, LeasedJob, OwnerText, OwnerVectors},
     scope::Scope,
 };
 
-/// How long a job is held before another run may take it. Half of it is the time between two renewals.
-const LEASE: Duration = Duration::from_mins(1);
 /// How many jobs are taken and embedded at once.
 const BATCH: usize = 32;
 /// How many jobs of extraction are taken at once: a conversation is to be among them as a whole.
 const EXTRACT_BATCH: usize = 256;
+/// How many jobs are put off at once behind an embedder that is out.
+const LEFT_BATCH: usize = 256;
 
 /// What one opening knows of the services that jobs need.
 #[derive(Debug, Default)]
@@ -48,12 +47,12 @@ pub(super) struct Services {
     pub(super) embedder: Outage,
     pub(super) model: Outage,
     /// When jobs that are put off are looked for, if that is to be.
-    look: Mutex<Option<Timestamp>>,
+    pub(super) look: Mutex<Option<Timestamp>>,
 }
 
 /// Which jobs a run takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     /// All that nobody is at.
     All,
     /// Those that were not tried yet, and those that were put off until now.
@@ -68,79 +67,16 @@ pub(super) struct HeldEmbed {
     pub(super) text: OwnerText,
 }
 
-/// The jobs of one run. What it holds is let go of when this is dropped, in the background.
-pub(super) struct HeldJobs {
-    store: Arc<Store>,
-    holder: Uuid,
-    runtime: Handle,
-    process: u32,
-    is_empty: bool,
-}
-
-impl HeldJobs {
-    /// Who holds them.
-    pub(super) fn holder(&self) -> Uuid {
-        self.holder
-    }
-
-    /// Ends a run whose work is durable; what it still holds, unless that is nothing, is let go of now.
-    pub(super) async fn end(mut self, is_empty: bool) {
-        self.is_empty = is_empty;
-        if !is_empty && let Err(error) = self.release().await {
-            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be let go of at once");
-        }
-    }
-
-    /// A job to leave behind that this run holds.
-    pub(super) fn job(&self, id: Uuid, now: Timestamp) -> EmbedJob {
-        EmbedJob { id, lease: Some(self.lease(now)) }
-    }
-
-    /// At the end of time it ends at once.
-    pub(super) fn lease(&self, now: Timestamp) -> JobLease {
-        JobLease { holder: self.holder, until: now.checked_add(LEASE).unwrap_or(Timestamp::MAX) }
-    }
-
-    /// Ends a run that found its service out: what it did not try is put off like what it tried.
-    pub(super) async fn put_off(mut self, until: Option<Timestamp>) -> Result<()> {
-        self.store.ledger.put_off_jobs(self.holder, until).await?;
-        self.is_empty = true;
-        Ok(())
-    }
-
-    /// Lets go now. Cancelled, it is done in the background.
-    async fn release(mut self) -> Result<()> {
-        self.store.ledger.release_jobs(self.holder).await?;
-        self.is_empty = true;
-        Ok(())
-    }
-}
-
-impl Drop for HeldJobs {
-    fn drop(&mut self) {
-        if self.is_empty || self.process != std::process::id() {
-            return;
-        }
-        let (store, holder) = (Arc::clone(&self.store), self.holder);
-        self.store.releases.spawn_on(&self.runtime, async move {
-            match store.ledger.release_jobs(holder).await {
-                Err(error) if error.kind() != ErrorKind::Closed => {
-                    tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs stay held until their lease ends");
-                }
-                // In a store that is closed the leases run out.
-                _ => {}
-            }
-        });
-    }
-}
-
 /// What became of some jobs.
 #[derive(Default)]
 struct Ran {
     finished: u64,
+    /// What the caller is told of: those behind an outage, which were not tried, too.
     failed: Vec<(Uuid, Error)>,
     /// Why the ledger could not note what became of one. What came behind it was not tried.
     ledger: Option<Error>,
+    /// Why the embedder could not be asked about all of it. What came behind that is held still.
+    outage: Option<Error>,
 }
 
 /// What became of a run.
@@ -168,7 +104,8 @@ impl Memory {
     ///
     /// By itself a job is tried once, by the call that left it or behind it, and again when the store is opened. Behind
     /// a failure that passes (a timeout, a connection that breaks, a status of 429 or 5xx) it is also tried after 30
-    /// seconds, then after a minute, and so on up to an hour, or when the service said; behind others it is not.
+    /// seconds, then after a minute, and so on up to an hour, or when the service said; behind others it is not. What a
+    /// run that is cancelled held is free again, and what of that had failed before is so within a minute.
     ///
     /// # Errors
     /// `Storage` when the ledger fails; `EmbeddingSpace` when the store's vectors are of another embedder, whom
@@ -230,7 +167,12 @@ impl Memory {
             if let Some(error) = ran.ledger {
                 return Err(error);
             }
-            if ran.failed.iter().any(|(_, error)| is_outage(error)) {
+            if let Some(error) = ran.outage {
+                // Free, those behind it would meet the same outage one batch a call.
+                let now = self.now();
+                let behind = JobChoice { failed: false, limit: LEFT_BATCH, ..choice };
+                self.ledger().lease_jobs(behind, now, held.lease(now)).await?;
+                held.put_off_so_far(self.again(&self.parts.services.embedder, &error)).await?;
                 break;
             }
         }
@@ -248,34 +190,32 @@ impl Memory {
         Ok(done)
     }
 
-    /// A new run, which holds nothing yet.
-    pub(super) fn hold(&self) -> HeldJobs {
-        HeldJobs {
-            store: Arc::clone(&self.lease.store),
-            holder: self.next_id(self.now()),
-            runtime: Handle::current(),
-            process: std::process::id(),
-            is_empty: false,
-        }
-    }
-
     /// Runs one call's own jobs now, and gives their failures. What the call wrote is durable by now, so that a ledger
     /// that fails from here on only leaves the jobs.
     pub(super) async fn run_own_jobs(&self, held: HeldJobs, jobs: Vec<HeldEmbed>) -> Vec<(Uuid, Error)> {
         let count = jobs.len() as u64;
         let ran = self.run_held(&held, jobs).await;
-        held.end(ran.finished == count).await;
+        match &ran.outage {
+            Some(error) => {
+                let again = self.again(&self.parts.services.embedder, error);
+                if let Err(error) = held.put_off(again).await {
+                    tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be put off");
+                }
+            }
+            None => held.end(ran.finished == count).await,
+        }
         ran.failed
     }
 
-    /// Embeds what held jobs are about; finishes those that can be and notes the failure of the others.
+    /// Embeds what held jobs are about; finishes those that can be and notes the failure of those that were tried.
     async fn run_held(&self, held: &HeldJobs, jobs: Vec<HeldEmbed>) -> Ran {
         let (ids, texts): (Vec<(Uuid, u32)>, Vec<OwnerText>) =
             jobs.into_iter().map(|held| ((held.job, held.attempts), held.text)).unzip();
         let outcomes = self.embed_each(held, Arc::new(texts)).await;
         let service = &self.parts.services.embedder;
-        let mut ran = Ran::default();
-        for ((job, attempts), outcome) in ids.into_iter().zip(outcomes) {
+        let tried = outcomes.len();
+        let mut ran = Ran { outage: outage(&outcomes), ..Ran::default() };
+        for (&(job, attempts), outcome) in ids.iter().zip(outcomes) {
             if let Some(error) = &ran.ledger {
                 ran.failed.push((job, outcome.err().unwrap_or_else(|| error.clone())));
                 continue;
@@ -284,7 +224,7 @@ impl Memory {
                 Ok(vectors) => {
                     service.is_over();
                     let space = self.parts.embedder.space();
-                    match self.ledger().finish_embed_job(space, job, held.holder, vectors).await {
+                    match self.ledger().finish_embed_job(space, job, held.holder(), vectors).await {
                         Ok(finished) => ran.finished += u64::from(finished),
                         Err(error) => {
                             ran.failed.push((job, error.clone()));
@@ -297,6 +237,10 @@ impl Memory {
                     ran.failed.push((job, error));
                 }
             }
+        }
+        if let Some(error) = &ran.outage {
+            // One tenant's failure is not to be read in the jobs of others.
+            ran.failed.extend(ids[tried..].iter().map(|&(job, _)| (job, error.clone())));
         }
         ran
     }
@@ -314,7 +258,7 @@ impl Memory {
         if let Some(again) = failure.again {
             self.look_again_at(again);
         }
-        self.ledger().fail_job(job, held.holder, failure).await
+        self.ledger().fail_job(job, held.holder(), failure).await
     }
 
     /// When what was not tried because a service is out is tried again by itself, which it is then.
@@ -326,7 +270,7 @@ impl Memory {
 
     /// Embeds texts in one call, and one by one where that fails, so that a bad text does not fail its neighbours. When
     /// the embedder is out of service, which a text that fails by itself for a reason that is not its own shows, the rest
-    /// is not tried.
+    /// is not tried and has no outcome.
     async fn embed_each(&self, held: &HeldJobs, texts: Arc<Vec<OwnerText>>) -> Vec<Result<OwnerVectors>> {
         let count = texts.len();
         match self.while_held(held, self.embed_owners(Arc::clone(&texts), 0..count)).await {
@@ -337,17 +281,14 @@ impl Memory {
             }
         }
         let mut outcomes: Vec<Result<OwnerVectors>> = Vec::with_capacity(count);
-        let mut outage: Option<Error> = None;
         for place in 0..count {
-            if let Some(error) = &outage {
-                outcomes.push(Err(error.clone()));
-                continue;
-            }
             let one = self.while_held(held, self.embed_owners(Arc::clone(&texts), place..place + 1)).await;
             let one =
                 one.and_then(|mut vectors| vectors.pop().ok_or_else(|| Error::internal("one text gave no vectors")));
-            outage = one.as_ref().err().filter(|error| is_outage(error)).cloned();
             outcomes.push(one);
+            if outage(&outcomes).is_some() {
+                break;
+            }
         }
         outcomes
     }
@@ -403,13 +344,15 @@ impl Memory {
         Ok(active.filter(|active| active != self.parts.embedder.space()))
     }
 
-    /// Starts what waits and was not tried yet, in the background.
-    pub(super) async fn start_left_jobs(&self) -> Result<()> {
-        if self.space_to_leave().await?.is_none() && self.ledger().has_jobs(Some(self.now())).await? {
-            let memory = self.detached();
-            self.parts.background.spawn_until_end(async move { memory.run_in_background(Wanted::Due).await });
-        }
-        Ok(())
+    /// Starts what waits and was not tried yet, in the background. Boxed, because a run that it starts may start one too.
+    pub(super) fn start_left_jobs(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if self.space_to_leave().await?.is_none() && self.ledger().has_jobs(Some(self.now())).await? {
+                let memory = self.detached();
+                self.parts.background.spawn_until_end(async move { memory.run_in_background(Wanted::Due).await });
+            }
+            Ok(())
+        })
     }
 
     /// Starts what a crash or an outage left, in the background, and again when leases have ended that are held now.
@@ -420,7 +363,7 @@ impl Memory {
         Ok(())
     }
 
-    fn follow_leases(&self, wanted: Wanted) {
+    pub(super) fn follow_leases(&self, wanted: Wanted) {
         let memory = self.detached();
         self.parts.background.spawn_until_end(async move {
             memory.run_in_background(wanted).await;
@@ -434,29 +377,6 @@ impl Memory {
         });
     }
 
-    /// Looks for free jobs at a time, if the store is still open then. Nothing waits for it, and it keeps nothing open.
-    pub(super) fn look_again_at(&self, end: Timestamp) {
-        let mut look = self.parts.services.look.lock();
-        // Nothing happens by itself in a simulated memory. An earlier look gives the time of the next one.
-        if self.parts.is_simulated || look.is_some_and(|earlier| earlier <= end) {
-            return;
-        }
-        *look = Some(end);
-        drop(look);
-        let wait = self.parts.clock.wait_until(end);
-        let (lease, parts) = (Arc::downgrade(&self.lease), Arc::downgrade(&self.parts));
-        let scope = self.scope.clone();
-        tokio::spawn(self.parts.background.until_end(async move {
-            wait.await;
-            let Some((lease, parts)) = lease.upgrade().zip(parts.upgrade()) else { return };
-            parts.services.look.lock().take_if(|look| *look <= end);
-            if !lease.is_closed() {
-                let closed = Arc::new(AtomicBool::new(false));
-                Self { lease, parts, scope, pinned: false, closed, is_root: false }.follow_leases(Wanted::Due);
-            }
-        }));
-    }
-
     async fn run_in_background(&self, wanted: Wanted) {
         if let Err(error) = self.run_left_jobs(wanted).await {
             tracing::warn!(target: "umi::memory", kind = ?error.kind(), "work that was left for later was not finished");
@@ -467,6 +387,11 @@ impl Memory {
     pub(super) fn detached(&self) -> Self {
         Self { closed: Arc::new(AtomicBool::new(false)), is_root: false, ..self.clone() }
     }
+}
+
+/// Why the service is out, if that ended the tries.
+fn outage<T>(outcomes: &[Result<T>]) -> Option<Error> {
+    outcomes.last()?.as_ref().err().filter(|error| is_outage(error)).cloned()
 }
 
 /// What is indexed of an owner, composed as it was when it was remembered.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     Memory,
     extraction::is_to_extract,
-    jobs::HeldJobs,
+    held::HeldJobs,
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
     results::{RememberResult, StepFailure},
@@ -380,7 +380,8 @@ impl Memory {
                     vector: if embeds_now { here.next() } else { None },
                 })
                 .collect();
-            let now = turn.episode.recorded_at;
+            // Leases begin now: an in-process embedder may have taken longer than they last.
+            let now = self.now();
             let embed_job = if turn.wants_vectors && leaves_jobs {
                 let lease = self.lease_now(turn.waits, &mut held.embed, now);
                 Some(EmbedJob { id: self.next_id(now), lease })

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::{
     Memory,
     extraction::ExtractTask,
-    jobs::{HeldEmbed, HeldJobs},
+    held::HeldJobs,
+    jobs::HeldEmbed,
     results::{RememberResult, StepFailure},
 };
 use crate::{

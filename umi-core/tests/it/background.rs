@@ -1,14 +1,24 @@
 //! What runs by itself: how often a service is asked, what an outage costs, what closing gives up.
 
-use std::{future::IntoFuture, sync::Arc, time::Duration};
+use std::{
+    future::IntoFuture,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use umi_core::{
-    Completion, Error, ErrorKind, ForgetReach, Job, ListOptions, ManualClock, Memory, MemoryBuilder, RecallOptions,
-    RememberOptions, RememberRequest, Result, Scope, StorageBackend, Turn, Usage, Wait,
+    Completion, Embedder, EmbeddingSpace, Error, ErrorKind, ForgetReach, Job, ListOptions, ManualClock, Memory,
+    MemoryBuilder, RecallOptions, RememberOptions, RememberRequest, Result, Scope, SimEmbedder, StorageBackend, Turn,
+    Usage, Wait,
 };
 
 use crate::support::{
-    Model, RemoteEmbedder, fact, facts, memory_and_clock_with, message, minutes, relations, said, user, year,
+    GatedEmbedder, Model, RemoteEmbedder, fact, facts, memory_and_clock_with, message, minutes, relations, said, user,
+    year,
 };
 
 fn durable() -> RememberOptions {
@@ -67,8 +77,62 @@ async fn a_failed_embedding_is_tried_once_by_itself_too() {
         memory.remember(format!("text {number}")).options(durable()).await.unwrap();
         memory.flush().await.unwrap();
     }
-    assert_eq!(down.calls.load(std::sync::atomic::Ordering::Acquire), 5);
+    assert_eq!(down.calls.load(Ordering::Acquire), 5);
     assert_eq!(pending(&memory).await.len(), 5);
+}
+
+#[tokio::test]
+async fn texts_behind_one_that_met_an_outage_of_the_embedder_are_put_off_untried() {
+    // More than one run embeds at once.
+    const COUNT: usize = 100;
+    let down = RemoteEmbedder::new(true);
+    let clock = ManualClock::new(year(2026));
+    let builder = MemoryBuilder::new().storage(StorageBackend::in_memory()).embedder(Arc::new(down.clone()));
+    let memory = builder.clock(Arc::new(clock.clone())).build().await.unwrap();
+    let calls = || down.calls.load(Ordering::Acquire);
+    let requests = (0..COUNT).map(|number| {
+        let request = RememberRequest::from(format!("text {number}"));
+        request.with_scope(Scope::new().with_session(number.to_string()).unwrap()).with_options(durable())
+    });
+    memory.remember_many(requests, |_| ()).await.unwrap();
+    for _ in 0..5 {
+        memory.flush().await.unwrap();
+    }
+    assert_eq!(calls(), 2, "one batch and its first text");
+    let jobs = pending(&memory).await;
+    let noted: Vec<_> = jobs.iter().map(|job| (job.attempts, job.last_error.is_some())).collect();
+    let untried = vec![(0, false); COUNT - 1];
+    assert_eq!((noted[0], &noted[1..]), ((1, true), untried.as_slice()), "who was not tried has not failed");
+    // A call that waits is told of all of its own, and puts them off alike.
+    let results = memory.remember_many(["one", "two", "three"].map(RememberRequest::from), |_| ()).await.unwrap();
+    assert!(results.iter().all(|result| result.warnings.len() == 1 && result.warnings[0].step == "embed"));
+    let own: Vec<u32> = pending(&memory).await[COUNT..].iter().map(|job| job.attempts).collect();
+    memory.flush().await.unwrap();
+    assert_eq!((own, calls()), (vec![1, 0, 0], 4));
+    down.is_down.store(false, Ordering::Release);
+    clock.advance(minutes(1)).unwrap();
+    settle(&memory).await;
+    assert!(pending(&memory).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_fact_that_cannot_be_embedded_does_not_put_its_neighbours_off() {
+    for wait in [Wait::Extracted, Wait::Durable] {
+        let answer = [said(1, "Ana", None, "Ana likes tea"), said(1, "Bo", None, "Bo feels bad")];
+        let model = Model::new([facts(&answer)]);
+        let embedder = GatedEmbedder::new();
+        embedder.open();
+        let memory = model.builder().embedder(Arc::new(embedder.clone())).build().await.unwrap();
+        let options = RememberOptions::default().with_wait(wait);
+        memory.remember("Ana likes tea, Bo does not").options(options).await.unwrap();
+        // Nobody asks for it: the words, both facts, and these again, together and each by itself.
+        embedder.asked.acquire_many(5).await.unwrap().forget();
+        memory.flush().await.unwrap();
+        let found = memory.list(&ListOptions::default(), &Scope::new()).await.unwrap();
+        let bad = found.iter().find(|fact| fact.name == "Bo").unwrap();
+        let left: Vec<_> = pending(&memory).await.iter().map(|job| (job.owner.id, job.attempts)).collect();
+        assert_eq!((found.len(), left), (2, vec![(bad.id, 1)]));
+    }
 }
 
 #[tokio::test]
@@ -95,6 +159,30 @@ async fn a_failure_that_passes_is_tried_again_after_a_while_that_grows() {
     clock.advance(minutes(4)).unwrap();
     settle(&memory).await;
     assert_eq!((fact_count(&memory).await, pending(&memory).await.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_a_cancelled_run_took_again_is_still_tried_by_itself() {
+    let late = Error::new(ErrorKind::ProviderTimeout, "late").with_retryable(true);
+    for error in [late, refused(ErrorKind::Authentication, 401)] {
+        let model = failing(error).gated(1);
+        let (memory, clock) = memory_and_clock_with(&model).await;
+        memory.remember("Ana likes tea").await.unwrap();
+        model.asked.acquire().await.unwrap().forget();
+        let mut retrying = Box::pin(memory.retry_pending());
+        tokio::select! {
+            _ = &mut retrying => panic!("it did not wait for the model"),
+            asked = model.asked.acquire() => asked.unwrap().forget(),
+        }
+        drop(retrying);
+        model.now_answers(|_| Ok(Completion::new(good())));
+        model.open(9);
+        memory.flush().await.unwrap();
+        assert_eq!(model.steps().len(), 2, "not at once");
+        clock.advance(minutes(1)).unwrap();
+        settle(&memory).await;
+        assert_eq!((fact_count(&memory).await, pending(&memory).await.len()), (1, 0));
+    }
 }
 
 #[tokio::test]
@@ -207,6 +295,73 @@ async fn flush_does_what_a_cancelled_call_left() {
     drop(remembering);
     model.open(2);
     memory.flush().await.unwrap();
+    assert_eq!((fact_count(&memory).await, pending(&memory).await.len()), (1, 0));
+}
+
+/// An embedder of this process that takes two minutes for the first texts.
+#[derive(Debug)]
+struct Slow {
+    inner: SimEmbedder,
+    clock: ManualClock,
+    has_begun: AtomicBool,
+}
+
+#[async_trait]
+impl Embedder for Slow {
+    fn space(&self) -> &EmbeddingSpace {
+        self.inner.space()
+    }
+
+    fn is_in_process(&self) -> bool {
+        true
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        if !self.has_begun.swap(true, Ordering::AcqRel) {
+            self.clock.advance(minutes(2))?;
+        }
+        self.inner.embed(texts).await
+    }
+}
+
+#[tokio::test]
+async fn a_call_holds_its_jobs_however_long_its_embedder_took() {
+    let model = Model::new([good()]).gated(0);
+    let clock = ManualClock::new(year(2026));
+    let slow = Slow { inner: SimEmbedder::new(1), clock: clock.clone(), has_begun: AtomicBool::new(false) };
+    let memory = model.builder().clock(Arc::new(clock)).embedder(Arc::new(slow)).build().await.unwrap();
+    let mut remembering = memory.remember("Ana likes tea").into_future();
+    tokio::select! {
+        _ = &mut remembering => panic!("it did not wait for the model"),
+        asked = model.asked.acquire() => asked.unwrap().forget(),
+    }
+    tokio::select! {
+        finished = memory.retry_pending() => assert_eq!(finished.unwrap(), 0),
+        _ = model.asked.acquire() => panic!("another run asks the model for what the call holds"),
+    }
+    model.open(1);
+    let result = remembering.await.unwrap();
+    assert!(result.warnings.is_empty(), "{:?}", result.warnings);
+    assert_eq!((result.entities[0].name.as_str(), model.steps().len()), ("Ana", 1));
+}
+
+#[tokio::test]
+async fn a_call_whose_job_another_run_has_taken_says_why_it_has_no_facts() {
+    let model = Model::new([good(), good()]).gated(0);
+    let (memory, clock) = memory_and_clock_with(&model).await;
+    let mut remembering = memory.remember("Ana likes tea").into_future();
+    tokio::select! {
+        _ = &mut remembering => panic!("it did not wait for the model"),
+        asked = model.asked.acquire() => asked.unwrap().forget(),
+    }
+    // Nobody drives the call, so that nothing renews its lease.
+    clock.advance(minutes(2)).unwrap();
+    model.open(2);
+    assert_eq!(memory.retry_pending().await.unwrap(), 1);
+    let result = remembering.await.unwrap();
+    let [warning] = result.warnings.as_slice() else { panic!("{:?}", result.warnings) };
+    assert!(warning.step == "extract" && warning.job_id.is_some(), "{warning:?}");
+    assert!(warning.error.message().contains("another run"), "{warning:?}");
     assert_eq!((fact_count(&memory).await, pending(&memory).await.len()), (1, 0));
 }
 

@@ -112,15 +112,19 @@ fn a_job_that_failed_is_put_off_and_taken_by_who_asks_for_those_too() {
         assert_eq!(store.next_lease_end(at(20)).await.unwrap(), Some(at(35)));
         assert!(taken(FREE, 34).await.is_empty());
         assert_eq!(taken(FREE, 35).await, [id(73)]);
-        store.release_jobs(id(92)).await.unwrap();
+        assert_eq!(store.release_jobs(id(92)).await.unwrap(), None);
         assert_eq!(taken(FREE, 39).await, [id(73)], "it was not tried");
         assert_eq!(taken(FREE, 40).await, [id(71)]);
+        assert_eq!(store.release_jobs(id(92)).await.unwrap(), Some(at(49)));
+        assert_eq!(store.next_lease_end(at(20)).await.unwrap(), Some(at(49)));
+        assert_eq!(taken(FREE, 48).await, [id(73)], "what has failed is put off until its lease would have ended");
         store.release_jobs(id(92)).await.unwrap();
-        assert_eq!(store.next_lease_end(at(20)).await.unwrap(), None);
-        assert_eq!(taken(FREE, 99).await, [id(73)], "what has failed is put off again");
+        assert_eq!(taken(FREE, 49).await, [id(71), id(73)]);
+        store.release_jobs(id(92)).await.unwrap();
+        assert_eq!(taken(FREE, 50).await, [id(73)]);
         let all = JobChoice { failed: true, ..FREE };
-        assert_eq!(taken(JobChoice { after: 1, ..all }, 99).await, [id(72)]);
-        assert_eq!(taken(all, 99).await, [id(71)], "each is held by one");
+        assert_eq!(taken(JobChoice { after: 1, ..all }, 50).await, [id(72)]);
+        assert_eq!(taken(all, 50).await, [id(71)], "each is held by one");
         store.assert_sound().await;
     });
 }

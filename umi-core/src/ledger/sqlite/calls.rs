@@ -224,7 +224,7 @@ impl Ledger for SqliteLedger {
         self.write(ROW_BYTES, move |write| jobs::renew(write, lease)).await
     }
 
-    async fn release_jobs(&self, holder: Uuid) -> Result<()> {
+    async fn release_jobs(&self, holder: Uuid) -> Result<Option<Timestamp>> {
         self.write(ROW_BYTES, move |write| jobs::release(write, holder)).await
     }
 

@@ -149,26 +149,36 @@ pub(super) fn renew(write: &Write<'_>, lease: JobLease) -> Stored<()> {
     Ok(())
 }
 
-/// Lets go of what a holder holds, so that what has failed before is not taken by itself.
-pub(super) fn release(write: &Write<'_>, holder: Uuid) -> Stored<()> {
-    put_off_where(write, holder, None, "lease_holder = ?3 AND last_error IS NOT NULL")?;
+/// Lets go of what a holder holds. What has failed before is put off until the end of its lease: it is not to be taken
+/// again at once, and whether its failure passes is not known here. Gives the first of these ends.
+pub(super) fn release(write: &Write<'_>, holder: Uuid) -> Stored<Option<Timestamp>> {
+    let holder = rows::text(holder);
+    let end = write
+        .connection
+        .prepare_cached(
+            "SELECT lease_until FROM jobs WHERE lease_holder = ?1 AND last_error IS NOT NULL ORDER BY lease_until LIMIT 1",
+        )?
+        .query_row((&holder,), |row| rows::time(row, "lease_until"))
+        .optional()?;
+    if end.is_some() {
+        write
+            .connection
+            .prepare_cached("UPDATE jobs SET lease_holder = ?1 WHERE lease_holder = ?2 AND last_error IS NOT NULL")?
+            .execute((rows::text(NOBODY), &holder))?;
+    }
     write
         .connection
         .prepare_cached("UPDATE jobs SET lease_until = NULL, lease_holder = NULL WHERE lease_holder = ?1")?
-        .execute((rows::text(holder),))?;
-    Ok(())
+        .execute((&holder,))?;
+    Ok(end)
 }
 
 /// Puts off what a holder holds.
 pub(super) fn put_off(write: &Write<'_>, holder: Uuid, until: Option<Timestamp>) -> Stored<()> {
-    put_off_where(write, holder, until, "lease_holder = ?3")
-}
-
-fn put_off_where(write: &Write<'_>, holder: Uuid, until: Option<Timestamp>, condition: &str) -> Stored<()> {
     let lease = JobLease::put_off(until);
     write
         .connection
-        .prepare_cached(&format!("UPDATE jobs SET lease_until = ?1, lease_holder = ?2 WHERE {condition}"))?
+        .prepare_cached("UPDATE jobs SET lease_until = ?1, lease_holder = ?2 WHERE lease_holder = ?3")?
         .execute((micros(lease.until), rows::text(lease.holder), rows::text(holder)))?;
     Ok(())
 }
