@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     embed::EmbeddingSpace,
+    entity::{Entity, EntityType},
     episode::Kind,
-    index::contract::{NO_LIMIT, at, episode, query, scope, space},
-    ledger::{ForgetReach, Owner, OwnerVectors, sqlite::SqliteLedger},
+    index::contract::{NO_LIMIT, at, episode, piece, query, scope, space},
+    ledger::{ForgetReach, NewFact, Owner, OwnerVectors, sqlite::SqliteLedger},
     world::{ManualClock, SeededIds},
 };
 
@@ -53,6 +54,16 @@ impl Store {
         let user = scope("u", "", "");
         let episodes = ids.map(|id| episode(id, &user, i64::try_from(id).unwrap(), &text(id))).collect();
         self.ledger.append(&space(), episodes).await.unwrap();
+    }
+
+    /// Has an agent say a fact, the same one each time.
+    async fn learn(&self, id: u128, agent: &str) {
+        let content = "works at Acme";
+        let mut entity = Entity::new(Uuid::from_u128(id), at(1), EntityType::Person, "Ana", content).unwrap();
+        entity.user = Some("u".to_owned());
+        entity.agent = Some(agent.to_owned());
+        let piece = piece(analysis::analyse_fact("Ana", None, content, at(1)));
+        self.ledger.record(&space(), vec![NewFact { entity, piece, embed_job: None }]).await.unwrap();
     }
 
     async fn forget(&self, id: u128) {
@@ -321,5 +332,34 @@ async fn a_feeding_that_is_given_up_is_begun_again() {
     }
     tokio::time::timeout(Duration::from_mins(1), index.feed(&*store.ledger)).await.unwrap().unwrap();
     assert_eq!(store.table_ids(&index).await.len(), 99);
+    store.assert_sound(&index).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feeder_that_is_stopped_leaves_no_part_of_a_fact_that_lost_a_saying() {
+    let store = Store::new();
+    let index = store.index(1, always());
+    store.learn(1, "a").await;
+    store.learn(2, "b").await;
+    index.feed(&*store.ledger).await.unwrap();
+    assert_eq!(store.table_ids(&index).await, [1, 1], "a part for each saying");
+    store.ledger.forget_scope(&scope("u", "b", ""), at(2)).await.unwrap();
+    let (reached, at_commit) = oneshot::channel();
+    let (go_on, going_on) = oneshot::channel();
+    *index.hook.stop.lock() = Some((reached, going_on));
+    let feeding = tokio::spawn({
+        let (index, ledger) = (Arc::clone(&index), Arc::clone(&store.ledger));
+        async move { index.feed(&*ledger).await }
+    });
+    at_commit.await.unwrap();
+    // Another process takes the right: this commit succeeds, and what would follow does not.
+    store.clock.set(at(60));
+    let lease = crate::ledger::JobLease { holder: Uuid::from_u128(9), until: at(3_600) };
+    assert!(store.ledger.take_feeder(at(3_600), lease).await.unwrap().is_some());
+    go_on.send(()).unwrap();
+    feeding.await.unwrap().unwrap();
+    store.clock.set(at(3_601));
+    store.index(2, always()).feed(&*store.ledger).await.unwrap();
+    assert_eq!(store.table_ids(&index).await, [1]);
     store.assert_sound(&index).await;
 }
