@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) due_changes: i64,
     /// How many rows are written at once.
     pub(crate) batch_rows: usize,
+    /// Old versions of the table are kept for so many minutes, for searches that still read them.
+    pub(crate) kept_minutes: i64,
 }
 
 impl Default for Settings {
@@ -92,6 +94,7 @@ impl Default for Settings {
             fragments: 32,
             due_changes: 4_096,
             batch_rows: 16_384,
+            kept_minutes: 5,
         }
     }
 }

@@ -54,10 +54,8 @@ const BATCH_BYTES: usize = 64 * 1024 * 1024;
 const FILTER_IDS: usize = 512;
 /// An index that was trained on this part of the rows is trained anew.
 const RETRAIN: i64 = 4;
-/// Old versions of the table are kept so long, for searches that still read them.
-const KEPT_VERSIONS_MINUTES: i64 = 5;
-/// How many commits leave their old versions until they are looked through.
-const COMMITS_BETWEEN_CLEANINGS: u64 = 16;
+/// From so many versions of the table on the old ones are looked through, whichever processes made them.
+const VERSIONS: usize = 16;
 /// Replaced when it tells more. Ordinary rows have neither a fence nor a training.
 const IS_NEWER: &str = "source.seq > target.seq OR source.fence > target.fence OR source.trained > target.trained";
 
@@ -469,10 +467,10 @@ impl Feeding<'_> {
         if rows >= settings.indexed_rows {
             unindexed = self.index_rows(rows).await?;
         }
-        let commits = figures.commits.load(Ordering::Relaxed);
-        if self.written && (commits.is_multiple_of(COMMITS_BETWEEN_CLEANINGS) || self.made_at.is_some()) {
+        let mut versions = self.table.list_versions().await?.len();
+        if self.written && versions >= VERSIONS {
             self.check_right().await?;
-            let older_than = lancedb::table::Duration::minutes(KEPT_VERSIONS_MINUTES);
+            let older_than = lancedb::table::Duration::minutes(settings.kept_minutes);
             let pruned = self.table.optimize(OptimizeAction::Prune {
                 older_than: Some(older_than),
                 delete_unverified: None,
@@ -480,11 +478,11 @@ impl Feeding<'_> {
             });
             let removed = pruned.await?.prune.map_or(0, |removed| removed.bytes_removed);
             figures.cleaned_bytes.fetch_add(removed, Ordering::Relaxed);
+            versions = self.table.list_versions().await?.len();
         }
         figures.rows.store(rows.saturating_sub(1) as u64, Ordering::Relaxed); // one of them is the marker
         figures.unindexed_rows.store(unindexed as u64, Ordering::Relaxed);
         figures.fragments.store(self.count_fragments().await? as u64, Ordering::Relaxed);
-        let versions = self.table.list_versions().await?.len();
         figures.versions.store(versions as u64, Ordering::Relaxed);
         Ok(())
     }

@@ -363,3 +363,16 @@ async fn a_feeder_that_is_stopped_leaves_no_part_of_a_fact_that_lost_a_saying() 
     assert_eq!(store.table_ids(&index).await, [1]);
     store.assert_sound(&index).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_versions_go_however_few_of_them_a_process_makes() {
+    let store = Store::new();
+    let settings = Settings { kept_minutes: 0, ..always() };
+    for round in 0..24 {
+        let index = store.index(u64::try_from(round).unwrap(), settings.clone());
+        store.say(round + 1..round + 2, |id| format!("Letter {id} came by post")).await;
+        index.feed(&*store.ledger).await.unwrap();
+        let lance = index.stats().lance.unwrap();
+        assert!(lance.commits <= 2 && lance.versions < 16, "{lance:?}");
+    }
+}
