@@ -28,6 +28,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use lancedb::{Connection, Table};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
@@ -143,6 +144,8 @@ pub(crate) struct LanceIndex {
     feeding: Semaphore,
     /// The place in the feed up to which there was nothing left to write.
     fed: AtomicI64,
+    /// Before this time no feeding is due: the last one reached nothing.
+    due_from: Mutex<Timestamp>,
     /// The table cannot be read: the next feeding makes another one.
     is_broken: AtomicBool,
     figures: Figures,
@@ -179,6 +182,7 @@ impl LanceIndex {
             looked_at: AtomicI64::new(-LOOK_AFTER),
             feeding: Semaphore::new(1),
             fed: AtomicI64::new(0),
+            due_from: Mutex::new(Timestamp::MIN),
             is_broken: AtomicBool::new(false),
             figures: Figures::default(),
             #[cfg(test)]
@@ -448,7 +452,8 @@ impl Index for LanceIndex {
     fn is_due(&self, head: i64) -> bool {
         let is_idle = self.feeding.available_permits() > 0;
         let is_behind = head - self.fed.load(Ordering::Acquire) >= self.settings.due_changes;
-        is_idle && (is_behind || self.is_broken.load(Ordering::Acquire))
+        let is_wanted = is_idle && (is_behind || self.is_broken.load(Ordering::Acquire));
+        is_wanted && *self.due_from.lock() <= self.clock.now()
     }
 
     async fn feed(&self, ledger: &dyn Ledger) -> Result<()> {

@@ -44,6 +44,8 @@ use crate::{
 
 /// How long the right is held before another process may take it. A third of it is the time between two renewals.
 const LEASE: Duration = Duration::from_secs(30);
+/// How long after a feeding that reached nothing the next one is due.
+const RETRY: Duration = Duration::from_secs(30);
 /// How often a feeding begins again because another writer was faster.
 const ATTEMPTS: usize = 4;
 /// Rows that are asked of the feed at once.
@@ -134,6 +136,17 @@ impl LanceIndex {
     pub(super) async fn feed_to(&self, ledger: &dyn Ledger, goal: Goal) -> Result<bool> {
         let turn = self.feeding.acquire().await;
         let _turn = turn.map_err(|error| Error::internal("the index stopped feeding").with_source(error))?;
+        let reached = self.try_to_feed(ledger, goal).await;
+        let due_from = match reached {
+            Ok(true) => Timestamp::MIN,
+            // Every search would begin the next one.
+            _ => self.clock.now().checked_add(RETRY).unwrap_or(Timestamp::MAX),
+        };
+        *self.due_from.lock() = due_from;
+        reached
+    }
+
+    async fn try_to_feed(&self, ledger: &dyn Ledger, goal: Goal) -> Result<bool> {
         let head = ledger.head()?;
         let goal = if self.is_broken.load(Ordering::Acquire) { Goal::Rebuild } else { goal };
         if goal == Goal::Follow && self.fed.load(Ordering::Acquire) == head {

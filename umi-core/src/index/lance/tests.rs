@@ -376,3 +376,27 @@ async fn old_versions_go_however_few_of_them_a_process_makes() {
         assert!(lance.commits <= 2 && lance.versions < 16, "{lance:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feeding_that_failed_is_due_again_after_a_while() {
+    let store = Store::new();
+    let index = store.index(1, Settings { due_changes: 1, ..always() });
+    store.say(1..5, |id| format!("Shell {id} lay on the beach")).await;
+    let head = store.ledger.head().unwrap();
+    assert!(index.is_due(head));
+    let folder = store.folder.path().join(FOLDER);
+    std::fs::write(&folder, "no folder").unwrap();
+    index.feed(&*store.ledger).await.unwrap_err();
+    assert!(!index.is_due(head), "not with the next search");
+    store.clock.advance(Duration::from_secs(30)).unwrap();
+    assert!(index.is_due(head));
+    let lease = crate::ledger::JobLease { holder: Uuid::from_u128(9), until: at(60) };
+    let right = store.ledger.take_feeder(at(30), lease).await.unwrap().unwrap();
+    index.feed(&*store.ledger).await.unwrap();
+    assert!(!index.is_due(head), "another process feeds");
+    store.ledger.release_feeder(right.fence, right.holder).await.unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    index.feed(&*store.ledger).await.unwrap();
+    store.say(5..7, |id| format!("Shell {id} lay on the beach")).await;
+    assert!(index.is_due(store.ledger.head().unwrap()), "a feeding that succeeds ends the wait");
+}
