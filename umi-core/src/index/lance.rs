@@ -202,22 +202,30 @@ impl LanceIndex {
         if self.looked_at.load(Ordering::Acquire) + LOOK_AFTER > head {
             return Ok(self.snapshot.lock().clone());
         }
-        self.look(ledger, head).await
+        self.look(ledger).await
     }
 
     /// Takes the newest state of the table.
-    async fn look(&self, ledger: &dyn Ledger, head: i64) -> Result<Option<Arc<Snapshot>>> {
-        let newest = match ledger.feeder_place().await? {
-            Some(place) => match self.read(&place).await {
-                Ok(snapshot) => snapshot.filter(|found| found.marker.watermark <= head).map(Arc::new),
+    async fn look(&self, ledger: &dyn Ledger) -> Result<Option<Arc<Snapshot>>> {
+        let mut place = ledger.feeder_place().await?;
+        let found = loop {
+            let Some(looked_for) = place else { break None };
+            match self.read(&looked_for).await {
+                Ok(found) => break found,
                 Err(error) => {
-                    self.note_failure("look for", &error);
-                    self.fed.store(-self.settings.due_changes, Ordering::Release);
-                    None
+                    place = ledger.feeder_place().await?;
+                    if place.as_ref() == Some(&looked_for) {
+                        self.note_failure("look for", &error);
+                        self.fed.store(-self.settings.due_changes, Ordering::Release);
+                        break None;
+                    }
+                    // Another process has put a new table in its place meanwhile.
                 }
-            },
-            None => None,
+            }
         };
+        // Another process may have fed it up to now: only what was asked for after it was read is behind it.
+        let head = ledger.head()?;
+        let newest = found.filter(|found| found.marker.watermark <= head).map(Arc::new);
         self.looked_at.store(head, Ordering::Release);
         self.snapshot.lock().clone_from(&newest);
         Ok(newest)

@@ -400,3 +400,15 @@ async fn a_feeding_that_failed_is_due_again_after_a_while() {
     store.say(5..7, |id| format!("Shell {id} lay on the beach")).await;
     assert!(index.is_due(store.ledger.head().unwrap()), "a feeding that succeeds ends the wait");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_fed_while_it_is_looked_for_is_taken() {
+    let store = Store::new();
+    let [reader, feeder] = [1, 2].map(|seed| store.index(seed, always()));
+    store.say(1..5, |id| format!("Ticket {id} is for the opera")).await;
+    let head = store.ledger.head().unwrap();
+    store.say(5..7, |id| format!("Ticket {id} is for the opera")).await;
+    feeder.feed(&*store.ledger).await.unwrap();
+    let snapshot = reader.snapshot(&*store.ledger, head).await.unwrap().expect("the table can be read");
+    assert!(snapshot.marker.watermark > head);
+}
