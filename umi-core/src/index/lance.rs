@@ -323,9 +323,17 @@ impl LanceIndex {
         };
         let ((mut owners, has_more), (by_words, _)) = futures::try_join!(nearest, matching)?;
         owners.extend(by_words);
+        let mut is_all = vector.is_some() && !has_more;
+        if is_all {
+            // What waits for its vector, or is of no words that have one, is near to nothing: the filter admits it too.
+            let ask = |limit| table::without_vector(&snapshot.table, filter.clone(), limit);
+            let (without, has_more) = unmasked(ask, view).await?;
+            owners.extend(without);
+            is_all = !has_more;
+        }
         owners.sort_unstable();
         owners.dedup();
-        Ok(Some(Found { owners, is_all: vector.is_some() && !has_more }))
+        Ok(Some(Found { owners, is_all }))
     }
 
     /// Scores and ranks what was found together with the tail.

@@ -364,6 +364,13 @@ pub(super) async fn nearest(
     owners(collected(nearest.execute()).await?, limit)
 }
 
+/// Rows of a table that have no vector, each once, and whether there may be more.
+pub(super) async fn without_vector(table: &Table, filter: DfExpr, limit: usize) -> Result<(Vec<Owner>, bool)> {
+    let columns = Select::columns(&["id", "kind"]);
+    let query = table.query().only_if_expr(filter.and(col("vector").is_null())).limit(limit).select(columns);
+    owners(collected(query.execute()).await?, limit)
+}
+
 /// The best rows of a table by BM25, best first, each once, and whether there may be more.
 pub(super) async fn matching(table: &Table, filter: DfExpr, terms: &[u64], limit: usize) -> Result<(Vec<Owner>, bool)> {
     let words: Vec<String> = terms.iter().map(|term| word(*term)).collect();

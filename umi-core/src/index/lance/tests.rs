@@ -412,3 +412,20 @@ async fn a_table_that_is_fed_while_it_is_looked_for_is_taken() {
     let snapshot = reader.snapshot(&*store.ledger, head).await.unwrap().expect("the table can be read");
     assert!(snapshot.marker.watermark > head);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_have_no_vector_are_found_behind_the_others() {
+    let store = Store::new();
+    let index = store.index(1, always());
+    let user = scope("u", "", "");
+    let mut episodes: Vec<_> =
+        (1..6).map(|id| episode(id, &user, i64::try_from(id).unwrap(), &format!("Walk {id} in the forest"))).collect();
+    for episode in &mut episodes[3..] {
+        episode.pieces.iter_mut().for_each(|piece| piece.vector = None);
+    }
+    store.ledger.append(&space(), episodes).await.unwrap();
+    index.feed(&*store.ledger).await.unwrap();
+    let mut found = store.found(&index, "violin", 20).await;
+    found.sort_unstable();
+    assert_eq!(found, [1, 2, 3, 4, 5]);
+}
