@@ -154,7 +154,8 @@ pub(crate) struct LanceIndex {
 }
 
 impl LanceIndex {
-    /// The index of the store in `store`, which keeps about `bytes_limit` bytes in memory at most.
+    /// The index of the store in `store`, which keeps about `bytes_limit` bytes of tenants in memory at most. Beside
+    /// them come the samples, the tails and the caches of LanceDB, each with a limit of its own.
     pub(crate) fn new(store: &Path, bytes_limit: usize, clock: Arc<dyn Clock>, ids: &dyn Ids) -> Self {
         Self::with(store, bytes_limit, clock, ids, Settings::default())
     }
@@ -431,8 +432,9 @@ impl Index for LanceIndex {
         let snapshot = self.snapshot.lock().clone();
         let figures = &self.figures;
         let in_memory = self.ram.stats();
+        let (tail_rows, tail_bytes) = self.tails.held();
         IndexStats {
-            bytes: in_memory.bytes + self.samples.heap_bytes() as u64,
+            bytes: in_memory.bytes + (self.samples.heap_bytes() + tail_bytes) as u64,
             watermark: snapshot.map(|snapshot| snapshot.marker.watermark).or(in_memory.watermark),
             lance: Some(LanceStats {
                 rows: of(&figures.rows),
@@ -440,7 +442,7 @@ impl Index for LanceIndex {
                 fragments: of(&figures.fragments),
                 versions: of(&figures.versions),
                 bytes_on_disk: of(&figures.bytes_on_disk),
-                tail_rows: self.tails.held().1 as u64,
+                tail_rows: tail_rows as u64,
                 commits: of(&figures.commits),
                 compactions: of(&figures.compactions),
                 indexings: of(&figures.indexings),

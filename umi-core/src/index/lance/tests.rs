@@ -429,3 +429,20 @@ async fn rows_that_have_no_vector_are_found_behind_the_others() {
     found.sort_unstable();
     assert_eq!(found, [1, 2, 3, 4, 5]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_of_long_turns_is_counted_in_bytes() {
+    let store = Store::new();
+    let index = store.index(1, always());
+    let before = index.stats().bytes;
+    store.say(1..2, |_| "The lecture on tides went on about the moon. ".repeat(2_000)).await;
+    index.feed(&*store.ledger).await.unwrap();
+    store.say(2..3, |_| "The lecture on winds went on about the sun. ".repeat(2_000)).await;
+    store.found(&index, "lecture", 5).await;
+    let user = scope("u", "", "");
+    let owner = |id| Owner { kind: Kind::Episode, id: Uuid::from_u128(id) };
+    let rows = store.ledger.index_rows(&user, &[owner(1), owner(2)]).await.unwrap();
+    let pieces: usize = rows.iter().flat_map(|row| &row.pieces).map(|piece| piece.lexical.len()).sum();
+    let held = index.stats().bytes - before;
+    assert!(index.stats().lance.unwrap().tail_rows == 1 && held > pieces as u64 / 2, "{held} of {pieces}");
+}
