@@ -267,9 +267,16 @@ impl Memory {
 
     /// Starts to write what the index lacks, where it is time to.
     fn feed_index(&self) {
-        let is_due = || Ok::<_, Error>(self.index().is_due(self.ledger().head()?));
-        if !self.index().is_durable() || !is_due().unwrap_or(false) {
+        if !self.index().is_durable() {
             return;
+        }
+        match self.ledger().head() {
+            Ok(head) if self.index().is_due(head) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(target: "umi::memory", kind = ?error.kind(), "the ledger could not be asked what the index lacks");
+                return;
+            }
         }
         let store = Arc::clone(&self.lease.store);
         self.parts.background.spawn(async move {

@@ -28,6 +28,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use lancedb::{Connection, Table};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
@@ -81,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) due_changes: i64,
     /// How many rows are written at once.
     pub(crate) batch_rows: usize,
+    /// Old versions of the table are kept for so many minutes, for searches that still read them.
+    pub(crate) kept_minutes: i64,
 }
 
 impl Default for Settings {
@@ -92,6 +95,7 @@ impl Default for Settings {
             fragments: 32,
             due_changes: 4_096,
             batch_rows: 16_384,
+            kept_minutes: 5,
         }
     }
 }
@@ -140,6 +144,8 @@ pub(crate) struct LanceIndex {
     feeding: Semaphore,
     /// The place in the feed up to which there was nothing left to write.
     fed: AtomicI64,
+    /// Before this time no feeding is due: the last one reached nothing.
+    due_from: Mutex<Timestamp>,
     /// The table cannot be read: the next feeding makes another one.
     is_broken: AtomicBool,
     figures: Figures,
@@ -148,7 +154,8 @@ pub(crate) struct LanceIndex {
 }
 
 impl LanceIndex {
-    /// The index of the store in `store`, which keeps about `bytes_limit` bytes in memory at most.
+    /// The index of the store in `store`, which keeps about `bytes_limit` bytes of tenants in memory at most. Beside
+    /// them come the samples, the tails and the caches of LanceDB, each with a limit of its own.
     pub(crate) fn new(store: &Path, bytes_limit: usize, clock: Arc<dyn Clock>, ids: &dyn Ids) -> Self {
         Self::with(store, bytes_limit, clock, ids, Settings::default())
     }
@@ -176,6 +183,7 @@ impl LanceIndex {
             looked_at: AtomicI64::new(-LOOK_AFTER),
             feeding: Semaphore::new(1),
             fed: AtomicI64::new(0),
+            due_from: Mutex::new(Timestamp::MIN),
             is_broken: AtomicBool::new(false),
             figures: Figures::default(),
             #[cfg(test)]
@@ -195,22 +203,30 @@ impl LanceIndex {
         if self.looked_at.load(Ordering::Acquire) + LOOK_AFTER > head {
             return Ok(self.snapshot.lock().clone());
         }
-        self.look(ledger, head).await
+        self.look(ledger).await
     }
 
     /// Takes the newest state of the table.
-    async fn look(&self, ledger: &dyn Ledger, head: i64) -> Result<Option<Arc<Snapshot>>> {
-        let newest = match ledger.feeder_place().await? {
-            Some(place) => match self.read(&place).await {
-                Ok(snapshot) => snapshot.filter(|found| found.marker.watermark <= head).map(Arc::new),
+    async fn look(&self, ledger: &dyn Ledger) -> Result<Option<Arc<Snapshot>>> {
+        let mut place = ledger.feeder_place().await?;
+        let found = loop {
+            let Some(looked_for) = place else { break None };
+            match self.read(&looked_for).await {
+                Ok(found) => break found,
                 Err(error) => {
-                    self.note_failure("look for", &error);
-                    self.fed.store(-self.settings.due_changes, Ordering::Release);
-                    None
+                    place = ledger.feeder_place().await?;
+                    if place.as_ref() == Some(&looked_for) {
+                        self.note_failure("look for", &error);
+                        self.fed.store(-self.settings.due_changes, Ordering::Release);
+                        break None;
+                    }
+                    // Another process has put a new table in its place meanwhile.
                 }
-            },
-            None => None,
+            }
         };
+        // Another process may have fed it up to now: only what was asked for after it was read is behind it.
+        let head = ledger.head()?;
+        let newest = found.filter(|found| found.marker.watermark <= head).map(Arc::new);
         self.looked_at.store(head, Ordering::Release);
         self.snapshot.lock().clone_from(&newest);
         Ok(newest)
@@ -308,9 +324,17 @@ impl LanceIndex {
         };
         let ((mut owners, has_more), (by_words, _)) = futures::try_join!(nearest, matching)?;
         owners.extend(by_words);
+        let mut is_all = vector.is_some() && !has_more;
+        if is_all {
+            // What waits for its vector, or is of no words that have one, is near to nothing: the filter admits it too.
+            let ask = |limit| table::without_vector(&snapshot.table, filter.clone(), limit);
+            let (without, has_more) = unmasked(ask, view).await?;
+            owners.extend(without);
+            is_all = !has_more;
+        }
         owners.sort_unstable();
         owners.dedup();
-        Ok(Some(Found { owners, is_all: vector.is_some() && !has_more }))
+        Ok(Some(Found { owners, is_all }))
     }
 
     /// Scores and ranks what was found together with the tail.
@@ -408,8 +432,9 @@ impl Index for LanceIndex {
         let snapshot = self.snapshot.lock().clone();
         let figures = &self.figures;
         let in_memory = self.ram.stats();
+        let (tail_rows, tail_bytes) = self.tails.held();
         IndexStats {
-            bytes: in_memory.bytes + self.samples.heap_bytes() as u64,
+            bytes: in_memory.bytes + (self.samples.heap_bytes() + tail_bytes) as u64,
             watermark: snapshot.map(|snapshot| snapshot.marker.watermark).or(in_memory.watermark),
             lance: Some(LanceStats {
                 rows: of(&figures.rows),
@@ -417,7 +442,7 @@ impl Index for LanceIndex {
                 fragments: of(&figures.fragments),
                 versions: of(&figures.versions),
                 bytes_on_disk: of(&figures.bytes_on_disk),
-                tail_rows: self.tails.held().1 as u64,
+                tail_rows: tail_rows as u64,
                 commits: of(&figures.commits),
                 compactions: of(&figures.compactions),
                 indexings: of(&figures.indexings),
@@ -445,7 +470,8 @@ impl Index for LanceIndex {
     fn is_due(&self, head: i64) -> bool {
         let is_idle = self.feeding.available_permits() > 0;
         let is_behind = head - self.fed.load(Ordering::Acquire) >= self.settings.due_changes;
-        is_idle && (is_behind || self.is_broken.load(Ordering::Acquire))
+        let is_wanted = is_idle && (is_behind || self.is_broken.load(Ordering::Acquire));
+        is_wanted && *self.due_from.lock() <= self.clock.now()
     }
 
     async fn feed(&self, ledger: &dyn Ledger) -> Result<()> {

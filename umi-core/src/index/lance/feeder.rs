@@ -44,6 +44,8 @@ use crate::{
 
 /// How long the right is held before another process may take it. A third of it is the time between two renewals.
 const LEASE: Duration = Duration::from_secs(30);
+/// How long after a feeding that reached nothing the next one is due.
+const RETRY: Duration = Duration::from_secs(30);
 /// How often a feeding begins again because another writer was faster.
 const ATTEMPTS: usize = 4;
 /// Rows that are asked of the feed at once.
@@ -54,10 +56,8 @@ const BATCH_BYTES: usize = 64 * 1024 * 1024;
 const FILTER_IDS: usize = 512;
 /// An index that was trained on this part of the rows is trained anew.
 const RETRAIN: i64 = 4;
-/// Old versions of the table are kept so long, for searches that still read them.
-const KEPT_VERSIONS_MINUTES: i64 = 5;
-/// How many commits leave their old versions until they are looked through.
-const COMMITS_BETWEEN_CLEANINGS: u64 = 16;
+/// From so many versions of the table on the old ones are looked through, whichever processes made them.
+const VERSIONS: usize = 16;
 /// Replaced when it tells more. Ordinary rows have neither a fence nor a training.
 const IS_NEWER: &str = "source.seq > target.seq OR source.fence > target.fence OR source.trained > target.trained";
 
@@ -136,6 +136,17 @@ impl LanceIndex {
     pub(super) async fn feed_to(&self, ledger: &dyn Ledger, goal: Goal) -> Result<bool> {
         let turn = self.feeding.acquire().await;
         let _turn = turn.map_err(|error| Error::internal("the index stopped feeding").with_source(error))?;
+        let reached = self.try_to_feed(ledger, goal).await;
+        let due_from = match reached {
+            Ok(true) => Timestamp::MIN,
+            // Every search would begin the next one.
+            _ => self.clock.now().checked_add(RETRY).unwrap_or(Timestamp::MAX),
+        };
+        *self.due_from.lock() = due_from;
+        reached
+    }
+
+    async fn try_to_feed(&self, ledger: &dyn Ledger, goal: Goal) -> Result<bool> {
         let head = ledger.head()?;
         let goal = if self.is_broken.load(Ordering::Acquire) { Goal::Rebuild } else { goal };
         if goal == Goal::Follow && self.fed.load(Ordering::Acquire) == head {
@@ -382,23 +393,33 @@ impl Feeding<'_> {
     /// Writes a batch and the watermark that it reaches.
     async fn write(&mut self, batch: Batch) -> Written<()> {
         let Batch { rows, removed, head, .. } = batch;
-        if !removed.is_empty() {
-            if !self.is_fenced {
-                // Whoever still writes with an older number is refused from here on.
-                let marker = Marker { fence: self.right.fence, ..self.marker.clone() };
-                self.merge(Vec::new(), marker).await?;
-            }
-            self.delete(removed.into_iter().collect(), head).await?;
-        }
-        let facts: Vec<Uuid> = rows.iter().filter(|(_, row)| row.kind == Kind::Fact).map(|(_, row)| row.id).collect();
+        // What goes is gone before the watermark says so: a feeder that is stopped in between begins it again.
+        self.delete(removed.into_iter().collect(), head).await?;
         let oldest = rows.iter().map(|(_, row)| row.seq).min().unwrap_or(head);
+        let shorter = self.shorter(&rows).await?;
+        self.delete(shorter, oldest - 1).await?;
         let marker = Marker { watermark: head, fence: self.right.fence, ..self.marker.clone() };
-        let replaced = self.merge(rows, marker).await?;
-        if replaced > 0 {
-            // A version that lost a saying has fewer parts than before; what is left of those is older.
-            self.delete(facts, oldest - 1).await?;
+        self.merge(rows, marker).await
+    }
+
+    /// The facts of which the table holds more parts than there are by now: a version that lost a saying has fewer.
+    async fn shorter(&self, rows: &[(String, IndexRow)]) -> Written<Vec<Uuid>> {
+        let rows = rows.iter().map(|(_, row)| row);
+        // In a new table a row is there once, unless it has changed since.
+        let may_be_held = |row: &&IndexRow| self.made_at.is_none_or(|made_at| row.seq > made_at);
+        let facts = rows.filter(|row| row.kind == Kind::Fact).filter(may_be_held);
+        let parts: HashMap<Uuid, usize> = facts.map(|row| (row.id, row.origins.len() * row.pieces.len())).collect();
+        let mut ids: Vec<Uuid> = parts.keys().copied().collect();
+        ids.sort_unstable();
+        let mut shorter = BTreeSet::new();
+        for ids in ids.chunks(FILTER_IDS) {
+            let held = table::parts_of(&self.table, ids).await?;
+            let is_left = |&(id, part): &(Uuid, i32)| {
+                parts.get(&id).is_some_and(|&parts| usize::try_from(part).is_ok_and(|part| part >= parts))
+            };
+            shorter.extend(held.into_iter().filter(is_left).map(|(id, _)| id));
         }
-        Ok(())
+        Ok(shorter.into_iter().collect())
     }
 
     /// Asks whether the right is still this feeder's.
@@ -407,8 +428,8 @@ impl Feeding<'_> {
         if self.ledger.renew_feeder(self.right.fence, lease).await? { Ok(()) } else { Err(Fault::Overtaken) }
     }
 
-    /// Commits rows and the marker, where they are newer than what is there. Gives how many rows were replaced.
-    async fn merge(&mut self, rows: Vec<(String, IndexRow)>, marker: Marker) -> Written<u64> {
+    /// Commits rows and the marker, where they are newer than what is there.
+    async fn merge(&mut self, rows: Vec<(String, IndexRow)>, marker: Marker) -> Written<()> {
         let (to_write, dimensions) = (marker.clone(), self.dimensions);
         let batch = blocking(move || table::batch(&rows, &to_write, dimensions)).await?;
         self.check_right().await?;
@@ -421,17 +442,21 @@ impl Feeding<'_> {
             .when_not_matched(WhenNotMatched::InsertAll)
             .conflict_retries(0)
             .try_build()?;
-        let (merged, stats) = job.execute_batches(vec![batch]).await?;
+        let (merged, _) = job.execute_batches(vec![batch]).await?;
         wrapper.update(Arc::unwrap_or_clone(merged));
         self.marker = marker;
         (self.is_fenced, self.written) = (true, true);
         self.index.figures.commits.fetch_add(1, Ordering::Relaxed);
-        // One of them is the marker.
-        Ok(stats.num_updated_rows.saturating_sub(1))
+        Ok(())
     }
 
     /// Removes rows that are not newer than a place in the feed.
-    async fn delete(&self, ids: Vec<Uuid>, until: i64) -> Written<()> {
+    async fn delete(&mut self, ids: Vec<Uuid>, until: i64) -> Written<()> {
+        if !ids.is_empty() && !self.is_fenced {
+            // Whoever still writes with an older number is refused from here on.
+            let marker = Marker { fence: self.right.fence, ..self.marker.clone() };
+            self.merge(Vec::new(), marker).await?;
+        }
         for ids in ids.chunks(FILTER_IDS) {
             self.check_right().await?;
             let ids = ids.iter().map(|id| lit(table::key(*id))).collect();
@@ -455,10 +480,10 @@ impl Feeding<'_> {
         if rows >= settings.indexed_rows {
             unindexed = self.index_rows(rows).await?;
         }
-        let commits = figures.commits.load(Ordering::Relaxed);
-        if self.written && (commits.is_multiple_of(COMMITS_BETWEEN_CLEANINGS) || self.made_at.is_some()) {
+        let mut versions = self.table.list_versions().await?.len();
+        if self.written && versions >= VERSIONS {
             self.check_right().await?;
-            let older_than = lancedb::table::Duration::minutes(KEPT_VERSIONS_MINUTES);
+            let older_than = lancedb::table::Duration::minutes(settings.kept_minutes);
             let pruned = self.table.optimize(OptimizeAction::Prune {
                 older_than: Some(older_than),
                 delete_unverified: None,
@@ -466,11 +491,11 @@ impl Feeding<'_> {
             });
             let removed = pruned.await?.prune.map_or(0, |removed| removed.bytes_removed);
             figures.cleaned_bytes.fetch_add(removed, Ordering::Relaxed);
+            versions = self.table.list_versions().await?.len();
         }
         figures.rows.store(rows.saturating_sub(1) as u64, Ordering::Relaxed); // one of them is the marker
         figures.unindexed_rows.store(unindexed as u64, Ordering::Relaxed);
         figures.fragments.store(self.count_fragments().await? as u64, Ordering::Relaxed);
-        let versions = self.table.list_versions().await?.len();
         figures.versions.store(versions as u64, Ordering::Relaxed);
         Ok(())
     }

@@ -278,6 +278,20 @@ pub(super) async fn rows_of(table: &Table, user: Option<&str>) -> Result<Vec<(Uu
     Ok(rows)
 }
 
+/// The parts of rows that a table holds.
+pub(super) async fn parts_of(table: &Table, ids: &[Uuid]) -> Result<Vec<(Uuid, i32)>> {
+    let filter = is_in(col("id"), ids.iter().map(|id| lit(key(*id))).collect());
+    let query = table.query().only_if_expr(filter).select(Select::columns(&["id", "part"]));
+    let mut held = Vec::new();
+    for batch in collected(query.execute()).await? {
+        let (ids, parts) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int32Type>());
+        for index in 0..batch.num_rows() {
+            held.push((parsed(ids.value(index))?, parts.value(index)));
+        }
+    }
+    Ok(held)
+}
+
 fn parsed(id: &str) -> Result<Uuid> {
     Uuid::try_parse(id).map_err(|error| failed("the index holds a row without an id", error))
 }
@@ -348,6 +362,13 @@ pub(super) async fn nearest(
         unbounded.minimum_nprobes(PROBES).map_err(unasked)?
     };
     owners(collected(nearest.execute()).await?, limit)
+}
+
+/// Rows of a table that have no vector, each once, and whether there may be more.
+pub(super) async fn without_vector(table: &Table, filter: DfExpr, limit: usize) -> Result<(Vec<Owner>, bool)> {
+    let columns = Select::columns(&["id", "kind"]);
+    let query = table.query().only_if_expr(filter.and(col("vector").is_null())).limit(limit).select(columns);
+    owners(collected(query.execute()).await?, limit)
 }
 
 /// The best rows of a table by BM25, best first, each once, and whether there may be more.

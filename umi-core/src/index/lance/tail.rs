@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
+    index::ram::pool::row_bytes,
     ledger::{IndexRow, Ledger},
     scope::Scope,
 };
@@ -20,6 +21,11 @@ use crate::{
 pub(super) const TAIL_ROWS: usize = 10_000;
 /// All tails together are not longer, about; those of other tenants go when one more would be.
 const ALL_ROWS: usize = 50_000;
+/// The same in bytes, for rows that are long.
+const TAIL_BYTES: usize = 32 * 1024 * 1024;
+const ALL_BYTES: usize = 128 * 1024 * 1024;
+/// What an id in a mask takes, about.
+const MASK_BYTES: usize = 32;
 /// Rows that are asked of the feed at once.
 const PAGE: usize = 256;
 
@@ -49,6 +55,8 @@ struct State {
     rows: BTreeMap<Uuid, Arc<IndexRow>>,
     changed: Arc<HashSet<Uuid>>,
     removed: Arc<HashSet<Uuid>>,
+    /// Bytes of `rows`.
+    row_bytes: usize,
     /// It is too long behind `base`: nothing of it is held.
     is_too_long: bool,
 }
@@ -56,14 +64,21 @@ struct State {
 impl State {
     /// Begins behind a watermark.
     fn begin_at(&mut self, watermark: i64) {
-        if watermark < self.base || self.reached <= watermark || self.is_too_long {
+        // What was removed long ago is masked for nothing, and would grow for ever.
+        let is_stale = watermark > self.base && self.removed.len() > TAIL_ROWS;
+        if watermark < self.base || self.reached <= watermark || self.is_too_long || is_stale {
             *self = Self { base: watermark, reached: watermark, ..Self::default() };
         } else if watermark > self.base {
             // The table holds what was removed by then no more, but a mask too many does no harm.
             self.rows.retain(|_, row| row.seq > watermark);
+            self.row_bytes = self.rows.values().map(|row| row_bytes(row)).sum();
             self.changed = Arc::new(self.rows.keys().copied().collect());
             self.base = watermark;
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.row_bytes + (self.changed.len() + self.removed.len()) * MASK_BYTES
     }
 
     fn view(&self) -> View {
@@ -123,22 +138,23 @@ impl Tails {
             after = changes.head;
             let mut state = tail.state.lock();
             let has_changed = !changes.rows.is_empty() || !changes.removed.is_empty();
-            let State { rows, removed, changed, .. } = &mut *state;
+            let State { rows, removed, changed, row_bytes: bytes, .. } = &mut *state;
             if has_changed {
                 let (removed, changed) = (Arc::make_mut(removed), Arc::make_mut(changed));
                 for id in changes.removed {
-                    rows.remove(&id);
+                    *bytes -= rows.remove(&id).map_or(0, |row| row_bytes(&row));
                     changed.remove(&id);
                     removed.insert(id);
                 }
                 for row in changes.rows {
                     removed.remove(&row.id);
                     changed.insert(row.id);
-                    rows.insert(row.id, Arc::new(row));
+                    *bytes += row_bytes(&row);
+                    *bytes -= rows.insert(row.id, Arc::new(row)).map_or(0, |row| row_bytes(&row));
                 }
             }
             state.reached = after;
-            if state.rows.len() > TAIL_ROWS {
+            if state.rows.len() > TAIL_ROWS || state.row_bytes > TAIL_BYTES {
                 *state = State { base: watermark, is_too_long: true, ..State::default() };
                 return Ok(None);
             }
@@ -153,17 +169,20 @@ impl Tails {
 
     /// Drops the tails of others when all together are too long.
     fn make_room(&self, newest: &Arc<Tail>) {
+        let (rows, bytes) = self.held();
         let mut by_user = self.by_user.lock();
-        let rows = by_user.values().map(|tail| tail.state.lock().rows.len()).sum::<usize>();
-        if rows > ALL_ROWS || by_user.len() > ALL_ROWS {
+        if rows > ALL_ROWS || bytes > ALL_BYTES || by_user.len() > ALL_ROWS {
             by_user.retain(|_, tail| Arc::ptr_eq(tail, newest));
         }
     }
 
-    /// (tenants, rows) that are held.
+    /// (rows, bytes) that are held.
     pub(super) fn held(&self) -> (usize, usize) {
         let by_user = self.by_user.lock();
-        (by_user.len(), by_user.values().map(|tail| tail.state.lock().rows.len()).sum())
+        by_user.values().fold((0, 0), |(rows, bytes), tail| {
+            let state = tail.state.lock();
+            (rows + state.rows.len(), bytes + state.bytes())
+        })
     }
 
     /// Forgets everything.

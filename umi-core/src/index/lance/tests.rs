@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     embed::EmbeddingSpace,
+    entity::{Entity, EntityType},
     episode::Kind,
-    index::contract::{NO_LIMIT, at, episode, query, scope, space},
-    ledger::{ForgetReach, Owner, OwnerVectors, sqlite::SqliteLedger},
+    index::contract::{NO_LIMIT, at, episode, piece, query, scope, space},
+    ledger::{ForgetReach, NewFact, Owner, OwnerVectors, sqlite::SqliteLedger},
     world::{ManualClock, SeededIds},
 };
 
@@ -53,6 +54,16 @@ impl Store {
         let user = scope("u", "", "");
         let episodes = ids.map(|id| episode(id, &user, i64::try_from(id).unwrap(), &text(id))).collect();
         self.ledger.append(&space(), episodes).await.unwrap();
+    }
+
+    /// Has an agent say a fact, the same one each time.
+    async fn learn(&self, id: u128, agent: &str) {
+        let content = "works at Acme";
+        let mut entity = Entity::new(Uuid::from_u128(id), at(1), EntityType::Person, "Ana", content).unwrap();
+        entity.user = Some("u".to_owned());
+        entity.agent = Some(agent.to_owned());
+        let piece = piece(analysis::analyse_fact("Ana", None, content, at(1)));
+        self.ledger.record(&space(), vec![NewFact { entity, piece, embed_job: None }]).await.unwrap();
     }
 
     async fn forget(&self, id: u128) {
@@ -322,4 +333,116 @@ async fn a_feeding_that_is_given_up_is_begun_again() {
     tokio::time::timeout(Duration::from_mins(1), index.feed(&*store.ledger)).await.unwrap().unwrap();
     assert_eq!(store.table_ids(&index).await.len(), 99);
     store.assert_sound(&index).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feeder_that_is_stopped_leaves_no_part_of_a_fact_that_lost_a_saying() {
+    let store = Store::new();
+    let index = store.index(1, always());
+    store.learn(1, "a").await;
+    store.learn(2, "b").await;
+    index.feed(&*store.ledger).await.unwrap();
+    assert_eq!(store.table_ids(&index).await, [1, 1], "a part for each saying");
+    store.ledger.forget_scope(&scope("u", "b", ""), at(2)).await.unwrap();
+    let (reached, at_commit) = oneshot::channel();
+    let (go_on, going_on) = oneshot::channel();
+    *index.hook.stop.lock() = Some((reached, going_on));
+    let feeding = tokio::spawn({
+        let (index, ledger) = (Arc::clone(&index), Arc::clone(&store.ledger));
+        async move { index.feed(&*ledger).await }
+    });
+    at_commit.await.unwrap();
+    // Another process takes the right: this commit succeeds, and what would follow does not.
+    store.clock.set(at(60));
+    let lease = crate::ledger::JobLease { holder: Uuid::from_u128(9), until: at(3_600) };
+    assert!(store.ledger.take_feeder(at(3_600), lease).await.unwrap().is_some());
+    go_on.send(()).unwrap();
+    feeding.await.unwrap().unwrap();
+    store.clock.set(at(3_601));
+    store.index(2, always()).feed(&*store.ledger).await.unwrap();
+    assert_eq!(store.table_ids(&index).await, [1]);
+    store.assert_sound(&index).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_versions_go_however_few_of_them_a_process_makes() {
+    let store = Store::new();
+    let settings = Settings { kept_minutes: 0, ..always() };
+    for round in 0..24 {
+        let index = store.index(u64::try_from(round).unwrap(), settings.clone());
+        store.say(round + 1..round + 2, |id| format!("Letter {id} came by post")).await;
+        index.feed(&*store.ledger).await.unwrap();
+        let lance = index.stats().lance.unwrap();
+        assert!(lance.commits <= 2 && lance.versions < 16, "{lance:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feeding_that_failed_is_due_again_after_a_while() {
+    let store = Store::new();
+    let index = store.index(1, Settings { due_changes: 1, ..always() });
+    store.say(1..5, |id| format!("Shell {id} lay on the beach")).await;
+    let head = store.ledger.head().unwrap();
+    assert!(index.is_due(head));
+    let folder = store.folder.path().join(FOLDER);
+    std::fs::write(&folder, "no folder").unwrap();
+    index.feed(&*store.ledger).await.unwrap_err();
+    assert!(!index.is_due(head), "not with the next search");
+    store.clock.advance(Duration::from_secs(30)).unwrap();
+    assert!(index.is_due(head));
+    let lease = crate::ledger::JobLease { holder: Uuid::from_u128(9), until: at(60) };
+    let right = store.ledger.take_feeder(at(30), lease).await.unwrap().unwrap();
+    index.feed(&*store.ledger).await.unwrap();
+    assert!(!index.is_due(head), "another process feeds");
+    store.ledger.release_feeder(right.fence, right.holder).await.unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    index.feed(&*store.ledger).await.unwrap();
+    store.say(5..7, |id| format!("Shell {id} lay on the beach")).await;
+    assert!(index.is_due(store.ledger.head().unwrap()), "a feeding that succeeds ends the wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_fed_while_it_is_looked_for_is_taken() {
+    let store = Store::new();
+    let [reader, feeder] = [1, 2].map(|seed| store.index(seed, always()));
+    store.say(1..5, |id| format!("Ticket {id} is for the opera")).await;
+    let head = store.ledger.head().unwrap();
+    store.say(5..7, |id| format!("Ticket {id} is for the opera")).await;
+    feeder.feed(&*store.ledger).await.unwrap();
+    let snapshot = reader.snapshot(&*store.ledger, head).await.unwrap().expect("the table can be read");
+    assert!(snapshot.marker.watermark > head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_have_no_vector_are_found_behind_the_others() {
+    let store = Store::new();
+    let index = store.index(1, always());
+    let user = scope("u", "", "");
+    let mut episodes: Vec<_> =
+        (1..6).map(|id| episode(id, &user, i64::try_from(id).unwrap(), &format!("Walk {id} in the forest"))).collect();
+    for episode in &mut episodes[3..] {
+        episode.pieces.iter_mut().for_each(|piece| piece.vector = None);
+    }
+    store.ledger.append(&space(), episodes).await.unwrap();
+    index.feed(&*store.ledger).await.unwrap();
+    let mut found = store.found(&index, "violin", 20).await;
+    found.sort_unstable();
+    assert_eq!(found, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_of_long_turns_is_counted_in_bytes() {
+    let store = Store::new();
+    let index = store.index(1, always());
+    let before = index.stats().bytes;
+    store.say(1..2, |_| "The lecture on tides went on about the moon. ".repeat(2_000)).await;
+    index.feed(&*store.ledger).await.unwrap();
+    store.say(2..3, |_| "The lecture on winds went on about the sun. ".repeat(2_000)).await;
+    store.found(&index, "lecture", 5).await;
+    let user = scope("u", "", "");
+    let owner = |id| Owner { kind: Kind::Episode, id: Uuid::from_u128(id) };
+    let rows = store.ledger.index_rows(&user, &[owner(1), owner(2)]).await.unwrap();
+    let pieces: usize = rows.iter().flat_map(|row| &row.pieces).map(|piece| piece.lexical.len()).sum();
+    let held = index.stats().bytes - before;
+    assert!(index.stats().lance.unwrap().tail_rows == 1 && held > pieces as u64 / 2, "{held} of {pieces}");
 }

@@ -18,7 +18,7 @@ use crate::{
     episode::Kind,
     error::{Error, Result},
     index::{Hit, SearchQuery, analysis::AnalysedQuery},
-    ledger::IndexRow,
+    ledger::{IndexRow, Piece},
 };
 
 /// How often terms and tokens are in the rows of a tenant, or in an even sample of them.
@@ -30,6 +30,14 @@ pub(in crate::index) struct Sample {
     tokens: HashMap<u16, u32>,
     /// Rows that stand for all others.
     background: Vec<Arc<IndexRow>>,
+    background_bytes: usize,
+}
+
+/// About how many bytes a row takes, its pieces above all: a long turn has hundreds.
+pub(in crate::index) fn row_bytes(row: &IndexRow) -> usize {
+    const ROW: usize = 300;
+    let piece = |piece: &Piece| size_of::<Piece>() + piece.lexical.len() + piece.vector.as_ref().map_or(0, Vec::len);
+    ROW + row.pieces.iter().map(piece).sum::<usize>()
 }
 
 impl Sample {
@@ -48,6 +56,7 @@ impl Sample {
             *self.tokens.entry(token).or_insert(0) += 1;
         }
         if is_background {
+            self.background_bytes += row_bytes(&row);
             self.background.push(Arc::new(row));
         }
         Ok(())
@@ -65,8 +74,7 @@ impl Sample {
 
     /// About how many bytes it takes.
     pub(in crate::index) fn heap_bytes(&self) -> usize {
-        const ROW: usize = 700;
-        self.terms.capacity() * 20 + self.tokens.capacity() * 10 + self.background.len() * ROW
+        self.terms.capacity() * 20 + self.tokens.capacity() * 10 + self.background_bytes
     }
 
     fn frequencies(&self, analysed: &AnalysedQuery) -> Frequencies {
