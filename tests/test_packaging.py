@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(900)  # without `make test` before it, the firs
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
-    """Build the wheel as `make wheel` does, but unoptimised: the extension is compiled already."""
+    """Build the light wheel as `make wheel` does, but unoptimised."""
     out = tmp_path_factory.mktemp("wheel")
     own_make = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     built = subprocess.run(
@@ -83,9 +83,12 @@ def test_the_metadata_names_the_distribution_and_its_version(wheel: zipfile.Path
     assert str(metadata.get_payload()).strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
 
 
-def test_the_light_wheel_keeps_the_class_and_says_how_to_get_the_rest(wheel: zipfile.Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["LanceStorageBackend.connect()", "LocalEmbeddingProvider('.')"])
+def test_the_light_wheel_keeps_the_classes_and_says_how_to_get_the_rest(
+    wheel: zipfile.Path, tmp_path: Path, call: str
+) -> None:
     wheel.root.extractall(tmp_path)
-    code = "import umi\ntry:\n umi.LocalEmbeddingProvider('.')\nexcept umi.FeatureNotBuiltError as error:\n print(error.hint)"
+    code = f"import umi\ntry:\n umi.{call}\nexcept umi.FeatureNotBuiltError as error:\n print(error.hint)"
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     assert 'pip install . --config-settings=build-args="--profile wheel-full --features full"' in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -489,7 +490,8 @@ def test_what_a_model_decided_and_what_waits_for_one_are_saved(tmp_path: Path) -
         """
     )
     connection.close()
-    Memory.recover_sync(old, new, embedder=umi.SimEmbeddingProvider(1))
+    report = Memory.recover_sync(old, new, embedder=umi.SimEmbeddingProvider(1))
+    assert (report["decisions"], report["lost_decisions"], report["problems"]) == (1, 0, [])
     with open_sim(new) as memory:
         assert memory.check_sync()["ok"], memory.check_sync()["problems"]
         assert [fact.content for fact in memory.list_sync()] == ["works at Initech"]
@@ -500,3 +502,37 @@ def test_what_a_model_decided_and_what_waits_for_one_are_saved(tmp_path: Path) -
     connection = sqlite3.connect(new / "umi.db")
     assert connection.execute("SELECT kind, evolves FROM jobs").fetchall() == [("extract", 0)]
     connection.close()
+
+
+def decide(request: umi.CompletionRequest) -> dict[str, Any]:
+    """A model to which each turn is a fact that ends the one before."""
+    if request.schema_name == "facts":
+        text = re.findall(r"<turn [^>]*>\n(.*?)\n</", request.prompt)[-1]
+        fact = {"turn": 1, "type": "person", "name": "Ana", "attribute": None, "content": text, "confidence": 0.9}
+        return {"facts": [{**fact, "event_time": None}]}
+    olds = re.findall(r'<stored id="([^"]+)"', request.prompt)
+    return {
+        "relations": [{"new": 1, "old": old, "type": "update", "reason": "moved", "confidence": 0.9} for old in olds]
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "decisions", "lost"), [("decisions", 0, 2), ("evolutions", 2, 0), ("sightings", 0, 2)]
+)
+def test_what_a_model_decided_is_saved_or_counted(tmp_path: Path, table: str, decisions: int, lost: int) -> None:
+    store = tmp_path / "store"
+    provider = umi.CallableProvider(decide)
+    with Memory.open(store, user="alice", embedder=umi.SimEmbeddingProvider(1), llm=provider) as memory:
+        for home in ("Paris", "Rome", "Oslo"):
+            memory.remember_sync(f"lives in {home}")
+        assert [fact.content for fact in memory.list_sync()] == ["lives in Oslo"]
+    connection = sqlite3.connect(store / "umi.db")
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    connection.close()
+    report = recover(with_noise(store, tmp_path / "bad", page, 1), tmp_path / "new")
+    assert (report["decisions"], report["lost_decisions"]) == (decisions, lost)
+    assert (f"{lost} decisions of a model are known to be lost" in report["problems"]) == bool(lost)
+    with open_sim(tmp_path / "new") as memory:
+        assert memory.check_sync()["ok"], memory.check_sync()["problems"]
+        current = {"decisions": 3, "evolutions": 1, "sightings": 0}[table]
+        assert len(memory.list_sync()) == current

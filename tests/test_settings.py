@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import umi
 from umi import CapacityError, InvalidInputError, Memory, MemoryConfig
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +53,7 @@ def test_the_defaults_that_are_shown_are_those_of_the_core() -> None:
     assert {name: getattr(config, name) for name in shown} == shown
     assert config == MemoryConfig(working_memory_ttl=timedelta(hours=1), index_memory_bytes=256 * 1024 * 1024)
     assert (config.working_memory_entries, config.working_value_bytes) == (10_000, 65_536)
+    assert config.embedding_cache_bytes == 16 * 1024 * 1024
     batch = inspect.signature(Memory.remember_many).parameters["batch_size"].default
     assert batch == 256
 
@@ -73,6 +75,23 @@ def test_the_entries_and_values_of_working_memory() -> None:
         memory.working.set("two", b"2")
         with pytest.raises(CapacityError, match="working_memory_entries"):
             memory.working.set("three", b"3")
+
+
+@pytest.mark.parametrize(("kept_bytes", "asked"), [(16 * 1024 * 1024, 1), (0, 2)], ids=["kept", "not kept"])
+def test_the_vector_of_a_question_that_is_asked_again(kept_bytes: int, asked: int) -> None:
+    """The embedder is asked for it once, unless nothing is to be kept."""
+    questions: list[str] = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        questions.extend(text for text in texts if text.endswith("?"))
+        return [[1.0, 0.0] for _ in texts]
+
+    embedder = umi.CallableEmbeddingProvider(embed, dimensions=2, name="counts")
+    with Memory.in_memory(embedder=embedder, config=MemoryConfig(embedding_cache_bytes=kept_bytes)) as memory:
+        memory.remember_sync("The kiln came from Utrecht.")
+        for _ in range(2):
+            assert len(memory.recall_sync("Where is the kiln from?")) == 1
+    assert len(questions) == asked
 
 
 def test_a_memory_tells_its_configuration() -> None:

@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from torture._child import Child, letters, listen, say
-from umi import Entity, Memory, RecallOptions, StoreLockedError
+from umi import CallableProvider, CompletionRequest, Entity, Memory, RecallOptions, StoreLockedError
 
 SHORT_ROWS, LONG_ROWS = 400, 20_000
 FORGOTTEN_SHARE = 20  # one of so many
 SHORT_AT_ONCE, LONG_AT_ONCE = 5, 100  # so many are asked for before the next one is forgotten
-USER, LEAVER, EXPIRED = "alice", "leaver", "expired"
+USER, LEAVER, EXPIRED, DECIDED = "alice", "leaver", "expired", "decided"
 SECRET = re.compile(rb"zyx[bcdfghjklmnpqrstvwxz]{10}")  # what `secret()` makes, in lower case
 BLOB_BYTES = 16  # of a row's vector and terms that are looked for
 START = datetime(2025, 1, 1, tzinfo=UTC)
 PAGE = 1_000
+TURN = re.compile(r"<turn [^>]*>\n(.*?)\n</")
+SHOWN = re.compile(r'<(stored|new) (?:id|number)="([^"]+)"[^>]*>\n(.*?)\n</')
 
 
 def secret(generator: random.Random) -> str:
@@ -190,6 +192,48 @@ def fill_parts(memory: Memory, generator: random.Random) -> list[str]:
     return words
 
 
+def model(request: CompletionRequest) -> dict[str, Any]:
+    """Takes each turn as a fact that ends those of the same verb, and gives all secrets that it sees as the reason."""
+    if request.schema_name == "facts":
+        fact = {"turn": 1, "type": "person", "name": "Ida", "attribute": None, "confidence": 0.9, "event_time": None}
+        return {"facts": [{**fact, "content": TURN.findall(request.prompt)[-1]}]}
+    shown = SHOWN.findall(request.prompt)
+    secrets = " ".join(re.findall(r"Zyx\w+", request.prompt))
+    return {
+        "relations": [
+            {"new": int(number), "old": old, "type": "update", "reason": f"unlike {secrets}", "confidence": 0.9}
+            for new, number, fact in shown
+            for stored, old, known in shown
+            if (new, stored) == ("new", "stored") and fact.split()[1] == known.split()[1]
+        ]
+    }
+
+
+def decide(store: Path, generator: random.Random) -> tuple[list[str], list[str]]:
+    """Has a model decide how facts follow one another. Gives the episodes to forget and the secrets in these."""
+    words = [secret(generator) for _ in range(6)]
+    verbs = ["fears", "inhabits", "inhabits", "inhabits", "likes", "likes"]
+    texts = [f"Ida {verb} {word}" for verb, word in zip(verbs, words, strict=True)]
+    with Memory.open(store, user=DECIDED, llm=CallableProvider(model)) as memory:
+        told = [memory.remember_sync(text) for text in texts]
+        reasons = [evolution.reason for result in told for evolution in result.evolutions]
+        assert len(reasons) == 3, f"a model's decisions are not there: {reasons}"
+        assert all(words[0] in reason for reason in reasons), f"a reason does not quote what is forgotten: {reasons}"
+    # What is only quoted, and the middle of a history.
+    return [told[number].episode_ids[0] for number in (0, 2)], [words[0], words[2]]
+
+
+def check_decided(memory: Memory, seed: int) -> None:
+    """What is left of the histories that a model decided on, and of its reasons."""
+    left = memory.list_sync(current=False)
+    assert [fact.valid_to is None for fact in left] == [False, True, False, True], f"seed {seed}: {left}"
+    for older, newer in (left[:2], left[2:]):
+        chain = [fact.id for fact in memory.history_sync(newer.id)]
+        assert chain == [older.id, newer.id], f"seed {seed}: a history has another gap than what was forgotten: {chain}"
+        [evolution] = memory.evolutions_sync(older.id)
+        assert evolution.reason == f"“{newer.content}” replaces “{older.content}”", f"seed {seed}: {evolution}"
+
+
 def print_blobs(store: Path) -> None:
     """Says every row's id with its vector and terms.
 
@@ -278,6 +322,8 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
     with Memory.open(store, user=USER) as memory:
         rows = write(memory, total, generator)
         parts = fill_parts(memory, generator)
+        decided, quoted = decide(store, generator)
+        parts += quoted
         gone, kept = rows[: total // FORGOTTEN_SHARE], rows[total // FORGOTTEN_SHARE :]
         stretches = blobs(store, gone, log)
         assert len(stretches) > len(gone), f"seed {seed}: only {len(stretches)} blobs can be looked for"
@@ -289,6 +335,10 @@ def run(*, seed: int, long: bool, folder: Path) -> dict[str, int | float | str]:
             assert observer.hear() == "ready", observer.problem()
             forget(memory, observer, told, seed, long=long)
             assert memory.forget_scope_sync(user=LEAVER) == 2, f"seed {seed}: a user is not forgotten"
+            decider = memory.scoped(user=DECIDED)
+            for id in decided:
+                assert decider.forget_sync(id), f"seed {seed}: a turn is not there to be forgotten"
+            check_decided(decider, seed)
             assert memory.count_sync() == len(kept), f"seed {seed}: of {len(kept)} rows {memory.count_sync()} are left"
             refusals = purge_beside(memory, store, folder / "reader.log")
             observer.end()

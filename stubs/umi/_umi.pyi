@@ -478,7 +478,8 @@ class RecallOptions:
     `limit` is 1 to 1,000, None the configuration's `recall_limit`. `as_of` reads what was true, and had been said, at a
     time; `time_range` is (start, end), both included; a time beyond 9999-12-30 22:00 UTC, such as `datetime.max`, means
     that last moment. `include` names "facts", "episodes" or both. `min_score` is an absolute relevance from 0 to 1.
-    `deep_search` lets a language model rewrite the query; without one it changes nothing.
+    `deep_search` lets a language model rewrite the query, None as the configuration says; True without a model is an
+    `InvalidInputError` of the recall.
     """
 
     def __new__(
@@ -563,9 +564,11 @@ class MemoryConfig:
     Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half
     of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
     `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
-    `index_memory_bytes` the bound of the index in memory; `deep_search` is used by a language model; `token_counter` is
-    a function from text to its number of tokens; `token_prices` is what a million tokens read and a million written by
-    the language model cost, in whatever currency, so that `stats()` tells a cost.
+    `index_memory_bytes` the bound of the index in memory; `embedding_cache_bytes` what the vectors of texts that a
+    remote embedder saw last may take, 0 to keep none; `deep_search` lets a language model rewrite the queries of
+    recalls that do not say otherwise, and changes nothing where the memory has none; `token_counter` is a function
+    from text to its number of tokens; `token_prices` is what a million tokens read and a million written by the
+    language model cost, in whatever currency, so that `stats()` tells a cost.
     """
 
     def __new__(
@@ -582,6 +585,7 @@ class MemoryConfig:
         working_memory_entries: int = 10000,
         working_value_bytes: int = 65536,
         token_prices: tuple[float, float] | None = None,
+        embedding_cache_bytes: int = 16777216,
     ) -> Self: ...
     @property
     def core_memory_bytes(self) -> int:
@@ -607,6 +611,9 @@ class MemoryConfig:
     @property
     def text_bytes(self) -> int:
         """Bytes of one text to remember or query."""
+    @property
+    def embedding_cache_bytes(self) -> int:
+        """Bytes of the vectors of a remote embedder that are kept."""
     @property
     def index_memory_bytes(self) -> int:
         """Bytes of the index in memory."""
@@ -635,6 +642,8 @@ class MemoryConfig:
         """A copy with another number of results."""
     def with_text_bytes(self, text_bytes: int) -> MemoryConfig:
         """A copy with other bytes of one text."""
+    def with_embedding_cache_bytes(self, embedding_cache_bytes: int) -> MemoryConfig:
+        """A copy with other bytes of the vectors of a remote embedder that are kept, or 0."""
     def with_index_memory_bytes(self, index_memory_bytes: int) -> MemoryConfig:
         """A copy with other bytes of the index."""
     def with_deep_search(self, deep_search: bool = True) -> MemoryConfig:
@@ -642,7 +651,7 @@ class MemoryConfig:
     def with_token_counter(self, token_counter: Callable[[str], int] | None) -> MemoryConfig:
         """A copy with another function that counts tokens, or None."""
     def with_token_prices(self, token_prices: tuple[float, float] | None) -> MemoryConfig:
-        """A copy with what a million tokens read and a million written cost, so that `stats()` tells a cost, or None."""
+        """A copy with what a million tokens read and a million written cost, for the cost in `stats()`, or None."""
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain values; the time to live in seconds, the function that counts tokens as it is."""
     @staticmethod
@@ -767,7 +776,7 @@ class Job:
         """The episode that it is about, or None for a fact that no episode said."""
     @property
     def attempts(self) -> int:
-        """How often it was tried."""
+        """How often it has failed; a service that is misconfigured, which refuses the key say, is not counted."""
     @property
     def last_error(self) -> str | None:
         """Why the last try failed, or None."""
@@ -865,7 +874,11 @@ class OpenAIEmbeddingProvider(EmbeddingProvider):
 
 @final
 class CompletionRequest:
-    """What a model is asked: instructions, messages, and the form of its answer."""
+    """What a model is asked: instructions, messages, and the form of its answer.
+
+    No message may be empty, the last one is the user's. The name of a schema is 1 to 64 ASCII letters, digits, `_` and
+    `-`; `answer` where there is none.
+    """
 
     def __new__(
         cls,
@@ -884,7 +897,7 @@ class CompletionRequest:
         """The messages: `{"role": …, "content": …}`, the content a text, or a list of texts and images."""
     @property
     def prompt(self) -> str:
-        """The words of the last message."""
+        """The words of the last message, without its images."""
     @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON Schema that the answer has to fit, or None for free text."""
@@ -899,23 +912,31 @@ class CompletionRequest:
 
 @final
 class Completion:
-    """What a model answered."""
+    """What a model answered; also what a function of yours gives to `CallableProvider` to say what it took.
+
+    The tokens are those that the service counted, of the instructions, messages and schema (input) and of the answer
+    (output). `is_cut` says that the answer ended because it reached its limit of tokens.
+    """
 
     def __new__(cls, text: str, *, input_tokens: int = 0, output_tokens: int = 0, is_cut: bool = False) -> Self: ...
     @property
     def text(self) -> str:
-        """The text; JSON where a schema was asked for."""
+        """The text; where a schema was asked for, what is to be its JSON, as the model wrote it."""
     @property
     def usage(self) -> Usage:
-        """What the service counted: a `Usage`."""
+        """What the service counted for this answer: a `Usage`.
+
+        Its `requests` are all that it took, so more than 1 says that some were tried again. A service that counts no
+        tokens has 0 of them, a function counts as one request.
+        """
     @property
     def request_id(self) -> str | None:
-        """The service's id of the request, or None."""
+        """The service's id of the request that succeeded, or None."""
     @property
     def is_cut(self) -> bool:
         """Whether the answer ended because it reached its limit of tokens."""
     def json(self) -> Any:
-        """The answer to a request with a schema, as Python's `json` reads it."""
+        """The answer to a request with a schema, as Python's `json` reads it: a `ValueError` where it is no JSON."""
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
 
@@ -929,10 +950,11 @@ class LanguageModelProvider:
     def complete(self, request: CompletionRequest | str) -> Operation[Completion]:
         """Answers a request, or a text alone. To be awaited; cancelling it stops the request.
 
-        Raises a `ProviderError` when the service fails.
+        Raises `InvalidInputError` for an empty text, and a `ProviderError` when the service fails: one of its kinds,
+        such as `InvalidResponseError` for an empty answer.
         """
     def complete_sync(self, request: CompletionRequest | str) -> Completion:
-        """Answers a request, or a text alone, and blocks meanwhile."""
+        """Answers a request, or a text alone, and blocks meanwhile. It raises what `complete` does."""
 
 @final
 class AnthropicProvider(LanguageModelProvider):
@@ -976,8 +998,9 @@ class OpenAIProvider(LanguageModelProvider):
 
 @final
 class SimLLMProvider(LanguageModelProvider):
-    """A model that answers by simple rules, for tests and simulations: facts of plain English sentences, relations by
-    shared words. One seed gives the same answers twice.
+    """A model that answers by simple rules, for tests and simulations.
+
+    It finds facts of plain English sentences, and relates them by shared words. One seed gives the same answers twice.
     """
 
     def __new__(cls, seed: int = 0) -> Self: ...
@@ -989,7 +1012,9 @@ class CallableProvider(LanguageModelProvider):
     It gives a `str`, a `dict` (the JSON that `request.schema` asks for) or a `Completion`.
 
     A plain function runs in a worker thread, never on the event loop; an async one runs on the loop that awaits the
-    call, else on a loop of its own thread. What it raises is the cause of the `ProviderError`.
+    call, else on a loop of its own thread. What it raises is the cause of the `ProviderError`. No more than
+    `max_concurrency` calls run at once, 1 to 1,024; those beyond wait for their turn. There is no timeout: a function
+    that waits for something has to give up by itself.
     """
 
     def __new__(
@@ -997,6 +1022,7 @@ class CallableProvider(LanguageModelProvider):
         fn: Callable[[CompletionRequest], _Answer] | Callable[[CompletionRequest], Awaitable[_Answer]],
         *,
         name: str = "callable",
+        max_concurrency: int = 8,
     ) -> Self: ...
 
 @final
@@ -1006,6 +1032,29 @@ class SqliteStorageBackend:
     @staticmethod
     def connect(path: str | os.PathLike[str] = "./umi_memory") -> SqliteStorageBackend:
         """Names the folder of a store."""
+    @property
+    def path(self) -> str:
+        """The folder."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class LanceStorageBackend:
+    """A store in a folder with an index on LanceDB beside the database, for stores that outgrow memory.
+
+    The index is in the folder `lance` of the store's. It is made from the database by itself, and again where it is
+    missing or damaged; it follows in the background, and `flush()` and `close()` write what is left. A folder that this
+    process has open keeps the index that it was opened with.
+    """
+
+    @staticmethod
+    def connect(path: str | os.PathLike[str] = "./umi_memory") -> LanceStorageBackend:
+        """Names the folder of a store; the folder is made when a memory is opened.
+
+        Raises:
+            FeatureNotBuiltError: This build has no LanceDB; the hint is the command that adds it.
+        """
     @property
     def path(self) -> str:
         """The folder."""
@@ -1034,7 +1083,7 @@ class Engine:
 
     @staticmethod
     def open(
-        storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+        storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend | None,
         llm: LanguageModelProvider | None,
         embedder: EmbeddingProvider | None,
         config: MemoryConfig | None,

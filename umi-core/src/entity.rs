@@ -19,6 +19,7 @@ pub use self::{
 use crate::{
     error::{Error, ErrorKind, Result},
     metadata::Metadata,
+    world::FIRST_TIME,
 };
 
 /// The longest name of an entity, in bytes.
@@ -155,6 +156,9 @@ impl Entity {
         if let Some(source) = &self.source {
             check_bytes("an entity's source", source, SOURCE_BYTES)?;
         }
+        for (what, time) in [("event_time", self.event_time), ("document_time", self.document_time)] {
+            time.map_or(Ok(()), |time| check_time(what, time))?;
+        }
         check_unit("confidence", self.confidence)?;
         check_unit("importance", self.importance)
     }
@@ -212,6 +216,17 @@ pub fn check_unit(what: &str, value: f64) -> Result<()> {
     } else {
         Err(Error::invalid_input(format!("{what} is `{value}`, it must lie between 0 and 1")))
     }
+}
+
+/// Checks that a time lies in the years 1 to 9999. The end needs no look: no [`Timestamp`] is behind it.
+///
+/// # Errors
+/// `InvalidInput` with the name and the value.
+pub(crate) fn check_time(what: &str, time: Timestamp) -> Result<()> {
+    if time < FIRST_TIME {
+        return Err(Error::invalid_input(format!("{what} is `{time}`, it must lie in the years 1 to 9999")));
+    }
+    Ok(())
 }
 
 /// Checks a text's size in bytes of UTF-8.

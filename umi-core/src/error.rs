@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, io, path::Path, sync::Arc, time::Duration};
 
+use crate::memory::Usage;
+
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -53,6 +55,8 @@ pub struct Details {
     pub request_id: Option<String>,
     /// How long a provider asks its caller to wait.
     pub retry_after: Option<Duration>,
+    /// What a model's service counted for an answer that is of no use.
+    pub usage: Option<Usage>,
 }
 
 /// The kinds of failure. Kinds are apart where their handling differs.
@@ -244,6 +248,19 @@ impl Error {
             inner.details.request_id = request_id;
             inner.details.retry_after = retry_after;
         })
+    }
+
+    /// Adds what a model's service counted all the same, so that it is not lost.
+    ///
+    /// # Example
+    /// ```
+    /// use umi_core::{Error, ErrorKind, Usage};
+    /// let refusal = Error::new(ErrorKind::InvalidResponse, "it refused to answer").with_usage(Usage::new(900, 12, 1));
+    /// assert_eq!(refusal.details().usage.unwrap().output_tokens, 12);
+    /// ```
+    #[must_use]
+    pub fn with_usage(self, usage: Usage) -> Self {
+        self.change(|inner| inner.details.usage = Some(usage))
     }
 
     /// Says which part of the input it is about.

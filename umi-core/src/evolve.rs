@@ -15,9 +15,8 @@ use crate::{
     fence::Fence,
     llm::{
         AnswerSchema, CompletionRequest, LanguageModel,
-        ask::{self, Answer, Notes},
+        ask::{self, Answer, Notes, object_schema},
     },
-    memory::Usage,
 };
 
 /// The name of the answer's schema, and of its list.
@@ -71,25 +70,14 @@ Leo learned his Spanish in Lima
 
 static ANSWER: LazyLock<AnswerSchema> = LazyLock::new(|| {
     let types: Vec<&str> = EvolutionType::ALL.iter().map(|kind| kind.as_str()).collect();
-    let relation = json!({
-        "type": "object",
-        "properties": {
-            "new": {"type": "integer", "description": "The number of the new fact"},
-            "old": {"type": "string", "description": "The id of the stored fact"},
-            "type": {"type": "string", "enum": types},
-            "reason": {"type": "string", "description": "One short sentence"},
-            "confidence": {"type": "number", "description": "From 0 to 1"},
-        },
-        "required": ["new", "old", "type", "reason", "confidence"],
-        "additionalProperties": false,
-    });
-    let schema = json!({
-        "type": "object",
-        "properties": {SCHEMA: {"type": "array", "items": relation}},
-        "required": [SCHEMA],
-        "additionalProperties": false,
-    });
-    AnswerSchema::new(SCHEMA, schema)
+    let relation = object_schema([
+        ("new", json!({"type": "integer", "description": "The number of the new fact"})),
+        ("old", json!({"type": "string", "description": "The id of the stored fact"})),
+        ("type", json!({"type": "string", "enum": types})),
+        ("reason", json!({"type": "string", "description": "One short sentence"})),
+        ("confidence", json!({"type": "number", "description": "From 0 to 1"})),
+    ]);
+    AnswerSchema::new(SCHEMA, object_schema([(SCHEMA, json!({"type": "array", "items": relation}))]))
 });
 
 /// How a new fact relates to a stored one, checked against both.
@@ -104,8 +92,8 @@ pub(crate) struct FoundRelation {
     pub confidence: f64,
 }
 
-/// Whether a model has something to decide between a new and a stored fact. Within a slot that holds one value at a time
-/// the order of time decides, and the same words of one subject are one fact.
+/// Whether a model has something to decide between a new and a stored fact. Within a slot that holds one value at a
+/// time the order of time decides, and the same words of one subject are one fact.
 pub(crate) fn needs_decision(new: &Entity, old: &Entity) -> bool {
     let is_same_subject = new.entity_type == old.entity_type && fold(&new.name) == fold(&old.name);
     let is_same_slot = match (&new.attribute, &old.attribute) {
@@ -129,9 +117,8 @@ pub(crate) async fn evolve(
     model: &dyn LanguageModel,
     new: &[Entity],
     candidates: &[Entity],
-    usage: &mut Usage,
 ) -> Result<Answer<Vec<FoundRelation>>> {
-    ask::ask(model, request(new, candidates), usage, |text| parse(text, new, candidates)).await
+    ask::ask(model, request(new, candidates), |text| parse(text, new, candidates)).await
 }
 
 /// What a model is asked.
@@ -165,7 +152,7 @@ fn write(fence: &mut Fence, element: &str, label: (&str, &str), fact: &Entity, t
 /// `InvalidResponse` when it holds no list of relations.
 pub(crate) fn parse(text: &str, new: &[Entity], candidates: &[Entity]) -> Result<Answer<Vec<FoundRelation>>> {
     let mut notes = Notes::default();
-    let (items, _) = ask::list(text, SCHEMA, &mut notes)?;
+    let (items, _) = ask::list(text, SCHEMA, &["new", "old", "type"], &mut notes)?;
     let known: BTreeMap<Uuid, &Entity> = candidates.iter().map(|fact| (fact.id, fact)).collect();
     let mut seen = BTreeSet::new();
     let mut relations = Vec::new();

@@ -11,9 +11,8 @@ use crate::{
     fence::Fence,
     llm::{
         AnswerSchema, CompletionRequest, LanguageModel,
-        ask::{self, Answer, Notes},
+        ask::{self, Answer, Notes, object_schema},
     },
-    memory::Usage,
 };
 
 /// The name of the answer's schema, and of its list.
@@ -42,15 +41,10 @@ Where did Ana work before Globex, and who was her boss?
 {"rewrites": ["Ana works at", "Ana's employer before Globex", "Ana's boss at her former job"], "past": true}"#;
 
 static ANSWER: LazyLock<AnswerSchema> = LazyLock::new(|| {
-    let schema = json!({
-        "type": "object",
-        "properties": {
-            SCHEMA: {"type": "array", "items": {"type": "string"}, "description": "Up to three texts"},
-            "past": {"type": "boolean", "description": "Whether it asks for what was true once"},
-        },
-        "required": [SCHEMA, "past"],
-        "additionalProperties": false,
-    });
+    let schema = object_schema([
+        (SCHEMA, json!({"type": "array", "items": {"type": "string"}, "description": "Up to three texts"})),
+        ("past", json!({"type": "boolean", "description": "Whether it asks for what was true once"})),
+    ]);
     AnswerSchema::new(SCHEMA, schema)
 });
 
@@ -67,13 +61,8 @@ pub(crate) struct Expansion {
 ///
 /// # Errors
 /// What the model fails with; `InvalidResponse` when the answer cannot be read, asked for twice.
-pub(crate) async fn expand(
-    model: &dyn LanguageModel,
-    query: &str,
-    now: Timestamp,
-    usage: &mut Usage,
-) -> Result<Answer<Expansion>> {
-    ask::ask(model, request(query, now), usage, |text| parse(text, query)).await
+pub(crate) async fn expand(model: &dyn LanguageModel, query: &str, now: Timestamp) -> Result<Answer<Expansion>> {
+    ask::ask(model, request(query, now), |text| parse(text, query)).await
 }
 
 /// What a model is asked.
@@ -92,7 +81,7 @@ pub(crate) fn request(query: &str, now: Timestamp) -> CompletionRequest {
 /// `InvalidResponse` when it holds no list of rewrites.
 pub(crate) fn parse(text: &str, query: &str) -> Result<Answer<Expansion>> {
     let mut notes = Notes::default();
-    let (items, fields) = ask::list(text, SCHEMA, &mut notes)?;
+    let (items, fields) = ask::list(text, SCHEMA, &[], &mut notes)?;
     let mut known = vec![fold(query)];
     let mut rewrites = Vec::new();
     for (number, item) in (1..).zip(&items) {

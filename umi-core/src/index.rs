@@ -1,6 +1,10 @@
 //! Indexes: search structures derived from the ledger, which can be thrown away and rebuilt.
 
 pub(crate) mod analysis;
+#[cfg(test)]
+mod contract;
+#[cfg(feature = "lance")]
+pub(crate) mod lance;
 pub(crate) mod ram;
 pub(crate) mod ranking;
 mod tokens;
@@ -50,6 +54,8 @@ pub(crate) enum ValidAt {
     Now(Timestamp),
     /// Facts that held then; episodes said by then.
     AsOf(Timestamp),
+    /// Facts that hold now or held once: none that begins later. Every episode.
+    Until(Timestamp),
     /// Every version: a time range is given instead.
     Any,
 }
@@ -85,8 +91,43 @@ pub struct IndexStats {
     pub scans: u64,
     /// Tenants that were dropped to stay within the bound.
     pub evictions: u64,
-    /// The lowest place in the feed that a loaded tenant stands at; none when nothing is loaded.
+    /// The lowest place in the feed that a loaded tenant stands at; none when nothing is loaded. That of the table for
+    /// an index on LanceDB.
     pub watermark: Option<i64>,
+    /// The state of the table, for an index on LanceDB that has one.
+    pub lance: Option<LanceStats>,
+}
+
+/// The state of an index on LanceDB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LanceStats {
+    /// Rows of the table: one for each piece of a text under each agent and session that said it.
+    pub rows: u64,
+    /// Rows that the vector index does not hold yet; they are searched exactly. All of them before there is one.
+    pub unindexed_rows: u64,
+    /// Files that hold the rows.
+    pub fragments: u64,
+    /// Versions of the table that are kept.
+    pub versions: u64,
+    /// Bytes of the table's folder after the last write.
+    pub bytes_on_disk: u64,
+    /// Changes behind the table's watermark that are held in memory, of the tenants in use.
+    pub tail_rows: u64,
+    /// Batches that this process wrote.
+    pub commits: u64,
+    /// Times that this process merged files.
+    pub compactions: u64,
+    /// Times that this process made or refreshed indexes of the table.
+    pub indexings: u64,
+    /// Bytes of old versions that this process removed.
+    pub cleaned_bytes: u64,
+    /// Times that this process made the table anew from the ledger.
+    pub rebuilds: u64,
+    /// Writes of this process that were refused because another one had written, or had the right to.
+    pub conflicts: u64,
+    /// Times that the table could not be read or written; searches were answered exactly from the ledger.
+    pub failures: u64,
 }
 
 /// Finds rows by words and vectors.
@@ -102,4 +143,23 @@ pub(crate) trait Index: Send + Sync + fmt::Debug {
     fn stats(&self) -> IndexStats;
     /// Throws everything away; the next search loads again.
     fn clear(&self);
+    /// Whether the index keeps something beside the ledger, which [`Index::feed`] and [`Index::purge`] write.
+    fn is_durable(&self) -> bool {
+        false
+    }
+    /// Whether so much has changed up to `head` that it is time for [`Index::feed`].
+    fn is_due(&self, _head: i64) -> bool {
+        false
+    }
+    /// Writes what changed in the ledger to where the index is kept. Where another process is at it, it is left to that.
+    async fn feed(&self, _ledger: &dyn Ledger) -> Result<()> {
+        Ok(())
+    }
+    /// Rewrites what the index keeps, so that no byte is left of what the ledger holds no more.
+    ///
+    /// # Errors
+    /// `StoreLocked` while another process writes to it.
+    async fn purge(&self, _ledger: &dyn Ledger) -> Result<()> {
+        Ok(())
+    }
 }

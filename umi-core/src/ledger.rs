@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 pub(crate) use self::{
     extraction::{ExtractJob, Extraction, ExtractionOutcome, LeasedJob, NewRelation},
-    jobs::{EmbedJob, JobLease},
+    jobs::{EmbedJob, JobChoice, JobFailure, JobLease, NOBODY},
     saved::{BlobContent, NewBlob, SavedContext},
 };
 pub use self::{
@@ -31,7 +31,7 @@ use crate::{
     embed::EmbeddingSpace,
     entity::{Entity, EntityType, EvolutionRelation},
     episode::{Episode, Kind},
-    error::{Error, Result},
+    error::Result,
     metadata::Metadata,
     scope::Scope,
     working_memory::WorkingLimits,
@@ -157,9 +157,9 @@ pub(crate) struct EpisodePage {
 /// What forgetting does with a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetReach {
-    /// The named version only; its predecessor is current again.
+    /// The named version only; its predecessor is current again, or ends where what followed it begins.
     Version,
-    /// The whole history.
+    /// The whole history, as [`Memory::history`](crate::Memory::history) shows it.
     Chain,
 }
 
@@ -239,6 +239,44 @@ pub(crate) struct Changes {
     pub head: i64,
     /// Whether there is more behind it.
     pub has_more: bool,
+}
+
+/// A stretch of the feed of all tenants.
+#[cfg(feature = "lance")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllChanges {
+    /// Changed or new rows in the order of `seq`, each with its user as it is stored (`""` for none).
+    pub rows: Vec<(String, IndexRow)>,
+    /// Ids that were deleted, or that are versions no more.
+    pub removed: Vec<Uuid>,
+    /// The place in the feed up to which this stretch reaches.
+    pub head: i64,
+    /// Whether there is more behind it.
+    pub has_more: bool,
+}
+
+/// The right to write to the index beside the ledger.
+#[cfg(feature = "lance")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Feeder {
+    /// Who has it; another id for every taking.
+    pub holder: Uuid,
+    /// Counts the takings: who has a smaller number than the last one writes no more.
+    pub fence: i64,
+    /// Which of the index's tables is read.
+    pub place: Option<String>,
+}
+
+/// Whose neighbours are asked for: an episode in its session.
+#[cfg(feature = "lance")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TurnPlace {
+    /// The session.
+    pub session: String,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Its id.
+    pub id: Uuid,
 }
 
 /// The number of rows by kind, and bytes.
@@ -365,7 +403,7 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     /// `InvalidInput` for a fact or a relation that cannot be one; `NotFound` when an episode of a fact is gone.
     async fn record_extracted(&self, space: &EmbeddingSpace, extraction: Extraction) -> Result<ExtractionOutcome>;
     /// Facts of the tenant that hold at `now` about subjects, given by type and name: of each subject the latest, in all
-    /// up to `limit`, in the order of `subjects`.
+    /// up to `limit` in fair shares, in the order of `subjects`.
     async fn subject_facts(
         &self,
         scope: &Scope,
@@ -399,7 +437,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn facts_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Entity>>;
     /// The episodes that exist among `ids`, in no particular order.
     async fn episodes_by_id(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Episode>>;
-    /// The chain of a version, oldest first; empty for an unknown id.
+    /// The chain of a version and, over as many steps as there are, what it replaced and what replaced it as a model
+    /// decided; oldest first, empty for an unknown id.
     async fn history(&self, scope: &Scope, id: Uuid) -> Result<Vec<Entity>>;
     /// The relations from or to a version; empty for an unknown id.
     async fn evolutions(&self, scope: &Scope, id: Uuid) -> Result<Vec<EvolutionRelation>>;
@@ -407,29 +446,29 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn facts(&self, scope: &Scope, filter: &FactFilter) -> Result<Vec<Entity>>;
     /// Episodes, in (`at`, id) order: ids sort by their making.
     async fn episodes(&self, scope: &Scope, page: EpisodePage) -> Result<Vec<Episode>>;
+    /// The last `limit` episodes before a place in (`at`, id) order, of exactly this user, agent and session: none stands
+    /// for no agent or session. In that order.
+    async fn episodes_before(&self, origin: &Scope, place: (Timestamp, Uuid), limit: usize) -> Result<Vec<Episode>>;
     /// Facts that hold at `now`, plus episodes.
     async fn count(&self, scope: &Scope, now: Timestamp) -> Result<u64>;
 
     // ---- jobs -------------------------------------------------------------------------------------------------
 
-    /// Whether any job waits, of whatever tenant.
-    async fn has_jobs(&self) -> Result<bool>;
+    /// Whether any job waits, of whatever tenant; with a time, whether any may be taken by itself then.
+    async fn has_jobs(&self, free_at: Option<Timestamp>) -> Result<bool>;
     /// Jobs that wait, oldest first.
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>>;
-    /// Takes up to `limit` jobs of some kinds whose lease has ended or that have none, of all tenants.
-    async fn lease_jobs(
-        &self,
-        kinds: &[JobKind],
-        limit: usize,
-        now: Timestamp,
-        lease: JobLease,
-    ) -> Result<Vec<LeasedJob>>;
+    /// Takes jobs whose lease has ended or that have none, of all tenants, in the order of their making.
+    async fn lease_jobs(&self, choice: JobChoice, now: Timestamp, lease: JobLease) -> Result<Vec<LeasedJob>>;
     /// Moves the end of everything that the holder holds.
     async fn renew_jobs(&self, lease: JobLease) -> Result<()>;
-    /// Lets go of everything that the holder holds.
-    async fn release_jobs(&self, holder: Uuid) -> Result<()>;
-    /// When the first of the leases that are held ends; none when every job is free.
-    async fn next_lease_end(&self) -> Result<Option<Timestamp>>;
+    /// Lets go of everything that the holder holds. What has failed before is put off until its lease would have ended,
+    /// the first of which is given, and the rest is free.
+    async fn release_jobs(&self, holder: Uuid) -> Result<Option<Timestamp>>;
+    /// Puts off everything that the holder holds, until a time or for ever, without an attempt.
+    async fn put_off_jobs(&self, holder: Uuid, until: Option<Timestamp>) -> Result<()>;
+    /// When the first of the leases ends that are held, or put off, at `now`; none for those without an end.
+    async fn next_lease_end(&self, now: Timestamp) -> Result<Option<Timestamp>>;
     /// Stores a job's vectors and removes it, in one transaction, and gives whether it did: a job that is gone, or that
     /// another holds by now, is left alone.
     async fn finish_embed_job(
@@ -439,8 +478,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
         holder: Uuid,
         vectors: OwnerVectors,
     ) -> Result<bool>;
-    /// Notes that a job failed, if it is still the holder's. It stays held.
-    async fn fail_job(&self, job: Uuid, holder: Uuid, error: &Error) -> Result<()>;
+    /// Notes that a job failed, if it is still the holder's, and puts it off.
+    async fn fail_job(&self, job: Uuid, holder: Uuid, failure: JobFailure) -> Result<()>;
 
     // ---- the feed ---------------------------------------------------------------------------------------------
 
@@ -450,6 +489,34 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
     /// What changed in the tenant of `scope` behind `after`, at most about `limit` rows of it.
     async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes>;
+
+    // ---- an index beside the ledger ---------------------------------------------------------------------------
+
+    /// What changed in any tenant behind `after`, at most about `limit` rows of it.
+    #[cfg(feature = "lance")]
+    async fn all_changes(&self, after: i64, limit: usize) -> Result<AllChanges>;
+    /// The rows that exist among `owners` in the tenant of `scope`, in no particular order.
+    #[cfg(feature = "lance")]
+    async fn index_rows(&self, scope: &Scope, owners: &[Owner]) -> Result<Vec<IndexRow>>;
+    /// The two episodes before and the two after each of `turns` in its session that the scope admits and that are
+    /// within `pause` microseconds of it, in no particular order.
+    #[cfg(feature = "lance")]
+    async fn neighbours(&self, scope: &Scope, turns: &[TurnPlace], pause: i64) -> Result<Vec<IndexRow>>;
+    /// Takes the right to feed until a time; none while another has it.
+    #[cfg(feature = "lance")]
+    async fn take_feeder(&self, now: Timestamp, lease: JobLease) -> Result<Option<Feeder>>;
+    /// Moves the end of a right to feed. Gives whether it is still the holder's.
+    #[cfg(feature = "lance")]
+    async fn renew_feeder(&self, fence: i64, lease: JobLease) -> Result<bool>;
+    /// Names the table that is read from now on. Gives whether the right is still the holder's; if not, nothing changes.
+    #[cfg(feature = "lance")]
+    async fn place_feeder(&self, fence: i64, holder: Uuid, place: &str) -> Result<bool>;
+    /// Gives the right back, if it is still the holder's.
+    #[cfg(feature = "lance")]
+    async fn release_feeder(&self, fence: i64, holder: Uuid) -> Result<()>;
+    /// The table of the index that is read.
+    #[cfg(feature = "lance")]
+    async fn feeder_place(&self) -> Result<Option<String>>;
 
     // ---- core and working memory ------------------------------------------------------------------------------
 

@@ -47,8 +47,9 @@
 //! # Feature flags
 //! None is on by default.
 //!
-//! - `lance`: an index as a LanceDB dataset in the store's folder, for more memories of a user than fit into the process.
-//!   A large dependency, which takes long to build.
+//! - `lance`: [`StorageBackend::lance`], an index on LanceDB in the store's folder, for stores that outgrow memory. It
+//!   takes ten minutes to compile and needs `protoc` with its well-known types (Debian: `protobuf-compiler`,
+//!   `libprotobuf-dev`).
 //! - `candle`: sentence-transformers models from a folder, run in this process.
 //!
 //! The clients of Anthropic and OpenAI are always there: [`AnthropicModel`], [`OpenAIModel`], [`OpenAIEmbedder`].
@@ -97,7 +98,7 @@ pub use self::{
     },
     episode::{Episode, Kind},
     error::{Details, Error, ErrorKind, Result},
-    index::IndexStats,
+    index::{IndexStats, LanceStats},
     ledger::{CheckReport, ForgetReach, Job, JobKind, LedgerStats, Owner},
     llm::{
         ANTHROPIC_MODEL, AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, Message,

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::{error::Result, memory::Usage};
+use crate::{
+    error::{Error, Result},
+    memory::Usage,
+};
 
 pub(crate) mod anthropic;
 pub(crate) mod ask;
@@ -24,6 +27,9 @@ pub const OPENAI_EMBEDDING_MODEL: &str = "text-embedding-3-small";
 /// The most tokens of an answer where a request says nothing.
 pub const COMPLETION_TOKENS: u32 = 4096;
 
+/// The longest name of an answer's schema, in bytes.
+const SCHEMA_NAME_BYTES: usize = 64;
+
 /// Who says a message of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +38,16 @@ pub enum MessageRole {
     User,
     /// The model.
     Assistant,
+}
+
+impl MessageRole {
+    /// The role as both vendors write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
 }
 
 /// A part of a message.
@@ -47,6 +63,16 @@ pub enum MessagePart {
         /// The file's bytes.
         data: Arc<[u8]>,
     },
+}
+
+impl MessagePart {
+    /// Whether it shows nothing.
+    fn is_blank(&self) -> bool {
+        match self {
+            Self::Text(text) => text.trim().is_empty(),
+            Self::Image { data, .. } => data.is_empty(),
+        }
+    }
 }
 
 /// A message of a request.
@@ -89,7 +115,7 @@ impl Message {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AnswerSchema {
-    /// What the object is, as an identifier: `facts`, say.
+    /// What the object is: `facts`, say. 1 to 64 ASCII letters, digits, `_` and `-`, which is what both vendors take.
     pub name: String,
     /// A JSON Schema of type `object`, in the subset that both vendors take: every property required, none beside them.
     pub schema: serde_json::Value,
@@ -123,7 +149,7 @@ impl AnswerSchema {
 pub struct CompletionRequest {
     /// The instructions; none where it is empty.
     pub system: String,
-    /// The messages, the last of which is the user's.
+    /// The messages, at least one, the last of which is the user's. None is empty.
     pub messages: Vec<Message>,
     /// The form of the answer; none for free text.
     pub answer: Option<AnswerSchema>,
@@ -142,6 +168,42 @@ impl CompletionRequest {
     pub fn with_answer(self, answer: AnswerSchema) -> Self {
         Self { answer: Some(answer), ..self }
     }
+
+    /// Checks what no service takes, as the models of this crate do before they ask.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there is no message, when one has no words and no image, when the last one is not the
+    /// user's, when the answer's schema has a name of another form than it may have, and for a limit of no tokens.
+    ///
+    /// # Example
+    /// ```
+    /// use umi_core::CompletionRequest;
+    /// assert!(CompletionRequest::new("Answer in a word.", "The capital of France?").check().is_ok());
+    /// assert!(CompletionRequest::new("Answer in a word.", " ").check().unwrap_err().is_invalid_input());
+    /// ```
+    pub fn check(&self) -> Result<()> {
+        if let Some(place) = self.messages.iter().position(|message| message.parts.iter().all(MessagePart::is_blank)) {
+            return Err(Error::invalid_input(match self.messages.len() {
+                1 => "the message of a request is empty or white space".to_owned(),
+                _ => format!("message `{place}` of a request is empty or white space"),
+            }));
+        }
+        if self.messages.last().is_none_or(|message| message.role != MessageRole::User) {
+            return Err(Error::invalid_input("the last message of a request is the user's"));
+        }
+        if let Some(AnswerSchema { name, .. }) = &self.answer {
+            let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+            if !(1..=SCHEMA_NAME_BYTES).contains(&name.len()) || !name.bytes().all(is_letter) {
+                let shown = ask::shown(name);
+                return Err(Error::invalid_input(format!("the name of the answer's schema is `{shown}`"))
+                    .with_hint(format!("1 to {SCHEMA_NAME_BYTES} ASCII letters, digits, `_` and `-` are allowed")));
+            }
+        }
+        if self.max_tokens == Some(0) {
+            return Err(Error::invalid_input("max_tokens is `0`, it must be at least 1"));
+        }
+        Ok(())
+    }
 }
 
 /// What a model answered.
@@ -155,11 +217,13 @@ impl CompletionRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Completion {
-    /// The text; for a request with an [`AnswerSchema`] what is to be its JSON.
+    /// The text; for a request with an [`AnswerSchema`] what is to be its JSON, as the model wrote it: it may be
+    /// wrapped in words, and cut.
     pub text: String,
-    /// What the service counted, retries included.
+    /// The tokens that the service counted for this answer, and the requests that it took: tries that failed are
+    /// counted among these, and no service counts their tokens.
     pub usage: Usage,
-    /// The service's id of the request that succeeded.
+    /// The service's id of the request that succeeded; none where it gives none.
     pub request_id: Option<String>,
     /// Whether the answer ended because it reached its limit of tokens.
     pub is_cut: bool,
@@ -202,7 +266,7 @@ impl Completion {
 ///     }
 ///
 ///     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
-///         // The name of the schema says what is asked for, and the answer is one JSON object with a list of that name.
+///         // The name of the schema says what is asked for: the answer is one JSON object with a list of that name.
 ///         let list = request.answer.as_ref().map_or("facts", |answer| answer.name.as_str());
 ///         Ok(Completion::new(format!(r#"{{"{list}": []}}"#)).with_usage(Usage::new(0, 0, 1)))
 ///     }
@@ -222,7 +286,64 @@ pub trait LanguageModel: Send + Sync + fmt::Debug {
     /// Answers a request. Dropping the future stops the request.
     ///
     /// # Errors
-    /// The kinds of a provider: `RateLimit`, `Authentication`, `ProviderTimeout`, `ContextOverflow`, `InvalidResponse`,
-    /// and `Provider` for all else.
+    /// `InvalidInput` for a request that [`CompletionRequest::check`] refuses; else the kinds of a provider:
+    /// `RateLimit`, `Authentication`, `ProviderTimeout`, `ContextOverflow`, `InvalidResponse` (for an empty answer too,
+    /// which the engine asks for once more), and `Provider` for all else.
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_service_takes_is_refused() {
+        let with = |messages: Vec<Message>| CompletionRequest { messages, ..CompletionRequest::default() };
+        let image = |data: &[u8]| MessagePart::Image { media_type: "image/png".to_owned(), data: data.into() };
+        let shown = |parts: Vec<MessagePart>| with(vec![Message::new(MessageRole::User, parts)]);
+        let named = |name: &str| {
+            CompletionRequest::new("", "x").with_answer(AnswerSchema::new(name, serde_json::json!({"type": "object"})))
+        };
+        for wrong in [
+            with(vec![]),
+            CompletionRequest::new("system", ""),
+            CompletionRequest::new("system", " \n\t"),
+            with(vec![Message::user("x"), Message::assistant(""), Message::user("y")]),
+            with(vec![Message::user("x"), Message::assistant("y")]),
+            shown(vec![]),
+            shown(vec![image(&[])]),
+            named(""),
+            named("the facts"),
+            named("fäcts"),
+            named("facts\n"),
+            named(&"x".repeat(65)),
+            CompletionRequest { max_tokens: Some(0), ..CompletionRequest::new("", "x") },
+        ] {
+            assert!(wrong.check().unwrap_err().is_invalid_input(), "{wrong:?}");
+        }
+        for right in [
+            CompletionRequest::new("", "x"),
+            with(vec![Message::user("x"), Message::assistant("y"), Message::user("z")]),
+            shown(vec![image(&[1])]),
+            shown(vec![MessagePart::Text(String::new()), MessagePart::Text("x".to_owned())]),
+            named("Facts_of-2026"),
+            named(&"x".repeat(64)),
+        ] {
+            right.check().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn every_model_refuses_to_ask_nothing() {
+        let models: [Box<dyn LanguageModel>; 4] = [
+            Box::new(anthropic::AnthropicModel::new("key").unwrap()),
+            Box::new(openai::OpenAIModel::new("key").unwrap()),
+            Box::new(scripted::ScriptedModel::new(["an answer"])),
+            Box::new(sim::SimLanguageModel::new(1)),
+        ];
+        for model in models {
+            let error = model.complete(&CompletionRequest::new("", " ")).await.unwrap_err();
+            assert_eq!(error.message(), "the message of a request is empty or white space", "{}", model.name());
+        }
+    }
 }

@@ -8,9 +8,11 @@ mod contexts;
 mod core;
 mod extraction;
 mod facts;
+mod held;
 mod jobs;
 mod maintenance;
 mod options;
+mod outage;
 mod prompt;
 mod recall;
 mod recover;
@@ -21,6 +23,7 @@ mod store;
 mod tasks;
 mod tokens;
 mod usage;
+mod work;
 mod working;
 
 use std::{
@@ -54,7 +57,7 @@ pub use self::{
     usage::{ModelUsage, TokenPrices},
     working::MemoryWorking,
 };
-use self::{store::Lease, tasks::Tasks, usage::UsageCounters};
+use self::{jobs::Services, store::Lease, tasks::Tasks, usage::UsageCounters};
 use crate::{
     embed::Embedder,
     error::{Error, ErrorKind, Result},
@@ -102,6 +105,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     background: Tasks,
+    /// What is known of the services that jobs need.
+    services: Services,
     /// Whether it was opened to move the store to its embedder.
     reembed: bool,
 }
@@ -245,20 +250,51 @@ impl Memory {
         self.closed.load(Ordering::Acquire) || self.lease.is_closed()
     }
 
-    /// Waits for everything that runs in the background, embedding and extraction included.
+    /// Waits for everything that runs in the background, embedding and extraction included, and writes what an index on
+    /// LanceDB lacks. What a cancelled call left undone is done too. What has failed is not tried again: see
+    /// [`Memory::retry_pending`].
     ///
     /// # Errors
-    /// `Closed` after close.
+    /// `Closed` after close; `Storage` kinds when the ledger cannot be asked for what is left, or that index cannot be
+    /// written.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
         self.parts.background.wait().await;
         self.lease.store.releases.wait().await;
-        Ok(())
+        self.start_left_jobs().await?;
+        self.parts.background.wait().await;
+        self.lease.store.releases.wait().await;
+        self.index().feed(self.ledger()).await
     }
 
-    /// Refuses new calls, waits for background work, then lets go of the store. A scoped handle closes only itself. Safe
-    /// to repeat and to call at once from several tasks: each returns when the store was let go of. A cancelled call has
-    /// begun to close, and the next one waits for the end of it.
+    /// Starts to write what the index lacks, where it is time to.
+    fn feed_index(&self) {
+        if !self.index().is_durable() {
+            return;
+        }
+        match self.ledger().head() {
+            Ok(head) if self.index().is_due(head) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(target: "umi::memory", kind = ?error.kind(), "the ledger could not be asked what the index lacks");
+                return;
+            }
+        }
+        let store = Arc::clone(&self.lease.store);
+        self.parts.background.spawn(async move {
+            if let Err(error) = store.index.feed(store.ledger.as_ref()).await {
+                tracing::warn!(target: "umi::memory", kind = ?error.kind(), "the index could not be written; it is tried again");
+            }
+        });
+    }
+
+    /// Refuses new calls, gives up embedding and extraction in the background, then lets go of the store. The requests
+    /// that were under way are stopped; their jobs stay in the store, and the next opening runs them. Who wants them done
+    /// calls [`Memory::flush`] before.
+    ///
+    /// A scoped handle closes only itself. Safe to repeat and to call at once from several tasks: each returns when the
+    /// store was let go of. A cancelled call has begun to close, and the next one waits for the end of it. A handle that
+    /// is dropped without it keeps the store open until what runs in the background has ended.
     ///
     /// # Errors
     /// `Storage` when the last writes cannot be made durable.

@@ -61,6 +61,9 @@ pub(crate) fn to_microseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond().min(last)).unwrap_or(time)
 }
 
+/// The first moment of the year 1 in UTC. What is before it has no date of four digits, and none in Python.
+pub(crate) const FIRST_TIME: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
 /// The operating system's wall clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

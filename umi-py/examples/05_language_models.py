@@ -1,6 +1,7 @@
-"""A language model takes facts from what is said, a remote embedder makes the vectors.
+"""A language model takes facts from what is said, a remote embedder makes the vectors, and LanceDB searches.
 
-Run it with ``ANTHROPIC_API_KEY`` and ``OPENAI_API_KEY`` set; it makes a folder `umi_memory` where it is started.
+Run it with ``ANTHROPIC_API_KEY`` and ``OPENAI_API_KEY`` set; it makes a folder `lance_db` where it is started. It needs
+the full build (``pip install umi-memory-full``, or ``--features full`` from source) for the store on LanceDB.
 """
 
 import asyncio
@@ -9,12 +10,12 @@ from datetime import timedelta
 
 from umi import (
     AnthropicProvider,
+    LanceStorageBackend,
     MemoryBuilder,
     MemoryConfig,
     OpenAIEmbeddingProvider,
     RecallOptions,
     RememberOptions,
-    SqliteStorageBackend,
 )
 
 
@@ -33,7 +34,7 @@ async def main() -> None:
         MemoryBuilder()
         .with_llm(AnthropicProvider(os.environ["ANTHROPIC_API_KEY"]))
         .with_embedder(OpenAIEmbeddingProvider(os.environ["OPENAI_API_KEY"]))
-        .with_storage(SqliteStorageBackend.connect("./umi_memory"))
+        .with_storage(LanceStorageBackend.connect("./lance_db"))
         .with_config(config)
         .build()
     )

@@ -15,7 +15,7 @@ use crate::{
     recall_options::limit,
 };
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "core_memory_bytes",
     "core_block_bytes",
     "working_memory_bytes",
@@ -25,6 +25,7 @@ const FIELDS: [&str; 12] = [
     "recall_limit",
     "text_bytes",
     "index_memory_bytes",
+    "embedding_cache_bytes",
     "deep_search",
     "token_counter",
     "token_prices",
@@ -35,9 +36,11 @@ const FIELDS: [&str; 12] = [
 /// Sizes are in bytes. `core_memory_bytes` 4 KiB to 16 MiB, `core_block_bytes` None for the larger of 16 KiB and half
 /// of it; `working_memory_bytes` keys and values, `working_memory_entries` of them, `working_value_bytes` one value;
 /// `working_memory_ttl` a timedelta up to 7 days, or `math.inf`; `recall_limit` 1 to 1,000; `text_bytes` up to 10 MB;
-/// `index_memory_bytes` the bound of the index in memory; `deep_search` is used by a language model; `token_counter` is
-/// a function from text to its number of tokens; `token_prices` is what a million tokens read and a million written by
-/// the language model cost, in whatever currency, so that `stats()` tells a cost.
+/// `index_memory_bytes` the bound of the index in memory; `embedding_cache_bytes` what the vectors of texts that a remote
+/// embedder saw last may take, 0 to keep none; `deep_search` lets a language model rewrite the queries of recalls that
+/// do not say otherwise, and changes nothing where the memory has none; `token_counter` is a function from text to its
+/// number of tokens; `token_prices` is what a million tokens read and a million written by the language model cost, in
+/// whatever currency, so that `stats()` tells a cost.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct MemoryConfig {
     pub(crate) inner: core::MemoryConfig,
@@ -86,10 +89,12 @@ impl MemoryConfig {
         recall_limit=Whole::of(standard().recall_limit()), text_bytes=Whole::of(standard().text_bytes()),
         index_memory_bytes=None, deep_search=standard().deep_search(), token_counter=None,
         working_memory_entries=Whole::of(standard().working_limits().max_entries),
-        working_value_bytes=Whole::of(standard().working_limits().value_bytes), token_prices=None
+        working_value_bytes=Whole::of(standard().working_limits().value_bytes), token_prices=None,
+        embedding_cache_bytes=Whole::of(standard().embedding_cache_bytes())
     ), text_signature = "(core_memory_bytes=32768, core_block_bytes=None, working_memory_bytes=1048576, \
         working_memory_ttl=None, recall_limit=10, text_bytes=100000, index_memory_bytes=None, deep_search=False, \
-        token_counter=None, working_memory_entries=10000, working_value_bytes=65536, token_prices=None)")]
+        token_counter=None, working_memory_entries=10000, working_value_bytes=65536, token_prices=None, \
+        embedding_cache_bytes=16777216)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         core_memory_bytes: Whole,
@@ -104,6 +109,7 @@ impl MemoryConfig {
         working_memory_entries: Whole,
         working_value_bytes: Whole,
         token_prices: Option<(Real, Real)>,
+        embedding_cache_bytes: Whole,
     ) -> PyResult<Self> {
         let block_bytes = core_block_bytes.map(|bytes| bytes.size("core_block_bytes")).transpose()?;
         let index_bytes =
@@ -122,6 +128,8 @@ impl MemoryConfig {
             .with_text_bytes(text_bytes.size("text_bytes")?)
             .py()?
             .with_index_memory_bytes(index_bytes)
+            .py()?
+            .with_embedding_cache_bytes(embedding_cache_bytes.size("embedding_cache_bytes")?)
             .py()?
             .with_deep_search(deep_search);
         if let Some(ttl) = working_memory_ttl {
@@ -193,6 +201,12 @@ impl MemoryConfig {
         self.inner.index_memory_bytes()
     }
 
+    /// Bytes of the vectors of a remote embedder that are kept.
+    #[getter]
+    fn embedding_cache_bytes(&self) -> usize {
+        self.inner.embedding_cache_bytes()
+    }
+
     /// Whether a language model rewrites the query of a recall unless it is told.
     #[getter]
     fn deep_search(&self) -> bool {
@@ -256,6 +270,11 @@ impl MemoryConfig {
         Self::with(slf, "index_memory_bytes", index_memory_bytes)
     }
 
+    /// A copy with other bytes of the vectors of a remote embedder that are kept, or 0.
+    fn with_embedding_cache_bytes(slf: &Bound<'_, Self>, embedding_cache_bytes: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::with(slf, "embedding_cache_bytes", embedding_cache_bytes)
+    }
+
     /// A copy that lets a language model rewrite queries, or not.
     #[pyo3(signature = (deep_search=true))]
     fn with_deep_search(slf: &Bound<'_, Self>, deep_search: bool) -> PyResult<Self> {
@@ -267,7 +286,7 @@ impl MemoryConfig {
         Self::with(slf, "token_counter", token_counter)
     }
 
-    /// A copy with what a million tokens read and a million written cost, so that `stats()` tells a cost, or None.
+    /// A copy with what a million tokens read and a million written cost, for the cost in `stats()`, or None.
     fn with_token_prices(slf: &Bound<'_, Self>, token_prices: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::with(slf, "token_prices", token_prices)
     }
@@ -284,6 +303,7 @@ impl MemoryConfig {
             "recall_limit" => self.recall_limit(),
             "text_bytes" => self.text_bytes(),
             "index_memory_bytes" => self.index_memory_bytes(),
+            "embedding_cache_bytes" => self.embedding_cache_bytes(),
             "deep_search" => self.deep_search(),
             "token_counter" => self.token_counter(py),
             "token_prices" => self.token_prices(),

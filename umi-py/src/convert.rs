@@ -131,13 +131,13 @@ impl<'py> FromPyObject<'_, 'py> for Real {
     }
 }
 
-/// The first moment of a `datetime` in UTC, in microseconds since 1970.
-const FIRST_MICROSECOND: i64 = -62_135_596_800_000_000;
+/// The first moment of a `datetime` in UTC.
+const FIRST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 /// An aware `datetime`, of any time zone on the way in and of UTC on the way out.
 ///
 /// One beyond the last moment that can be kept, such as `datetime.max`, is that moment; so is one that is before the
-/// year 1 in UTC the first.
+/// year 1 in UTC the first, on the way out too.
 #[derive(Clone, Copy)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
@@ -157,10 +157,12 @@ impl<'py> FromPyObject<'_, 'py> for Time {
             .py();
         }
         let micros = delta_micros(&class.call_method1(intern!(py, "__sub__"), (value, epoch(py)?))?)?;
-        Timestamp::from_microsecond(micros.clamp(FIRST_MICROSECOND, last_microsecond())).map(Self).or_else(|error| {
-            let message = format!("the datetime `{}` is out of range", value.str()?);
-            Err(Error::invalid_input(message).with_source(error)).py()
-        })
+        Timestamp::from_microsecond(micros.clamp(FIRST.as_microsecond(), last_microsecond())).map(Self).or_else(
+            |error| {
+                let message = format!("the datetime `{}` is out of range", value.str()?);
+                Err(Error::invalid_input(message).with_source(error)).py()
+            },
+        )
     }
 }
 
@@ -175,7 +177,7 @@ impl<'py> IntoPyObject<'py> for Time {
     type Error = PyErr;
 
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        let at = Offset::UTC.to_datetime(self.0);
+        let at = Offset::UTC.to_datetime(self.0.max(FIRST));
         let utc = PyTzInfo::utc(py)?;
         let small = |number: i8| number.unsigned_abs();
         let micros = at.subsec_nanosecond().unsigned_abs() / 1_000;
@@ -399,7 +401,7 @@ impl<'py> Fields<'py> {
             return text
                 .parse::<Timestamp>()
                 .and_then(|time| {
-                    Timestamp::from_microsecond(time.as_microsecond().clamp(FIRST_MICROSECOND, last_microsecond()))
+                    Timestamp::from_microsecond(time.as_microsecond().clamp(FIRST.as_microsecond(), last_microsecond()))
                 })
                 .map(Some)
                 .map_err(|error| {

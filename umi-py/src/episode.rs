@@ -199,7 +199,7 @@ impl Job {
         self.episode_id.as_deref()
     }
 
-    /// How often it was tried.
+    /// How often it has failed; a service that is misconfigured, which refuses the key say, is not counted.
     #[getter]
     fn attempts(&self) -> u32 {
         self.attempts

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 #![expect(clippy::unused_self, reason = "a method of Python has its self")]
 
+mod completions;
 mod config;
 mod context;
 mod convert;
@@ -29,6 +30,7 @@ mod results;
 mod runtime;
 mod scan;
 mod scope;
+mod settings;
 mod working_memory;
 mod world;
 
@@ -40,6 +42,7 @@ mod _umi {
     use super::{PyModule, PyResult, error};
     #[pymodule_export]
     use super::{
+        completions::{Completion, CompletionRequest},
         config::MemoryConfig,
         context::{
             BaseContext, GlobalRef, MissingRef, Url,
@@ -55,13 +58,10 @@ mod _umi {
         evolution::EvolutionRelation,
         local::LocalEmbeddingProvider,
         memory::{_close_all, Engine},
-        models::{
-            AnthropicProvider, CallableProvider, Completion, CompletionRequest, LanguageModelProvider,
-            OpenAIEmbeddingProvider, OpenAIProvider, SimLLMProvider,
-        },
+        models::{AnthropicProvider, CallableProvider, LanguageModelProvider, OpenAIProvider, SimLLMProvider},
         providers::{
-            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, SimEmbeddingProvider,
-            SqliteStorageBackend, StaticEmbeddingProvider,
+            CallableEmbeddingProvider, EmbeddingProvider, InMemoryStorageBackend, LanceStorageBackend,
+            OpenAIEmbeddingProvider, SimEmbeddingProvider, SqliteStorageBackend, StaticEmbeddingProvider,
         },
         recall_options::RecallOptions,
         recalled::Recalled,

@@ -10,7 +10,8 @@ use pyo3::{
     types::PyList,
 };
 use umi_core::{
-    Embedder, EmbeddingSpace, Error, ErrorKind, SimEmbedder, StaticEmbedder, StorageBackend, check_vectors,
+    Embedder, EmbeddingSpace, Error, ErrorKind, OpenAIEmbedder, SimEmbedder, StaticEmbedder, StorageBackend,
+    check_vectors,
 };
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     error::{IntoPyResult, PythonError},
     functions::Function,
     runtime::Operation,
+    settings::{key_or, model_name, options, variable},
 };
 
 /// The most dimensions of a vector.
@@ -170,6 +172,44 @@ impl Embedder for CallableEmbedder {
     }
 }
 
+/// Vectors of OpenAI's embeddings, or of a compatible server.
+///
+/// The key is that of `OPENAI_API_KEY` and the URL (with `/v1`) that of `OPENAI_BASE_URL` unless they are given. The
+/// timeout is that of one try, in seconds. Dimensions that are not given are those that the model is known to have.
+#[pyclass(frozen, extends = EmbeddingProvider, module = "umi")]
+pub(crate) struct OpenAIEmbeddingProvider;
+
+#[pymethods]
+impl OpenAIEmbeddingProvider {
+    #[new]
+    #[pyo3(
+        signature = (
+            api_key=None, *, model=None, dimensions=None, base_url=None, timeout=Real(60.0), max_retries=Whole(2),
+            batch_size=Whole(100)
+        ),
+        text_signature = "(api_key=None, *, model=None, dimensions=None, base_url=None, timeout=60.0, \
+            max_retries=2, batch_size=100)"
+    )]
+    fn new(
+        api_key: Option<Text>,
+        model: Option<Text>,
+        dimensions: Option<Whole>,
+        base_url: Option<Text>,
+        timeout: Real,
+        max_retries: Whole,
+        batch_size: Whole,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let key = key_or(api_key, "OPENAI_API_KEY")?;
+        let url = base_url.map(|url| url.0).or_else(|| variable("OPENAI_BASE_URL"));
+        let model = model.map(model_name).transpose()?;
+        let dimensions = dimensions.map(|dimensions| dimensions.size("dimensions")).transpose()?;
+        let options = options(timeout, max_retries, None)?;
+        let client = OpenAIEmbedder::connect(&key, model.as_deref(), dimensions, url.as_deref(), options).py()?;
+        let inner = Arc::new(client.with_batch_size(batch_size.size("batch_size")?).py()?);
+        Ok(PyClassInitializer::from(EmbeddingProvider { inner }).add_subclass(Self))
+    }
+}
+
 /// Reads rows of numbers: arrays through the buffer protocol, everything else as an iterable.
 fn vectors(rows: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<f32>>> {
     rows.try_iter()?.map(|row| vector(&row?)).collect()
@@ -255,6 +295,47 @@ impl SqliteStorageBackend {
     }
 }
 
+/// A store in a folder with an index on LanceDB beside the database, for stores that outgrow memory. Made with
+/// `connect()`; the folder is made when a memory is opened.
+#[pyclass(frozen, module = "umi")]
+pub(crate) struct LanceStorageBackend {
+    inner: StorageBackend,
+    folder: PathBuf,
+}
+
+#[pymethods]
+impl LanceStorageBackend {
+    /// Names the folder of a store.
+    ///
+    /// Raises `FeatureNotBuiltError` in a build without LanceDB, with the command that adds it.
+    #[staticmethod]
+    #[pyo3(signature = (path=Folder("./umi_memory".into())), text_signature = "(path='./umi_memory')")]
+    fn connect(path: Folder) -> PyResult<Self> {
+        let folder = path.0;
+        let inner = StorageBackend::lance(folder.clone());
+        inner.check_built().py()?;
+        Ok(Self { inner, folder })
+    }
+
+    /// The folder.
+    #[getter]
+    fn path(&self) -> Cow<'_, str> {
+        self.folder.to_string_lossy()
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(&self.folder)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("LanceStorageBackend({})", shown(&self.path()))
+    }
+}
+
 /// A store without a file, which lives as long as its handles.
 #[pyclass(frozen, module = "umi")]
 pub(crate) struct InMemoryStorageBackend;
@@ -279,6 +360,9 @@ impl<'py> FromPyObject<'_, 'py> for Storage {
 
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(backend) = value.cast::<SqliteStorageBackend>() {
+            return Ok(Self(backend.get().inner.clone()));
+        }
+        if let Ok(backend) = value.cast::<LanceStorageBackend>() {
             return Ok(Self(backend.get().inner.clone()));
         }
         if value.is_instance_of::<InMemoryStorageBackend>() {

@@ -29,8 +29,8 @@ const FIELDS: [&str; 10] = [
 /// `limit` is 1 to 1,000, None the configuration's `recall_limit`. `as_of` reads what was true, and had been said, at a
 /// time; `time_range` is (start, end), both included;
 /// a time beyond 9999-12-30 22:00 UTC, such as `datetime.max`, means that last moment. `include` names "facts", "episodes" or both. `min_score` is an
-/// absolute relevance from 0 to 1. `deep_search` lets a language model rewrite the query; without one it changes
-/// nothing.
+/// absolute relevance from 0 to 1. `deep_search` lets a language model rewrite the query, None as the configuration says;
+/// True without a model is an `InvalidInputError` of the recall.
 #[pyclass(frozen, module = "umi")]
 #[derive(Clone)]
 pub(crate) struct RecallOptions {

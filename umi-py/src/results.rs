@@ -102,6 +102,7 @@ pub(crate) fn stats(py: Python<'_>, stats: core::MemoryStats) -> PyResult<Bound<
         "dimensions" => stats.embedding_space.dimensions,
         "digest" => &stats.embedding_space.digest,
     );
+    let lance = index.lance.as_ref().map(|lance| lance_stats(py, lance)).transpose()?;
     let index = dict_of!(py,
         "users_loaded" => index.users_loaded,
         "rows_loaded" => index.rows_loaded,
@@ -110,6 +111,7 @@ pub(crate) fn stats(py: Python<'_>, stats: core::MemoryStats) -> PyResult<Bound<
         "scans" => index.scans,
         "evictions" => index.evictions,
         "lag" => stats.index_lag,
+        "lance" => lance,
     );
     let usage = dict_of!(py,
         "extract" => counted(py, stats.usage.extract)?,
@@ -149,6 +151,25 @@ fn counted(py: Python<'_>, usage: core::Usage) -> PyResult<Bound<'_, PyDict>> {
     ))
 }
 
+/// The state of an index on LanceDB, as a dictionary.
+fn lance_stats<'py>(py: Python<'py>, lance: &core::LanceStats) -> PyResult<Bound<'py, PyDict>> {
+    Ok(dict_of!(py,
+        "rows" => lance.rows,
+        "unindexed_rows" => lance.unindexed_rows,
+        "fragments" => lance.fragments,
+        "versions" => lance.versions,
+        "bytes_on_disk" => lance.bytes_on_disk,
+        "tail_rows" => lance.tail_rows,
+        "commits" => lance.commits,
+        "compactions" => lance.compactions,
+        "indexings" => lance.indexings,
+        "cleaned_bytes" => lance.cleaned_bytes,
+        "rebuilds" => lance.rebuilds,
+        "conflicts" => lance.conflicts,
+        "failures" => lance.failures,
+    ))
+}
+
 /// The findings of a check, as a dictionary.
 pub(crate) fn report(py: Python<'_>, report: core::CheckReport) -> PyResult<Bound<'_, PyDict>> {
     let checked = PyDict::new(py);
@@ -165,12 +186,14 @@ pub(crate) fn recovered(py: Python<'_>, report: core::RecoverReport) -> PyResult
     Ok(dict_of!(py,
         "episodes" => report.episodes,
         "facts" => report.facts,
+        "decisions" => report.decisions,
         "blocks" => report.blocks,
         "working_keys" => report.working_keys,
         "context_items" => report.context_items,
         "to_embed" => report.to_embed,
         "lost_episodes" => report.lost_episodes,
         "lost_facts" => report.lost_facts,
+        "lost_decisions" => report.lost_decisions,
         "problems" => texts(py, report.problems)?,
     ))
 }

@@ -45,6 +45,11 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// own work is done by other threads.
 const CALLERS_THREADS: usize = 512;
 
+/// By how much the engine's threads give way to the caller's. The kernel lets a thread that wakes wait for one that
+/// computes, several milliseconds where each has the same weight, and an event loop stands still as long.
+#[cfg(target_os = "linux")]
+const GIVING_WAY: i32 = 5;
+
 struct Entry {
     process: u32,
     runtime: Runtime,
@@ -99,9 +104,15 @@ static RUNTIME: Mutex<Option<Entry>> = Mutex::new(None);
 
 impl Entry {
     fn start(process: u32) -> std::io::Result<Self> {
+        let give_way = give_way();
         Ok(Self {
             process,
-            runtime: Builder::new_multi_thread().worker_threads(2).thread_name("umi-worker").enable_all().build()?,
+            runtime: Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("umi-worker")
+                .on_thread_start(give_way)
+                .enable_all()
+                .build()?,
             callers: Builder::new_current_thread()
                 .max_blocking_threads(CALLERS_THREADS)
                 .thread_name("umi-caller")
@@ -109,6 +120,25 @@ impl Entry {
             blocked: Arc::default(),
         })
     }
+}
+
+/// What lowers the priority of a thread alone, which Linux can. A thread begins with the priority of the one that starts
+/// it, which may have given way already: so they all go to one place below the caller's.
+#[cfg(target_os = "linux")]
+fn give_way() -> impl Fn() + Send + Sync + 'static {
+    use rustix::process::{getpriority_process, setpriority_process};
+
+    let lowered = getpriority_process(None).map(|priority| priority + GIVING_WAY);
+    move || {
+        if let Err(error) = lowered.and_then(|lowered| setpriority_process(None, lowered)) {
+            tracing::debug!(%error, "a thread keeps its priority");
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way() -> impl Fn() + Send + Sync + 'static {
+    || {}
 }
 
 fn ending() -> Error {

@@ -13,18 +13,19 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::{Embedder, EmbeddingSpace, check_vectors};
 use crate::error::Result;
 
-/// What the vectors that are kept may take, in bytes: some 2,600 of 1,536 dimensions.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// What an entry takes beside its vector, in bytes.
 const ENTRY_BYTES: usize = 128;
 
 /// An embedder that asks another one only for texts whose vectors it has not: a question that is asked again, and what
 /// a write that failed had embedded already.
 ///
-/// It keeps no text: the key of a vector is a hash with a secret seed, so that nobody can make two texts of one key.
+/// It keeps no text: the key of a vector is a hash of 128 bits with a random seed that never leaves the process. Two
+/// texts of one key do not come up by chance, and who does not know the seed has no way to look for them; the hash is
+/// not a cryptographic one.
 pub(crate) struct CachedEmbedder {
     inner: Arc<dyn Embedder>,
     seed: u64,
+    bytes: usize,
     kept: Mutex<Kept>,
 }
 
@@ -72,9 +73,9 @@ impl fmt::Debug for CachedEmbedder {
 }
 
 impl CachedEmbedder {
-    /// Keeps the vectors of an embedder, with the seed of their keys.
-    pub(crate) fn new(inner: Arc<dyn Embedder>, seed: u64) -> Self {
-        Self { inner, seed, kept: Mutex::default() }
+    /// Keeps the vectors of an embedder, up to a number of bytes, with the seed of their keys.
+    pub(crate) fn new(inner: Arc<dyn Embedder>, seed: u64, bytes: usize) -> Self {
+        Self { inner, seed, bytes, kept: Mutex::default() }
     }
 }
 
@@ -116,7 +117,7 @@ impl Embedder for CachedEmbedder {
             check_vectors(self.space(), missing.len(), &vectors)?;
             let mut kept = self.kept.lock();
             for (key, vector) in missing_keys.into_iter().zip(vectors) {
-                kept.put(key, &vector, CACHE_BYTES);
+                kept.put(key, &vector, self.bytes);
                 known.insert(key, vector);
             }
         }
@@ -151,7 +152,7 @@ mod tests {
     #[tokio::test]
     async fn a_text_is_asked_for_once() {
         let inner = Arc::new(Counting(EmbeddingSpace::new("counting", 1, ""), Mutex::default()));
-        let cached = CachedEmbedder::new(inner.clone(), 1);
+        let cached = CachedEmbedder::new(inner.clone(), 1, 1024 * 1024);
         assert_eq!(cached.embed(&texts(&["a", "bb", "a"])).await.unwrap(), [[1.0], [2.0], [1.0]]);
         assert_eq!(cached.embed(&texts(&["ccc", "bb"])).await.unwrap(), [[3.0], [2.0]]);
         assert_eq!(*inner.1.lock(), ["a", "bb", "ccc"]);
@@ -160,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_does_not_fit_is_not_kept() {
         let inner = Arc::new(Counting(EmbeddingSpace::new("counting", 2, ""), Mutex::default()));
-        let cached = CachedEmbedder::new(inner.clone(), 1);
+        let cached = CachedEmbedder::new(inner.clone(), 1, 1024 * 1024);
         assert!(cached.embed(&texts(&["a"])).await.is_err());
         assert!(cached.embed(&texts(&["a"])).await.is_err());
         assert_eq!(inner.1.lock().len(), 2);

@@ -98,7 +98,7 @@ pub struct EvolutionRelation {
     pub target_id: String,
     /// The kind of relation.
     pub evolution_type: EvolutionType,
-    /// Why, in at most 1,024 bytes.
+    /// Why, in at most 1,024 bytes. Empty where it would tell of what was said outside of the caller's agent and session.
     pub reason: String,
     /// How sure it is, from 0 to 1.
     pub confidence: f64,

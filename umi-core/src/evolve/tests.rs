@@ -45,14 +45,14 @@ fn an_unknown_id_is_left_out_and_told() {
             {{"new": 1, "old": 1, "type": "update"}},
             {{"new": 1, "old": "{OLD}", "type": "replace"}},
             {{"new": 1, "old": "{OLD}", "type": "none"}},
-            {{"new": "1", "old": " {OLD} ", "type": "UPDATE", "reason": null, "confidence": "2"}},
+            {{"new": "1", "old": " {OLD} ", "type": "UPDATE", "reason": null, "confidence": "90%"}},
             {{"new": 1, "old": "{OLD}", "type": "extend"}},
             {{"new": 2, "old": "{OTHER}", "type": "contradict", "reason": "the slot decides it"}},
         ]}}"#
     ));
     let [relation] = answer.value.as_slice() else { panic!("{answer:?}") };
     assert_eq!((relation.new, relation.old, relation.evolution_type), (0, OLD.parse().unwrap(), EvolutionType::Update));
-    assert_eq!((relation.reason.as_str(), relation.confidence), ("", 1.0));
+    assert_eq!((relation.reason.as_str(), relation.confidence), ("", 0.9));
     assert_eq!(
         answer.notes,
         [

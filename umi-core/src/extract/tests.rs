@@ -66,7 +66,7 @@ fn what_is_bad_costs_itself_alone() {
         {{"facts": [
             7,
             {{"turn": 1, "type": "robot", "name": "R2", "content": "beeps", "confidence": "high", "event_time": "soon"}},
-            {{"turn": "2", "type": "person", "name": "Ana", "content": "{huge}", "confidence": "1,7", "attribute": 5}},
+            {{"turn": "2", "type": "person", "name": "Ana", "content": "{huge}", "confidence": "0,7", "attribute": 5}},
             {{"turn": 1, "type": "person", "name": "{long}", "content": "x"}},
             {{"turn": 1, "type": "person", "content": "x"}},
             {{"turn": 3, "type": "person", "name": "Ana", "content": "of no turn"}},
@@ -76,7 +76,7 @@ fn what_is_bad_costs_itself_alone() {
     let answer = parse(&text, &passage(&["one", "two"])).unwrap();
     let [robot, ana] = answer.value.as_slice() else { panic!("{answer:?}") };
     assert_eq!((robot.entity_type, robot.confidence, robot.event_time), (EntityType::Note, 0.5, None));
-    assert_eq!((ana.turn, ana.confidence, ana.content.len()), (1, 1.0, CONTENT_BYTES));
+    assert_eq!((ana.turn, ana.confidence, ana.content.len()), (1, 0.7, CONTENT_BYTES));
     assert_eq!(answer.notes.len(), 8, "{:#?}", answer.notes);
     assert!(answer.notes.iter().any(|note| note == "fact 6 names no turn that was shown; it is left out"));
     assert!(answer.notes.iter().all(|note| note.len() < 200));
@@ -106,9 +106,46 @@ fn dates_are_read_to_their_beginning_and_not_behind_their_telling() {
         ("yesterday", None),
         ("-1", None),
         ("99999", None),
+        // Nothing in Python is before the year 1, and no timestamp behind 9999.
+        ("0001", Some("0001-01-01T00:00:00Z")),
+        ("0001-01-01T00:00:00", Some("0001-01-01T00:00:00Z")),
+        ("0000", None),
+        ("0000-12", None),
+        ("0000-12-31", None),
+        ("0000-12-31T23:59:59Z", None),
+        ("0001-01-01T00:00:00+01:00", None),
+        ("-000044-03-15", None),
+        ("-000044-03-15T12:00:00Z", None),
+        ("9999-12-31", None),
+        ("10000-01-01T00:00:00Z", None),
+        ("+010000-01-01", None),
     ] {
         assert_eq!(time(text, told), expected.map(at), "{text}");
     }
+}
+
+#[test]
+fn a_fact_keeps_its_place_without_a_time_that_cannot_be_told() {
+    let text = r#"{"facts": [{"turn": 1, "type": "event", "name": "Rome", "content": "Rome was founded",
+        "confidence": 0.9, "event_time": "0000-04-21"}]}"#;
+    let answer = parse(text, &passage(&["one"])).unwrap();
+    assert_eq!((answer.value.len(), answer.value[0].event_time), (1, None));
+    assert_eq!(
+        answer.notes,
+        ["fact 1 has the event time `0000-04-21`, no date of the years 1 to 9999; it is left out"]
+    );
+}
+
+#[test]
+fn the_last_fact_of_an_answer_that_was_cut_is_used_as_far_as_it_goes() {
+    let text = r#"{"facts": [{"turn": 1, "type": "person", "name": "Ana", "attribute": "home",
+        "content": "Ana lives in Rome", "confidence": 0.9, "event_time": "2025-0"#;
+    let answer = parse(text, &passage(&["one", "two"])).unwrap();
+    let [ana] = answer.value.as_slice() else { panic!("{answer:?}") };
+    assert_eq!((ana.attribute.as_deref(), ana.confidence, ana.event_time), (Some("home"), 0.9, None));
+    assert_eq!(answer.notes.len(), 1, "{:?}", answer.notes);
+    let without = text.split_once("\"Ana lives").unwrap().0;
+    assert_eq!(parse(without, &passage(&["one", "two"])).unwrap_err().kind(), ErrorKind::InvalidResponse);
 }
 
 #[test]

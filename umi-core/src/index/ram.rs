@@ -4,9 +4,12 @@ mod catalogue;
 mod check;
 mod footprint;
 mod partition;
+#[cfg(feature = "lance")]
+pub(super) mod pool;
 mod postings;
 mod rank;
 mod scan;
+mod scorer;
 mod tenants;
 mod texts;
 mod tokens;
@@ -349,6 +352,7 @@ impl Index for RamIndex {
             scans: self.scans.load(Ordering::Relaxed),
             evictions: self.evictions.load(Ordering::Relaxed),
             watermark: tenants.loaded().map(Tenant::watermark).min(),
+            lance: None,
         }
     }
 

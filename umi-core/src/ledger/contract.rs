@@ -6,6 +6,7 @@ mod episodes;
 mod facts;
 mod feed;
 mod memories;
+mod succession;
 
 use std::sync::Arc;
 

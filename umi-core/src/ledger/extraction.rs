@@ -21,6 +21,8 @@ pub(crate) struct ExtractJob {
 pub(crate) struct LeasedJob {
     /// The job.
     pub job: Job,
+    /// Its place among all jobs, in the order of their making.
+    pub place: i64,
     /// The text of its owner.
     pub text: OwnerText,
     /// As [`ExtractJob::detects_evolutions`]; true for other jobs.
@@ -47,7 +49,7 @@ pub(crate) struct NewRelation {
 /// The facts of some episodes of one tenant and how they relate to what is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Extraction {
-    /// The tenant; agent and session do not count.
+    /// The tenant. Where it is narrowed by agent or session, what its relations have outside of these is not told.
     pub scope: Scope,
     /// The jobs of the episodes, which go with the same transaction.
     pub jobs: Vec<Uuid>,

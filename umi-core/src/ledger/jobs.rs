@@ -20,7 +20,7 @@ pub struct Job {
     pub episode_id: Option<Uuid>,
     /// The row that it is about: an episode, or a saying of a fact.
     pub owner: Owner,
-    /// How often it has failed.
+    /// How often it has failed. A service that is misconfigured, which refuses the key say, is not counted.
     pub attempts: u32,
     /// Why the last try failed.
     pub last_error: Option<String>,
@@ -44,6 +44,40 @@ pub(crate) struct JobLease {
     pub holder: Uuid,
     /// When the lease ends.
     pub until: Timestamp,
+}
+
+/// Who holds a job that is put off because it has failed: nobody.
+pub(crate) const NOBODY: Uuid = Uuid::nil();
+
+impl JobLease {
+    /// The lease of a job that is put off until a time, or for ever.
+    pub(crate) fn put_off(until: Option<Timestamp>) -> Self {
+        Self { holder: NOBODY, until: until.unwrap_or(Timestamp::MAX) }
+    }
+}
+
+/// Which jobs a run takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JobChoice {
+    /// Of this kind.
+    pub kind: JobKind,
+    /// Those too that are put off because they have failed.
+    pub failed: bool,
+    /// Behind this [`LeasedJob::place`](super::LeasedJob::place).
+    pub after: i64,
+    /// The most to take.
+    pub limit: usize,
+}
+
+/// Why a job was not done.
+#[derive(Clone, Debug)]
+pub(crate) struct JobFailure {
+    /// The reason.
+    pub error: Error,
+    /// Whether it counts as an attempt.
+    pub is_counted: bool,
+    /// When it may be taken again by itself; none for never.
+    pub again: Option<Timestamp>,
 }
 
 /// The kinds of job.

@@ -14,6 +14,8 @@ mod evolutions;
 mod extraction;
 mod facts;
 mod feed;
+#[cfg(feature = "lance")]
+mod feeders;
 mod forget;
 pub(crate) mod fork;
 mod jobs;
@@ -26,10 +28,12 @@ mod place;
 #[cfg(test)]
 mod plans;
 mod readers;
+mod reasons;
 mod restore;
 mod rows;
 mod salvage;
 mod spaces;
+mod succession;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -234,8 +238,8 @@ impl SqliteLedger {
         self.write(ROW_BYTES, move |write| restore::sayings(write, &space, &facts, slots)).await
     }
 
-    /// Writes how sayings relate that are there, before their chains are computed.
-    pub(crate) async fn restore_decisions(&self, decisions: Vec<SavedDecision>) -> Result<()> {
+    /// Writes how sayings relate that are there, before their chains are computed. Gives how many it wrote.
+    pub(crate) async fn restore_decisions(&self, decisions: Vec<SavedDecision>) -> Result<u64> {
         self.write(ROW_BYTES, move |write| restore::decisions(write, &decisions)).await
     }
 

@@ -15,11 +15,10 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     ANTHROPIC_MODEL, AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, MessagePart,
-    MessageRole,
     http::{HttpOptions, Reply, Service},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     memory::Usage,
     world::{Clock, Ids},
 };
@@ -77,7 +76,8 @@ impl AnthropicModel {
     /// use std::time::Duration;
     /// use umi_core::{AnthropicModel, HttpOptions};
     /// let options = HttpOptions::default().with_timeout(Duration::from_secs(20))?.with_max_concurrency(4)?;
-    /// let model = AnthropicModel::connect("sk-ant-…", Some("https://gateway.example"), options)?.with_max_tokens(2_048);
+    /// let base_url = Some("https://gateway.example");
+    /// let model = AnthropicModel::connect("sk-ant-…", base_url, options)?.with_max_tokens(2_048);
     /// assert_eq!(model.base_url(), "https://gateway.example");
     /// # Ok::<(), umi_core::Error>(())
     /// ```
@@ -135,11 +135,9 @@ impl AnthropicModel {
             .messages
             .iter()
             .map(|message| {
-                let role = match message.role {
-                    MessageRole::User => "user",
-                    MessageRole::Assistant => "assistant",
-                };
-                json!({"role": role, "content": message.parts.iter().filter(|part| !is_empty(part)).map(part).collect::<Vec<_>>()})
+                // The API takes no texts without words.
+                let parts: Vec<Value> = message.parts.iter().filter(|part| !part.is_blank()).map(part).collect();
+                json!({"role": message.role.as_str(), "content": parts})
             })
             .collect();
         let mut body = json!({
@@ -168,8 +166,12 @@ impl AnthropicModel {
         let answer: Answer = serde_json::from_slice(&reply.body).map_err(|error| {
             self.service.misunderstood(reply, "gave an answer that is no message").with_source(error)
         })?;
+        let usage = answer.usage.unwrap_or_default();
+        let read = [usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens];
+        let read = read.into_iter().flatten().fold(0, u64::saturating_add);
+        let usage = Usage::new(read, usage.output_tokens.unwrap_or_default(), reply.requests);
         if answer.stop_reason.as_deref() == Some("refusal") {
-            return Err(self.service.misunderstood(reply, "refused to answer"));
+            return Err(self.service.misunderstood(reply, "refused to answer").with_usage(usage));
         }
         let is_cut = matches!(answer.stop_reason.as_deref(), Some("max_tokens" | "model_context_window_exceeded"));
         let input = answer
@@ -182,17 +184,9 @@ impl AnthropicModel {
             None => answer.content.iter().filter(|block| block.kind == "text").map(|block| &*block.text).collect(),
         };
         if text.trim().is_empty() {
-            return Err(empty(&self.service, reply, is_cut));
+            return Err(self.service.unanswered(reply, is_cut).with_usage(usage));
         }
-        let usage = answer.usage.unwrap_or_default();
-        let read = [usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens];
-        let read = read.into_iter().flatten().fold(0, u64::saturating_add);
-        Ok(Completion {
-            text,
-            usage: Usage::new(read, usage.output_tokens.unwrap_or_default(), reply.requests),
-            request_id: reply.request_id.clone(),
-            is_cut,
-        })
+        Ok(Completion { text, usage, request_id: reply.request_id.clone(), is_cut })
     }
 }
 
@@ -203,6 +197,7 @@ impl LanguageModel for AnthropicModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         let is_forced = !self.is_unforced.load(Ordering::Relaxed);
         let mut reply = self.service.post("v1/messages", &self.body(request, is_forced)).await?;
         if reply.status == 400 && is_forced && request.answer.is_some() && reply.problem().names(&["tool_choice"]) {
@@ -218,11 +213,6 @@ impl LanguageModel for AnthropicModel {
         }
         self.completion(request, &reply)
     }
-}
-
-/// The API takes no empty texts.
-fn is_empty(part: &MessagePart) -> bool {
-    matches!(part, MessagePart::Text(text) if text.is_empty())
 }
 
 fn part(part: &MessagePart) -> Value {
@@ -241,16 +231,6 @@ fn tool(answer: &AnswerSchema) -> Value {
         "description": "Takes the answer, in the form that its input has.",
         "input_schema": answer.schema,
     })
-}
-
-/// The error of an answer without words.
-pub(super) fn empty(service: &Service, reply: &Reply, is_cut: bool) -> Error {
-    if is_cut {
-        return service
-            .misunderstood(reply, "reached the limit of tokens before it answered")
-            .with_hint("raise `max_tokens`");
-    }
-    service.misunderstood(reply, "gave an empty answer")
 }
 
 #[derive(Deserialize)]

@@ -1,17 +1,18 @@
 //! Asking a model for a list of items: the request, its answer read leniently, and one more request where it cannot be.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Completion, CompletionRequest, LanguageModel, lenient};
-use crate::{
-    error::{Error, ErrorKind, Result},
-    memory::Usage,
-};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many notes are kept of one answer.
 const NOTES: usize = 8;
 /// How much of a bad value a note shows, in characters.
 const SHOWN: usize = 64;
+/// The note of an answer that ended too early.
+const CUT: &str = "the answer was cut off, and what came before its end is used";
+/// What to do about one that ended at its limit of tokens.
+const RAISE_LIMIT: &str = "raise `max_tokens=` of the provider";
 
 /// What was read from an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,45 +47,47 @@ impl Notes {
     }
 }
 
-/// Asks for a value and, where the answer cannot be read, once more, with the reason in the instructions: the last message
-/// stays the data alone. What the service counted for its answers is added to `usage`.
+/// Asks for a value and, where there is no answer that can be read, once more, with the reason in the instructions: the
+/// last message stays the data alone.
 ///
 /// # Errors
-/// What the model fails with; `InvalidResponse` when both answers cannot be read.
+/// What the model fails with; `InvalidResponse` when it gives no answer that can be read twice.
 pub(crate) async fn ask<T>(
     model: &dyn LanguageModel,
     mut request: CompletionRequest,
-    usage: &mut Usage,
     read: impl Fn(&str) -> Result<Answer<T>>,
 ) -> Result<Answer<T>> {
-    let completion = model.complete(&request).await?;
-    *usage += completion.usage;
-    let error = match read(&completion.text) {
-        Ok(answer) => return Ok(with_cut_told(answer, &completion)),
-        Err(error) => error,
+    let reason = match model.complete(&request).await {
+        Ok(completion) => match read_whole(model, &completion, &read) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error.message().to_owned(),
+        },
+        // An empty one, say. A service's own words stay out of the instructions: they may repeat the data.
+        Err(error) if error.kind() == ErrorKind::InvalidResponse => "it was empty or no proper answer".to_owned(),
+        Err(error) => return Err(error),
     };
     tracing::debug!(target: "umi::llm", model = model.name(), "an answer cannot be read and is asked for again");
-    let reason = error.message();
     request.system.push_str("\n\nAn earlier answer to this message could not be used: ");
-    request.system.push_str(reason);
+    request.system.push_str(&reason);
     request.system.push_str(". Answer with the one JSON object alone: no fence, no words around it.");
     let completion = model.complete(&request).await?;
-    *usage += completion.usage;
-    match read(&completion.text) {
-        Ok(answer) => Ok(with_cut_told(answer, &completion)),
-        Err(error) => {
-            let error = error.with_provider(provider(model.name()));
-            Err(if completion.is_cut { error.with_hint("raise the model's `max_tokens`") } else { error })
-        }
-    }
+    read_whole(model, &completion, &read)
 }
 
-/// Says that an answer ended at its limit where nothing else in it does.
-fn with_cut_told<T>(mut answer: Answer<T>, completion: &Completion) -> Answer<T> {
-    if completion.is_cut && answer.notes.is_empty() {
-        answer.notes.push("the answer ended at its limit of tokens; what was behind that is lost".to_owned());
+/// Reads an answer, and says so where it ended at its limit of tokens.
+fn read_whole<T>(
+    model: &dyn LanguageModel,
+    completion: &Completion,
+    read: impl Fn(&str) -> Result<Answer<T>>,
+) -> Result<Answer<T>> {
+    let answer = read(&completion.text).map_err(|error| error.with_provider(provider(model.name())));
+    if !completion.is_cut {
+        return answer;
     }
-    answer
+    let mut answer = answer.map_err(|error| error.with_hint(format!("the answer was cut: {RAISE_LIMIT}")))?;
+    answer.notes.retain(|note| note != CUT);
+    answer.notes.push(format!("{CUT}: it ended at its limit of tokens; {RAISE_LIMIT}"));
+    Ok(answer)
 }
 
 /// The part of a model's name that names its service.
@@ -92,11 +95,25 @@ fn provider(name: &str) -> &str {
     name.split_once(':').map_or(name, |(provider, _)| provider)
 }
 
-/// The list `key` of the object in an answer; a bare list is taken for it.
+/// The JSON Schema of an object with these properties: every one required, none beside them.
+pub(crate) fn object_schema<const COUNT: usize>(properties: [(&str, Value); COUNT]) -> Value {
+    let required = properties.each_ref().map(|(name, _)| *name).to_vec();
+    let properties: Map<String, Value> =
+        properties.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// The list `key` of the object in an answer, with the object's other fields; a bare list is taken for it. The last
+/// item of an answer that was cut off is used as far as it goes if it has the `required` fields.
 ///
 /// # Errors
-/// `InvalidResponse` when there is none.
-pub(crate) fn list(text: &str, key: &str, notes: &mut Notes) -> Result<(Vec<Value>, Map<String, Value>)> {
+/// `InvalidResponse` when there is none. An empty list is one, null is none.
+pub(crate) fn list(
+    text: &str,
+    key: &str,
+    required: &[&str],
+    notes: &mut Notes,
+) -> Result<(Vec<Value>, Map<String, Value>)> {
     if text.trim().is_empty() {
         return Err(unreadable("the answer is empty"));
     }
@@ -104,7 +121,11 @@ pub(crate) fn list(text: &str, key: &str, notes: &mut Notes) -> Result<(Vec<Valu
     let is_items =
         |items: &[Value]| items.iter().any(|item| item.is_object() || item.is_string()) || text.trim() == "[]";
     let accepts = |value: &Value| match value {
-        Value::Object(fields) => matches!(fields.get(key), Some(Value::Array(_) | Value::Object(_) | Value::Null)),
+        Value::Object(fields) => match fields.get(key) {
+            Some(Value::Array(_)) => true,
+            Some(Value::Object(item)) => !item.is_empty(),
+            _ => false,
+        },
         Value::Array(items) => is_items(items),
         _ => false,
     };
@@ -112,7 +133,7 @@ pub(crate) fn list(text: &str, key: &str, notes: &mut Notes) -> Result<(Vec<Valu
     let found = lenient::find(text, |value| value.is_object() && accepts(value))
         .or_else(|| lenient::find(text, accepts))
         .ok_or_else(|| unreadable(format!("the answer holds no JSON object with the list `{key}`")))?;
-    let (items, fields) = match found.value {
+    let (mut items, fields) = match found.value {
         Value::Object(mut fields) => {
             let items = match fields.remove(key) {
                 Some(Value::Array(items)) => items,
@@ -124,10 +145,12 @@ pub(crate) fn list(text: &str, key: &str, notes: &mut Notes) -> Result<(Vec<Valu
         Value::Array(items) => (items, Map::new()),
         _ => (Vec::new(), Map::new()),
     };
-    match (found.is_cut, items.is_empty()) {
-        (true, true) => return Err(unreadable(format!("the answer was cut off before the first item of `{key}`"))),
-        (true, false) => notes.push("the answer was cut off; what came before its end is used"),
-        (false, _) => {}
+    if found.is_cut {
+        items.pop_if(|last| required.iter().any(|field| last.get(field).is_none()));
+        if items.is_empty() {
+            return Err(unreadable(format!("the answer was cut off before the first item of `{key}` was whole")));
+        }
+        notes.push(CUT);
     }
     Ok((items, fields))
 }
@@ -182,13 +205,16 @@ pub(crate) fn ordinal(item: &Value, field: &str, most: usize) -> Option<usize> {
     })
 }
 
-/// A confidence, from 0 to 1: clamped, and `fallback` where there is none.
+/// A confidence, from 0 to 1, and `fallback` where there is none. Another number is not guessed at: 85 may be meant as
+/// a percentage, or be of no meaning.
 pub(crate) fn confidence(item: &Value, fallback: f64, place: &str, notes: &mut Notes) -> f64 {
-    if let Some(value) = number(item, "confidence") {
-        return value.clamp(0.0, 1.0);
+    let value = number(item, "confidence");
+    if let Some(value) = value.filter(|value| (0.0..=1.0).contains(value)) {
+        return value;
     }
-    if item.get("confidence").is_some_and(|value| !value.is_null()) {
-        notes.push(format!("{place} has a confidence that is no number; it counts as {fallback}"));
+    if let Some(given) = item.get("confidence").filter(|given| !given.is_null()) {
+        let given = shown(&given.to_string());
+        notes.push(format!("{place} has the confidence `{given}`, no number from 0 to 1; it counts as {fallback}"));
     }
     fallback
 }
@@ -203,9 +229,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::llm::scripted::ScriptedModel;
 
     fn items(text: &str) -> Result<Vec<Value>> {
-        list(text, "facts", &mut Notes::default()).map(|(items, _)| items)
+        list(text, "facts", &["name"], &mut Notes::default()).map(|(items, _)| items)
     }
 
     #[test]
@@ -220,12 +247,113 @@ mod tests {
             assert_eq!(items(text).unwrap(), std::slice::from_ref(&item), "{text}");
         }
         assert!(items(r#"{"facts": []}"#).unwrap().is_empty());
-        assert!(items(r#"{"facts": null}"#).unwrap().is_empty());
         assert!(items(" [] ").unwrap().is_empty());
-        for text in
-            ["", " \n", "no facts", r#"{"items": []}"#, r#"{"facts": "none"}"#, "none []", "[[[[", r#"{"facts": ["#]
-        {
+        for text in [
+            "",
+            " \n",
+            "no facts",
+            r#"{"items": []}"#,
+            r#"{"facts": "none"}"#,
+            r#"{"facts": null}"#,
+            r#"{"facts": {}}"#,
+            r#"{"facts": }"#,
+            r#"{"error": "overloaded"}"#,
+            r#"{"error": {"message": "overloaded", "facts": []}}"#,
+            "{}",
+            "null",
+            "none []",
+            "[[[[",
+            r#"{"facts": ["#,
+            r#"{"facts": [{"name": "An"#,
+            r#"{"facts": [{"confidence": 0.5, "name": "An"#,
+        ] {
             assert_eq!(items(text).unwrap_err().kind(), ErrorKind::InvalidResponse, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_item_that_was_cut_is_used_if_it_has_what_is_required() {
+        let (ana, bo) = (json!({"name": "Ana"}), json!({"name": "Bo"}));
+        for (text, expected) in [
+            (r#"{"facts": [{"name": "Ana"}, {"name": "Bo", "content": "lives"#, vec![ana.clone(), bo.clone()]),
+            (r#"{"facts": [{"name": "Ana"}, {"name": "Bo""#, vec![ana.clone(), bo]),
+            (r#"{"facts": [{"name": "Ana"}, {"content": "x", "na"#, vec![ana.clone()]),
+            (r#"{"facts": [{"name": "Ana"}"#, vec![ana]),
+        ] {
+            assert_eq!(items(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    /// What a model that gives these results makes of a question, with the requests that it took.
+    async fn asked(
+        results: impl IntoIterator<Item = Result<Completion>>,
+    ) -> (Result<Answer<Vec<Value>>>, Vec<CompletionRequest>) {
+        let model = ScriptedModel::from_results(results);
+        let answer = ask(&model, CompletionRequest::new("Find.", "data"), |text| {
+            let mut notes = Notes::default();
+            list(text, "facts", &["name"], &mut notes).map(|(items, _)| notes.into_answer(items))
+        });
+        (answer.await, model.requests())
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_is_asked_for_once_more_with_the_reason() {
+        let good = || Ok(Completion::new(r#"{"facts": []}"#));
+        let none = || Err(Error::new(ErrorKind::InvalidResponse, "openai gave an empty answer: <data>"));
+        for (first, reason) in [
+            (none(), "it was empty or no proper answer"),
+            (Ok(Completion::new(" ")), "the answer is empty"),
+            (Ok(Completion::new(r#"{"facts": null}"#)), "the answer holds no JSON object with the list `facts`"),
+            (Ok(Completion::new(r#"{"error": "busy"}"#)), "the answer holds no JSON object with the list `facts`"),
+        ] {
+            let (answer, requests) = asked([first, good()]).await;
+            assert_eq!(answer.unwrap().value, Vec::<Value>::new());
+            let [first, second] = requests.as_slice() else { panic!("{requests:?}") };
+            assert_eq!((first.system.as_str(), &first.messages), ("Find.", &second.messages));
+            assert!(second.system.contains(&format!("could not be used: {reason}. ")), "{}", second.system);
+        }
+        let (answer, requests) = asked([none(), none()]).await;
+        assert_eq!((answer.unwrap_err().kind(), requests.len()), (ErrorKind::InvalidResponse, 2));
+        let (answer, requests) = asked([Ok(Completion::new("")), Ok(Completion::new(""))]).await;
+        let error = answer.unwrap_err();
+        assert_eq!((error.kind(), error.details().provider.as_deref()), (ErrorKind::InvalidResponse, Some("scripted")));
+        assert_eq!((error.message(), requests.len()), ("the answer is empty", 2));
+        let (answer, requests) = asked([Err(Error::new(ErrorKind::RateLimit, "busy"))]).await;
+        assert_eq!((answer.unwrap_err().kind(), requests.len()), (ErrorKind::RateLimit, 1));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ended_at_its_limit_tells_what_raises_it() {
+        let cut = |text: &str| Ok(Completion::new(text).with_cut(true));
+        for text in [r#"{"facts": [{"name": "Ana"}, {"na"#, r#"{"facts": [{"name": "Ana"}]}"#] {
+            let (answer, _) = asked([cut(text)]).await;
+            let answer = answer.unwrap();
+            let [note] = answer.notes.as_slice() else { panic!("{answer:?}") };
+            assert!(answer.value.len() == 1 && note.contains("`max_tokens=`"), "{note}");
+        }
+        let (answer, _) = asked([cut(r#"{"facts": ["#), cut("")]).await;
+        assert!(answer.unwrap_err().hint().unwrap().contains("`max_tokens=`"));
+        let (answer, _) = asked([Ok(Completion::new(r#"{"facts": [{"name": "Ana"}, {"na"#))]).await;
+        assert_eq!(answer.unwrap().notes, [CUT]);
+    }
+
+    #[test]
+    fn a_confidence_out_of_range_is_told_and_not_guessed() {
+        for given in [json!(85), json!(1.01), json!(-0.1), json!("850%"), json!(1e300), json!("high"), json!([])] {
+            let mut notes = Notes::default();
+            assert!((confidence(&json!({"confidence": given}), 0.5, "fact 1", &mut notes) - 0.5).abs() < f64::EPSILON);
+            let [note] = notes.kept.as_slice() else { panic!("{given}: {notes:?}") };
+            assert!(note.starts_with("fact 1 has the confidence `") && note.len() < 150, "{note}");
+        }
+        for (item, expected) in [
+            (json!({"confidence": 1}), 1.0),
+            (json!({"confidence": "85%"}), 0.85),
+            (json!({"confidence": null}), 0.5),
+            (json!({}), 0.5),
+        ] {
+            let mut notes = Notes::default();
+            assert!((confidence(&item, 0.5, "fact 1", &mut notes) - expected).abs() < f64::EPSILON);
+            assert!(notes.kept.is_empty());
         }
     }
 

@@ -1,5 +1,7 @@
 //! How a provider's service is called: one client with limits on time, size, tries and concurrency.
 
+mod options;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
@@ -13,6 +15,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OnceCell, Semaphore};
 
+pub use self::options::HttpOptions;
 use super::refusal::{self, Problem};
 use crate::{
     blocking::blocking,
@@ -28,131 +31,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// What a service may answer, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// The most tries after the first.
-const MAX_RETRIES: u32 = 10;
-/// The most requests at once.
-const MAX_CONCURRENCY: usize = 1024;
-/// The longest time that one try may be given.
-const MAX_TIMEOUT: Duration = Duration::from_hours(24);
-
-/// The limits of the calls of a provider's service.
-///
-/// # Example
-/// ```
-/// use std::time::Duration;
-/// use umi_core::HttpOptions;
-/// let options = HttpOptions::default().with_timeout(Duration::from_secs(20))?.with_max_retries(4)?;
-/// assert_eq!(options.timeout(), Duration::from_secs(20));
-/// # Ok::<(), umi_core::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpOptions {
-    timeout: Duration,
-    connect_timeout: Duration,
-    read_timeout: Duration,
-    max_retries: u32,
-    max_concurrency: usize,
-    system_proxy: bool,
-}
-
-impl Default for HttpOptions {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_mins(1),
-            connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(30),
-            max_retries: 2,
-            max_concurrency: 8,
-            system_proxy: false,
-        }
-    }
-}
-
-impl HttpOptions {
-    /// The time of one try, from its first byte to the last of its answer; 60 seconds by default. Waiting for a free
-    /// place and between two tries does not count.
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero and for more than a day.
-    pub fn with_timeout(self, timeout: Duration) -> Result<Self> {
-        check_time("timeout", timeout)?;
-        Ok(Self { timeout, ..self })
-    }
-
-    /// The time that a connection may take to be made; 10 seconds by default, and never more than the timeout.
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero and for more than a day.
-    pub fn with_connect_timeout(self, connect_timeout: Duration) -> Result<Self> {
-        check_time("connect_timeout", connect_timeout)?;
-        Ok(Self { connect_timeout, ..self })
-    }
-
-    /// The time for which an answer that has begun may pause; 30 seconds by default.
-    ///
-    /// # Errors
-    /// `InvalidInput` for zero and for more than a day.
-    pub fn with_read_timeout(self, read_timeout: Duration) -> Result<Self> {
-        check_time("read_timeout", read_timeout)?;
-        Ok(Self { read_timeout, ..self })
-    }
-
-    /// The tries after the first, 0 to 10; 2 by default.
-    ///
-    /// # Errors
-    /// `InvalidInput` beyond that.
-    pub fn with_max_retries(self, max_retries: u32) -> Result<Self> {
-        if max_retries > MAX_RETRIES {
-            return Err(Error::invalid_input(format!(
-                "max_retries is `{max_retries}`, at most {MAX_RETRIES} are allowed"
-            ))
-            .with_sizes(MAX_RETRIES as usize, max_retries as usize));
-        }
-        Ok(Self { max_retries, ..self })
-    }
-
-    /// The requests at once, 1 to 1,024; 8 by default. Those beyond wait for their turn.
-    ///
-    /// # Errors
-    /// `InvalidInput` beyond that.
-    pub fn with_max_concurrency(self, max_concurrency: usize) -> Result<Self> {
-        if !(1..=MAX_CONCURRENCY).contains(&max_concurrency) {
-            let message =
-                format!("max_concurrency is `{max_concurrency}`, it must lie between 1 and {MAX_CONCURRENCY}");
-            return Err(Error::invalid_input(message).with_sizes(MAX_CONCURRENCY, max_concurrency));
-        }
-        Ok(Self { max_concurrency, ..self })
-    }
-
-    /// Whether to go through the proxy that the process's environment names (`HTTPS_PROXY` and the like); not by
-    /// default.
-    #[must_use]
-    pub fn with_system_proxy(self, system_proxy: bool) -> Self {
-        Self { system_proxy, ..self }
-    }
-
-    /// The time of one try.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// The tries after the first.
-    pub fn max_retries(&self) -> u32 {
-        self.max_retries
-    }
-
-    /// The requests at once.
-    pub fn max_concurrency(&self) -> usize {
-        self.max_concurrency
-    }
-}
-
-fn check_time(what: &str, time: Duration) -> Result<()> {
-    if time.is_zero() || time > MAX_TIMEOUT {
-        return Err(Error::invalid_input(format!("{what} is `{time:?}`, it must lie between 0 and a day")));
-    }
-    Ok(())
-}
 
 /// A service that answers posted JSON with JSON.
 pub(crate) struct Service {
@@ -296,7 +174,8 @@ impl Service {
                 return outcome.map(|reply| Reply { requests, ..reply });
             };
             let status = outcome.as_ref().ok().map(|reply| reply.status);
-            tracing::info!(target: "umi::llm", provider = self.provider, status, requests, ?wait, "a request is tried again");
+            let provider = self.provider;
+            tracing::info!(target: "umi::llm", provider, status, requests, ?wait, "a request is tried again");
             self.clock.wait_until(self.clock.now().saturating_add(wait).unwrap_or(jiff::Timestamp::MAX)).await;
         }
     }
@@ -322,7 +201,7 @@ impl Service {
         let timeout = self.options.timeout;
         tokio::time::timeout(timeout, self.exchange(client, url, body))
             .await
-            .unwrap_or_else(|_| Err(self.too_late(&format!("did not answer in {timeout:?}"))))
+            .unwrap_or_else(|_| Err(self.too_late("did not answer in time", "timeout", timeout)))
     }
 
     async fn exchange(&self, client: &Client, url: Url, body: Vec<u8>) -> Result<Reply> {
@@ -337,8 +216,11 @@ impl Service {
         let mut body = Vec::new();
         loop {
             let Ok(read) = tokio::time::timeout(self.options.read_timeout, response.chunk()).await else {
-                let pause = format!("paused for {:?} within its answer", self.options.read_timeout);
-                return Err(lost(self.too_late(&pause)));
+                return Err(lost(self.too_late(
+                    "paused too long within its answer",
+                    "read_timeout",
+                    self.options.read_timeout,
+                )));
             };
             let chunk = read.map_err(|error| lost(self.unreached(error)))?;
             let Some(chunk) = chunk else { break };
@@ -355,24 +237,28 @@ impl Service {
         Ok(Reply { status, body, request_id, requests: 1, retry_after, should_retry })
     }
 
-    fn too_late(&self, what: &str) -> Error {
-        Error::new(ErrorKind::ProviderTimeout, format!("{} {what}", self.provider))
-            .with_hint("try again later, or give it a longer `timeout`")
+    /// The error of a time that is over, by the name of its option.
+    fn too_late(&self, what: &str, option: &str, time: Duration) -> Error {
+        Error::new(ErrorKind::ProviderTimeout, format!("{} {what}: `{option}` is {time:?}", self.provider))
+            .with_hint(format!("try again later, or raise `{option}`"))
             .with_retryable(true)
             .with_provider(self.provider)
     }
 
     fn unreached(&self, error: reqwest::Error) -> Error {
         let host = self.base_url.host_str().unwrap_or_default();
-        let (kind, what) = if error.is_timeout() {
-            (ErrorKind::ProviderTimeout, format!("cannot connect to `{host}` in time"))
+        let unreached = if error.is_connect() && error.is_timeout() {
+            let time = self.options.connect_timeout;
+            let message = format!("cannot connect to `{host}` in time: `connect_timeout` is {time:?}");
+            Error::new(ErrorKind::ProviderTimeout, message).with_hint("check `base_url`, the network and its proxy")
         } else if error.is_connect() {
-            (ErrorKind::Provider, format!("cannot connect to `{host}`"))
+            Error::new(ErrorKind::Provider, format!("cannot connect to `{host}`"))
+                .with_hint("check `base_url`, the network and its proxy")
         } else {
-            (ErrorKind::Provider, format!("the connection to `{host}` broke"))
+            Error::new(ErrorKind::Provider, format!("the connection to `{host}` broke"))
         };
         // The URL of the request may hold a secret.
-        Error::new(kind, what).with_source(error.without_url()).with_retryable(true).with_provider(self.provider)
+        unreached.with_source(error.without_url()).with_retryable(true).with_provider(self.provider)
     }
 
     /// The error of a reply that is a refusal.
@@ -396,18 +282,26 @@ impl Service {
         }
     }
 
-    /// The error of an answer that is not what was asked for.
+    /// The error of an answer that is not what was asked for. What is quoted of it has to be redacted.
     pub(crate) fn misunderstood(&self, reply: &Reply, what: &str) -> Error {
-        let what = self.redacted(what);
         Error::new(ErrorKind::InvalidResponse, format!("{} {what}", self.provider))
             .with_provider(self.provider)
             .with_response(Some(reply.status), reply.request_id.clone(), None)
     }
 
+    /// The error of an answer without words.
+    pub(crate) fn unanswered(&self, reply: &Reply, is_cut: bool) -> Error {
+        if is_cut {
+            return self
+                .misunderstood(reply, "reached the limit of tokens before it answered")
+                .with_hint("raise the provider's `max_tokens=`");
+        }
+        self.misunderstood(reply, "gave an empty answer")
+    }
+
     /// What a service said, cut, in one line and without the key: some say it back.
-    fn redacted(&self, text: &str) -> String {
-        let clean = text.replace(self.key.expose_secret(), "[key]");
-        clean.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(refusal::MESSAGE_CHARS).collect()
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        refusal::without_key(text, self.key.expose_secret())
     }
 
     fn url(&self, path: &str) -> Url {

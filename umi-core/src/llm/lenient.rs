@@ -10,7 +10,7 @@ const STARTS: usize = 64;
 /// A value that was found in an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
-    /// The value; of one that was cut off, what came before.
+    /// The value; of one that was cut off, what is whole of it: items, and the fields of the last one.
     pub value: Value,
     /// Whether the text ended before the value did.
     pub is_cut: bool,
@@ -40,7 +40,17 @@ pub(crate) fn find(text: &str, accepts: impl Fn(&Value) -> bool) -> Option<Found
     None
 }
 
-/// Reads JSON and what is nearly JSON, in one pass.
+/// Whether a value that was cut off is kept: a list or an object, with what is whole of it. A text or number that was
+/// cut off is not the one that was meant, and an object without a field says nothing.
+fn is_worth_keeping(cut: &Value) -> bool {
+    match cut {
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(_) => true,
+        _ => false,
+    }
+}
+
+/// Reads JSON and what is nearly JSON, in one pass. Once it is cut, nothing of the text is left.
 struct Reader<'a> {
     rest: &'a str,
     is_cut: bool,
@@ -77,7 +87,9 @@ impl Reader<'_> {
             if depth > DEPTH {
                 return None;
             }
-            let name = self.name()?;
+            let Some(name) = self.name() else {
+                return self.is_cut.then_some(Value::Object(fields));
+            };
             self.skip_space();
             if self.peek() != Some(':') {
                 self.is_cut |= self.peek().is_none();
@@ -85,21 +97,19 @@ impl Reader<'_> {
             }
             self.bump();
             self.skip_space();
-            let was_cut = self.is_cut;
             let value = match self.peek() {
                 // A value that was left out.
                 Some(',' | '}') => Some(Value::Null),
                 Some('{' | '[' | '"' | '\'') => self.value(depth + 1),
                 // A word that is no value costs its field alone.
                 Some(_) => Some(self.word().unwrap_or_else(|| self.skip_word())),
-                None => None,
+                None => {
+                    self.is_cut = true;
+                    None
+                }
             };
-            if self.rest.is_empty() {
-                self.is_cut = true;
-            }
             match value {
-                // A string or number that was cut off is not the one that was meant.
-                Some(value) if !self.is_cut || was_cut || value.is_object() || value.is_array() => {
+                Some(value) if !self.is_cut || is_worth_keeping(&value) => {
                     fields.insert(name, value);
                 }
                 _ if self.is_cut => return Some(Value::Object(fields)),
@@ -127,20 +137,10 @@ impl Reader<'_> {
             if depth > DEPTH {
                 return None;
             }
-            let value = self.value(depth + 1);
-            if self.rest.is_empty() {
-                self.is_cut = true;
-            }
-            match value {
-                // The last item is not whole.
-                _ if self.is_cut => {
-                    if let Some(value @ Value::Array(_)) = value {
-                        values.push(value);
-                    }
-                    return Some(Value::Array(values));
-                }
-                Some(value) => values.push(value),
-                None => return None,
+            match self.value(depth + 1) {
+                Some(value) if !self.is_cut || is_worth_keeping(&value) => values.push(value),
+                _ if self.is_cut => return Some(Value::Array(values)),
+                _ => return None,
             }
         }
     }
@@ -150,7 +150,11 @@ impl Reader<'_> {
         if let quote @ ('"' | '\'') = self.peek()? {
             return Some(self.string(quote));
         }
-        let end = self.rest.find(|char: char| !(char.is_alphanumeric() || matches!(char, '_' | '-')))?;
+        let Some(end) = self.rest.find(|char: char| !(char.is_alphanumeric() || matches!(char, '_' | '-'))) else {
+            self.is_cut = true;
+            self.rest = "";
+            return None;
+        };
         let name = self.rest[..end].to_owned();
         self.rest = &self.rest[end..];
         (!name.is_empty()).then_some(name)
@@ -206,26 +210,31 @@ impl Reader<'_> {
         Some(unit)
     }
 
-    /// A number, or a word such as `true`.
+    /// A number, or a word such as `true`. One that goes to the end of the text may have gone on.
     fn word(&mut self) -> Option<Value> {
         let end = self
             .rest
             .find(|char: char| matches!(char, ',' | ':' | ']' | '}' | '{' | '[' | '"') || char.is_whitespace())
             .unwrap_or(self.rest.len());
-        let word = &self.rest[..end];
+        let (word, behind) = self.rest.split_at(end);
+        if behind.is_empty() {
+            self.is_cut = true;
+            self.rest = behind;
+        }
         let value = match word {
             "true" | "True" => Value::Bool(true),
             "false" | "False" => Value::Bool(false),
             "null" | "None" | "NaN" | "Infinity" | "-Infinity" | "undefined" => Value::Null,
             _ => Value::Number(word.trim_start_matches('+').parse::<Number>().ok()?),
         };
-        self.rest = &self.rest[end..];
+        self.rest = behind;
         Some(value)
     }
 
     fn skip_word(&mut self) -> Value {
         let end = self.rest.find([',', ']', '}', '\n']).unwrap_or(self.rest.len());
         self.rest = &self.rest[end..];
+        self.is_cut |= self.rest.is_empty();
         Value::Null
     }
 
@@ -285,12 +294,23 @@ mod tests {
 
     #[test]
     fn what_came_before_a_cut_is_kept() {
-        let whole = json!({"facts": [{"a": 1}]});
-        for text in [
-            r#"{"facts": [{"a": 1}, {"a": 2, "b": "uncl"#,
-            r#"{"facts": [{"a": 1}, {"a": 2"#,
-            r#"{"facts": [{"a": 1}, "#,
-            r#"{"facts": [{"a": 1}]"#,
+        let (one, two) = (json!({"facts": [{"a": 1}]}), json!({"facts": [{"a": 1}, {"a": "é"}]}));
+        for (text, whole) in [
+            (r#"{"facts": [{"a": 1}]"#, &one),
+            (r#"{"facts": [{"a": 1}"#, &one),
+            (r#"{"facts": [{"a": 1}, "#, &one),
+            (r#"{"facts": [{"a": 1}, {"#, &one),
+            (r#"{"facts": [{"a": 1}, {"a"#, &one),
+            (r#"{"facts": [{"a": 1}, {"a":"#, &one),
+            // It might have gone on.
+            (r#"{"facts": [{"a": 1}, {"a": 2"#, &one),
+            (r#"{"facts": [{"a": 1}, nul"#, &one),
+            ("{facts: [{a: 1}, {b", &one),
+            (r#"{"facts": [{"a": 1}, {"a": "é""#, &two),
+            (r#"{"facts": [{"a": 1}, {"a": "é", "b": "uncl"#, &two),
+            (r#"{"facts": [{"a": 1}, {"a": "é", "b": "uncl"#, &two),
+            (r#"{"facts": [{"a": 1}, {"a": "é", "b": tru"#, &two),
+            ("{facts: [{a: 1}, {a: 'é', b", &two),
         ] {
             assert_eq!(found(text), Some((whole.clone(), true)), "{text}");
         }
@@ -325,16 +345,49 @@ mod tests {
             let _ = find(&parts.concat(), |value| value.get("facts").is_some());
         }
 
+        /// Of an answer that is cut anywhere the items before the cut are there, and of the item that was cut those of
+        /// its fields that are whole.
         #[test]
-        fn every_beginning_of_an_answer_is_read(cut in 0_usize..120) {
-            let text = r#"{"facts": [{"name": "Ana", "content": "lives in \"Rome\""}, {"name": "Bo é", "n": 12}]}"#;
-            let end = text.floor_char_boundary(cut.min(text.len()));
-            if let Some((value, _)) = found(&text[..end]) {
-                let whole: Value = serde_json::from_str(text).unwrap();
-                for (index, item) in value["facts"].as_array().unwrap().iter().enumerate() {
-                    prop_assert_eq!(item, &whole["facts"][index]);
-                }
+        fn every_beginning_of_an_answer_is_read(
+            items in prop::collection::vec(
+                prop::collection::btree_map("[a-c]", (any::<bool>(), "[a-z\"\\\\{},é\n]{0,6}", 0..1_000), 1..4), 1..5),
+            place in any::<prop::sample::Index>(),
+        ) {
+            let item = |fields: &std::collections::BTreeMap<String, (bool, String, i32)>| -> Value {
+                fields.iter().map(|(name, (is_text, text, number))| {
+                    (name.clone(), if *is_text { json!(text) } else { json!(number) })
+                }).collect()
+            };
+            let items: Vec<Value> = items.iter().map(item).collect();
+            let before = r#"{"facts":["#.len();
+            let text = json!({"facts": &items}).to_string();
+            let cut = &text[..text.floor_char_boundary(place.index(text.len()))];
+            let mut ends: Vec<usize> = Vec::new();
+            for item in &items {
+                let start = ends.last().map_or(before, |end| end + 1);
+                ends.push(start + item.to_string().len());
             }
+            let whole = ends.iter().filter(|end| **end <= cut.len()).count();
+            let Some((value, is_cut)) = found(cut) else {
+                prop_assert!(cut.len() < before);
+                return Ok(());
+            };
+            prop_assert!(is_cut);
+            let read = value["facts"].as_array().unwrap();
+            prop_assert_eq!(&read[..whole], &items[..whole]);
+            prop_assert!(read.len() <= whole + 1);
+            // A field is whole once what ends it was seen: its quote, or what follows a number.
+            let mut expected = Map::new();
+            let mut place = ends.get(whole).map_or(0, |end| end - items[whole].to_string().len() + 1);
+            for (name, value) in items.get(whole).and_then(Value::as_object).into_iter().flatten() {
+                let end = place + json!(name).to_string().len() + 1 + value.to_string().len();
+                if end + usize::from(value.is_number()) <= cut.len() {
+                    expected.insert(name.clone(), value.clone());
+                }
+                place = end + 1;
+            }
+            let kept = read.get(whole).and_then(Value::as_object).cloned().unwrap_or_default();
+            prop_assert_eq!(kept, expected);
         }
     }
 }

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use super::{
     AnswerSchema, COMPLETION_TOKENS, Completion, CompletionRequest, LanguageModel, Message, MessagePart, MessageRole,
     OPENAI_MODEL,
-    anthropic::empty,
     http::{HttpOptions, Reply, Service},
     refusal::Problem,
 };
@@ -39,7 +38,8 @@ pub(crate) const HOST: &str = "api.openai.com";
 /// # Example
 /// ```
 /// use umi_core::{HttpOptions, LanguageModel, OpenAIModel};
-/// let model = OpenAIModel::connect("sk-…", Some("http://localhost:8000/v1"), HttpOptions::default())?.with_model("qwen3");
+/// let base_url = Some("http://localhost:8000/v1");
+/// let model = OpenAIModel::connect("sk-…", base_url, HttpOptions::default())?.with_model("qwen3");
 /// assert_eq!(model.name(), "openai:qwen3");
 /// # Ok::<(), umi_core::Error>(())
 /// ```
@@ -224,30 +224,25 @@ impl OpenAIModel {
             }
             return Err(self.service.misunderstood(reply, "gave an answer without a choice"));
         };
+        let usage = answer.usage.unwrap_or_default();
+        let (read, written) = (usage.prompt_tokens.unwrap_or_default(), usage.completion_tokens.unwrap_or_default());
+        let usage = Usage::new(read, written, reply.requests);
         let finish = choice.finish_reason.as_deref();
         let message = choice.message.unwrap_or_default();
         if let Some(refusal) = message.refusal.filter(|refusal| !refusal.is_empty()) {
-            return Err(self.service.misunderstood(reply, &format!("refused to answer: {refusal}")));
+            let refusal = self.service.redacted(&refusal);
+            return Err(self.service.misunderstood(reply, &format!("refused to answer: {refusal}")).with_usage(usage));
         }
         if finish == Some("content_filter") {
-            return Err(self.service.misunderstood(reply, "withheld its answer because of a filter of content"));
+            let withheld = self.service.misunderstood(reply, "withheld its answer because of a filter of content");
+            return Err(withheld.with_usage(usage));
         }
         let text = message.content.map(Content::text).unwrap_or_default();
         let is_cut = finish == Some("length");
         if text.trim().is_empty() {
-            return Err(empty(&self.service, reply, is_cut));
+            return Err(self.service.unanswered(reply, is_cut).with_usage(usage));
         }
-        let usage = answer.usage.unwrap_or_default();
-        Ok(Completion {
-            text,
-            usage: Usage::new(
-                usage.prompt_tokens.unwrap_or_default(),
-                usage.completion_tokens.unwrap_or_default(),
-                reply.requests,
-            ),
-            request_id: reply.request_id.clone(),
-            is_cut,
-        })
+        Ok(Completion { text, usage, request_id: reply.request_id.clone(), is_cut })
     }
 }
 
@@ -258,6 +253,7 @@ impl LanguageModel for OpenAIModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         let is_shown_by_model = |message: &Message| {
             message.role == MessageRole::Assistant
                 && message.parts.iter().any(|part| matches!(part, MessagePart::Image { .. }))
@@ -297,10 +293,7 @@ fn told(answer: &AnswerSchema) -> String {
 }
 
 fn message(message: &Message) -> Value {
-    let role = match message.role {
-        MessageRole::User => "user",
-        MessageRole::Assistant => "assistant",
-    };
+    let role = message.role.as_str();
     // Many compatible servers take no list of parts.
     if let [MessagePart::Text(text)] = message.parts.as_slice() {
         return json!({"role": role, "content": text});

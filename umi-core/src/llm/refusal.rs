@@ -12,6 +12,15 @@ use crate::error::ErrorKind;
 /// What is kept of a service's words, in characters.
 pub(super) const MESSAGE_CHARS: usize = 500;
 
+/// A key below this length, in bytes, is what servers are given that want none: `ollama`, `EMPTY`, `not-needed`.
+const PLACEHOLDER: usize = 12;
+/// A longer key below this length, in bytes, is short.
+const SHORT_KEY: usize = 20;
+/// How many bytes of a short key are a part of it that is never shown.
+const SHORT_PART: usize = 4;
+/// The same of other keys. Services show a beginning and an end of theirs, to tell which one it is.
+const LONG_PART: usize = 12;
+
 /// Words that say that a request is longer than the model reads, whatever the status is.
 const OVERFLOW: [&str; 9] = [
     "context_length_exceeded",
@@ -106,6 +115,45 @@ impl Problem {
     }
 }
 
+/// What a service said, cut, in one line and without the API key, which some say back, whole or in part.
+///
+/// A long part of a long key gives way to `[key]`, and so does the whole of a placeholder, whose parts are words of any
+/// message. Of a short key, what would be left of it and where it stood may tell the rest, so that nothing is kept of
+/// words that hold a part of it.
+pub(super) fn without_key(said: &str, key: &str) -> String {
+    // No part of the key is cut into one that is not recognised.
+    let said: String = said.chars().take(MESSAGE_CHARS + key.len()).collect();
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_short = (PLACEHOLDER..SHORT_KEY).contains(&key.len());
+    let least = if is_short { SHORT_PART } else { LONG_PART }.min(key.len()).max(1);
+    let mut out = String::new();
+    let mut rest = said.as_str();
+    while let Some(char) = rest.chars().next() {
+        match common_part(rest, key) {
+            part if part < least => {
+                out.push(char);
+                rest = &rest[char.len_utf8()..];
+            }
+            _ if is_short => return "(what it said holds a part of the API key and is left out)".to_owned(),
+            part => {
+                out.push_str("[key]");
+                rest = &rest[part..];
+            }
+        }
+    }
+    out.chars().take(MESSAGE_CHARS).collect()
+}
+
+/// How many bytes at the beginning of a text are a part of a key, in whatever case.
+fn common_part(text: &str, key: &str) -> usize {
+    let (text, key) = (text.as_bytes(), key.as_bytes());
+    let common = |start: usize| {
+        let pairs = text.iter().zip(&key[start..]);
+        pairs.take_while(|(one, other)| one.is_ascii() && one.eq_ignore_ascii_case(other)).count()
+    };
+    (0..key.len()).map(common).max().unwrap_or_default()
+}
+
 /// How long the service asks to wait: a number of seconds, or until a date.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let of_number = |number: f64| Duration::try_from_secs_f64(number.max(0.0)).ok();
@@ -176,6 +224,35 @@ mod tests {
             assert_eq!(problem.kind(status), kind, "{body}");
             assert_eq!(problem.message.is_empty(), body.is_empty(), "{body}");
         }
+    }
+
+    #[test]
+    fn no_part_of_a_short_key_is_told_and_no_long_part_of_another() {
+        let long = "sk-proj-0123456789abcdefghij";
+        for (key, said, told) in [
+            (long, "the key sk-proj-0123456789abcdefghij is\n wrong", "the key [key] is wrong"),
+            (long, "the key SK-PROJ-0123456789ABCDEFGHIJ is wrong", "the key [key] is wrong"),
+            (long, "the key sk-proj-0123456789abc… is wrong", "the key [key]… is wrong"),
+            (long, "the key sk-proj-****ghij is wrong", "the key sk-proj-****ghij is wrong"),
+            (long, "no such model: é", "no such model: é"),
+            ("secret", "the model is not here", "the model is not here"),
+            ("ollama", "model ollama/none, of ollam, not found", "model [key]/none, of ollam, not found"),
+            ("test-key", "this is a test", "this is a test"),
+            ("é-no-ascii-é", "é", "é"),
+        ] {
+            assert_eq!(without_key(said, key), told);
+        }
+        for (key, said) in [
+            ("hunter2-hunter2-hun", "the key hunter2-hunter2-hun is wrong"),
+            ("hunter2-hunter2-hun", "the key hunt****-hun is wrong"),
+            ("hunter2-hunter2-hun", "the key begins with HUNT"),
+            ("hunter2-hunter2-hun", "the key ends with 2-hun"),
+        ] {
+            assert_eq!(without_key(said, key), "(what it said holds a part of the API key and is left out)", "{said}");
+        }
+        let padded = format!("{}{long}", "-".repeat(MESSAGE_CHARS - 5));
+        assert!(!without_key(&padded, long).contains("sk-"), "cut behind the beginning of the key");
+        assert_eq!(without_key(&"é ".repeat(2_000), long).chars().count(), MESSAGE_CHARS);
     }
 
     #[test]

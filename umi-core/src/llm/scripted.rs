@@ -78,6 +78,7 @@ impl LanguageModel for ScriptedModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         self.requests.lock().push(request.clone());
         let mut answer = (self.answers.lock())(request)?;
         answer.usage.requests = answer.usage.requests.max(1);

@@ -185,6 +185,7 @@ impl LanguageModel for SimLanguageModel {
     }
 
     async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        request.check()?;
         let text = self.answer(request);
         let tokens = |text: &str| estimate_tokens(text) as u64;
         let usage = Usage::new(tokens(&request.system) + tokens(data(request)), tokens(&text), 1);
@@ -282,7 +283,7 @@ mod tests {
         let said = |text, name| Said { role: "user", name, at, text };
         let earlier: Vec<_> = earlier.iter().map(|text| said(text, None)).collect();
         let turns: Vec<_> = turns.iter().map(|(text, name)| said(text, *name)).collect();
-        let answer = extract(&SimLanguageModel::new(1), &earlier, &turns, &mut Usage::default()).await.unwrap();
+        let answer = extract(&SimLanguageModel::new(1), &earlier, &turns).await.unwrap();
         assert_eq!(answer.notes, Vec::<String>::new());
         answer.value
     }

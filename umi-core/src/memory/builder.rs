@@ -7,10 +7,17 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Memory, Parts, config::MemoryConfig, store::Lease, tasks::Tasks, usage::UsageCounters};
+use super::{
+    Memory, Parts,
+    config::MemoryConfig,
+    jobs::Services,
+    store::{IndexKind, Lease},
+    tasks::Tasks,
+    usage::UsageCounters,
+};
 use crate::{
     embed::{Embedder, cached::CachedEmbedder, sim::SimEmbedder, static_table::StaticEmbedder},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     ledger::sqlite::fork,
     llm::{LanguageModel, sim::SimLanguageModel},
     scope::Scope,
@@ -75,17 +82,42 @@ pub fn prepare() {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageBackend {
     folder: Option<PathBuf>,
+    on_lance: bool,
 }
 
 impl StorageBackend {
     /// One SQLite database in a folder, which is made if it is missing.
     pub fn sqlite(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: Some(folder.into()) }
+        Self { folder: Some(folder.into()), on_lance: false }
+    }
+
+    /// The same, with an index on LanceDB beside the database, for stores that outgrow memory: `folder/lance`, which is
+    /// made from the database by itself and again where it is missing or damaged. It follows in the background;
+    /// [`Memory::flush`] and [`Memory::close`] write what is left. A folder that this process has open keeps the index
+    /// that it was opened with.
+    ///
+    /// A build without the cargo feature `lance` names it and opens it not, see [`StorageBackend::check_built`].
+    pub fn lance(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: Some(folder.into()), on_lance: true }
     }
 
     /// No file: the store lives as long as its handles.
     pub fn in_memory() -> Self {
-        Self { folder: None }
+        Self { folder: None, on_lance: false }
+    }
+
+    /// Whether this build has what the backend needs.
+    ///
+    /// # Errors
+    /// `FeatureNotBuilt` for [`StorageBackend::lance`] in a build without the cargo feature `lance`.
+    pub fn check_built(&self) -> Result<()> {
+        if !self.on_lance || cfg!(feature = "lance") {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::FeatureNotBuilt, "this build has no LanceDB").with_hint(
+            "in Rust, build with the cargo feature `lance`; in Python, install `umi-memory-full`, or from the source \
+             with: pip install . --config-settings=build-args=\"--profile wheel-full --features full\"",
+        ))
     }
 
     /// The folder, or none in memory.
@@ -231,8 +263,10 @@ impl MemoryBuilder {
     ///
     /// # Errors
     /// `StoreIo` for a folder that cannot be made or written, or a database that cannot be; `CorruptStore` for one that
-    /// is cut or is no database; `StoreVersion` for one of a newer version or of another program.
+    /// is cut or is no database; `StoreVersion` for one of a newer version or of another program; `FeatureNotBuilt` as
+    /// [`StorageBackend::check_built`].
     pub fn look(&self) -> Result<()> {
+        self.storage.check_built()?;
         self.storage.folder().map_or(Ok(()), super::store::look)
     }
 
@@ -240,13 +274,10 @@ impl MemoryBuilder {
     ///
     /// # Errors
     /// `StoreIo`, `CorruptStore`, `StoreVersion` or `StoreLocked` of the folder; `EmbeddingSpace` when its vectors are
-    /// of another embedder and `reembed` is not set.
+    /// of another embedder and `reembed` is not set; `FeatureNotBuilt` for [`StorageBackend::lance`] in a build without
+    /// it.
     pub async fn build(self) -> Result<Memory> {
-        let index_bytes = self.config.index_memory_bytes();
-        let lease = match self.storage.folder() {
-            Some(folder) => Lease::open(folder, index_bytes).await?,
-            None => Lease::in_memory(index_bytes).await?,
-        };
+        self.storage.check_built()?;
         let embedder: Arc<dyn Embedder> = match (self.embedder, self.seed) {
             (Some(embedder), _) => embedder,
             (None, Some(seed)) => Arc::new(SimEmbedder::new(seed)),
@@ -263,13 +294,19 @@ impl MemoryBuilder {
             (None, Some(_)) => Arc::new(ManualClock::new(sim_start()?)),
             (None, None) => Arc::new(SystemClock),
         };
-        let embedder = if embedder.is_in_process() {
+        let cache_bytes = self.config.embedding_cache_bytes();
+        let embedder = if embedder.is_in_process() || cache_bytes == 0 {
             embedder
         } else {
             let secret = IDS.next(clock.now()).as_u128() as u64;
-            Arc::new(CachedEmbedder::new(embedder, secret))
+            Arc::new(CachedEmbedder::new(embedder, secret, cache_bytes))
         };
         let is_simulated = self.seed.is_some();
+        let index_bytes = self.config.index_memory_bytes();
+        let lease = match self.storage.folder() {
+            Some(folder) => Lease::open(folder, index_kind(&self.storage, index_bytes, &clock, &ids)).await?,
+            None => Lease::in_memory(index_bytes).await?,
+        };
         let memory = Memory {
             lease: Arc::new(lease),
             parts: Arc::new(Parts {
@@ -281,6 +318,7 @@ impl MemoryBuilder {
                 clock,
                 ids,
                 background: Tasks::default(),
+                services: Services::default(),
                 reembed: self.reembed,
             }),
             scope: self.scope,
@@ -300,6 +338,16 @@ impl MemoryBuilder {
         }
         Ok(memory)
     }
+}
+
+/// The index of a backend that this build has.
+fn index_kind(storage: &StorageBackend, bytes: usize, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> IndexKind {
+    #[cfg(feature = "lance")]
+    if storage.on_lance {
+        return IndexKind::Lance { bytes, clock: Arc::clone(clock), ids: Arc::clone(ids) };
+    }
+    let _ = (storage, clock, ids);
+    IndexKind::Ram { bytes }
 }
 
 fn sim_start() -> Result<Timestamp> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::Memory;
+use super::{Memory, outage::is_outage};
 use crate::{
     blocking::blocking_when_large,
     embed::{EmbeddingSpace, embed_checked},
@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     evolve::{needs_decision, repeats},
     index::{SearchQuery, ValidAt, analysis::analyse_fact, vector},
-    ledger::{EmbedJob, NewFact, Piece},
+    ledger::{EmbedJob, JobLease, NewFact, Piece},
     scope::Scope,
 };
 
@@ -83,16 +83,21 @@ impl Memory {
         }
     }
 
-    /// Drafts as the ledger takes them now, and the store's space. What was not embedded leaves a job, unless the store
-    /// is to be embedded again.
+    /// Drafts as the ledger takes them now, and the store's space. What was not embedded, because of a failure, leaves a
+    /// job, unless the store is to be embedded again. The job is put off where it would fail alike; where another text of
+    /// the same request may be to blame, it is free.
     pub(super) async fn facts_to_write(
         &self,
         drafts: &[DraftFact],
+        failure: Option<&Error>,
         now: Timestamp,
     ) -> Result<(EmbeddingSpace, Vec<NewFact>)> {
         let own = self.parts.embedder.space();
         let other = self.space_to_leave().await?;
         let is_own = other.is_none();
+        let again = failure.and_then(|error| self.again(&self.parts.services.embedder, error));
+        let fails_alike = |error: &&Error| is_outage(error) || drafts.len() == 1;
+        let lease = failure.filter(fails_alike).map(|_| JobLease::put_off(again));
         let fact = |draft: &DraftFact| NewFact {
             entity: draft.entity.clone(),
             piece: Piece {
@@ -100,7 +105,7 @@ impl Memory {
                 lexical: draft.lexical.clone(),
                 vector: (is_own && draft.is_embedded).then(|| vector::encode(draft.vector.as_deref(), own.dimensions)),
             },
-            embed_job: (is_own && !draft.is_embedded).then(|| EmbedJob { id: self.next_id(now), lease: None }),
+            embed_job: (is_own && !draft.is_embedded).then(|| EmbedJob { id: self.next_id(now), lease }),
         };
         Ok((other.unwrap_or_else(|| own.clone()), drafts.iter().map(fact).collect()))
     }

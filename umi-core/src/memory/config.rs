@@ -15,7 +15,11 @@ pub const RECALL_LIMIT: usize = 1_000;
 pub const TEXT_BYTES: usize = 10_000_000;
 /// The index's bound in memory unless it is set, in bytes.
 pub const INDEX_MEMORY_BYTES: usize = 256 * 1024 * 1024;
-const WORKING_BYTES: usize = 1024 * 1024 * 1024;
+/// What the vectors of a remote embedder that are kept in memory may take unless it is set, in bytes: some 2,600 of 1,536
+/// dimensions.
+const EMBEDDING_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// The most that working memory or the cache of vectors may be allowed.
+const MOST_BYTES: usize = 1024 * 1024 * 1024;
 
 /// Counts the tokens of a text.
 pub type TokenCounter = Arc<dyn Fn(&str) -> Result<usize> + Send + Sync>;
@@ -36,6 +40,7 @@ pub struct MemoryConfig {
     recall_limit: usize,
     text_bytes: usize,
     index_memory_bytes: usize,
+    embedding_cache_bytes: usize,
     deep_search: bool,
     token_prices: Option<TokenPrices>,
     token_counter: Option<TokenCounter>,
@@ -49,6 +54,7 @@ impl Default for MemoryConfig {
             recall_limit: 10,
             text_bytes: 100_000,
             index_memory_bytes: INDEX_MEMORY_BYTES,
+            embedding_cache_bytes: EMBEDDING_CACHE_BYTES,
             deep_search: false,
             token_prices: None,
             token_counter: None,
@@ -64,6 +70,7 @@ impl fmt::Debug for MemoryConfig {
             .field("recall_limit", &self.recall_limit)
             .field("text_bytes", &self.text_bytes)
             .field("index_memory_bytes", &self.index_memory_bytes)
+            .field("embedding_cache_bytes", &self.embedding_cache_bytes)
             .field("deep_search", &self.deep_search)
             .field("token_prices", &self.token_prices)
             .field("token_counter", &self.token_counter.as_ref().map(|_| "…"))
@@ -86,7 +93,7 @@ impl MemoryConfig {
     /// # Errors
     /// `InvalidInput` outside of that range.
     pub fn with_working_memory_bytes(self, bytes: usize) -> Result<Self> {
-        check_range("working_memory_bytes", bytes, 1_024, WORKING_BYTES)?;
+        check_range("working_memory_bytes", bytes, 1_024, MOST_BYTES)?;
         self.with_working(|working| working.max_bytes = bytes)
     }
 
@@ -104,7 +111,7 @@ impl MemoryConfig {
     /// # Errors
     /// `InvalidInput` outside of that range.
     pub fn with_working_value_bytes(self, bytes: usize) -> Result<Self> {
-        check_range("working_value_bytes", bytes, 1, WORKING_BYTES)?;
+        check_range("working_value_bytes", bytes, 1, MOST_BYTES)?;
         self.with_working(|working| working.value_bytes = bytes)
     }
 
@@ -149,7 +156,18 @@ impl MemoryConfig {
         Ok(Self { index_memory_bytes: bytes, ..self })
     }
 
-    /// Whether recall lets a language model rewrite the query unless it is told. Without a model nothing uses it.
+    /// What the vectors of the texts that a remote embedder saw last may take in memory, in bytes (0 keeps none; at most
+    /// 1 GiB; default 16 MiB). A text whose vector is kept is not embedded again.
+    ///
+    /// # Errors
+    /// `InvalidInput` outside of that range.
+    pub fn with_embedding_cache_bytes(self, bytes: usize) -> Result<Self> {
+        check_range("embedding_cache_bytes", bytes, 0, MOST_BYTES)?;
+        Ok(Self { embedding_cache_bytes: bytes, ..self })
+    }
+
+    /// Whether recall and context let a language model rewrite the query unless they are told (default: no). A memory
+    /// without a model searches the query as it is, and refuses nothing.
     #[must_use]
     pub fn with_deep_search(self, deep_search: bool) -> Self {
         Self { deep_search, ..self }
@@ -212,6 +230,11 @@ impl MemoryConfig {
         self.index_memory_bytes
     }
 
+    /// Bytes of the vectors of a remote embedder that are kept.
+    pub fn embedding_cache_bytes(&self) -> usize {
+        self.embedding_cache_bytes
+    }
+
     /// Whether recall lets a language model rewrite the query.
     pub fn deep_search(&self) -> bool {
         self.deep_search
@@ -260,6 +283,7 @@ mod tests {
         assert!(config.clone().with_working_memory_bytes(0).unwrap_err().is_invalid_input());
         assert!(config.clone().with_text_bytes(TEXT_BYTES + 1).unwrap_err().is_invalid_input());
         assert!(config.clone().with_index_memory_bytes(1).unwrap_err().is_invalid_input());
+        assert!(config.clone().with_embedding_cache_bytes(usize::MAX).unwrap_err().is_invalid_input());
         for limit in [0, 1_001] {
             let error = config.clone().with_recall_limit(limit).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidLimit);

@@ -101,7 +101,8 @@ impl<'a> IntoFuture for MemoryContext<'a> {
 }
 
 impl Memory {
-    /// The whole `<memory>` document: core memory first, then working memory, then what is relevant.
+    /// The whole `<memory>` document: core memory first, then working memory, then what is relevant. What a model takes to
+    /// reword the question (`deep_search`) is in [`Memory::stats`](super::Memory::stats) alone.
     ///
     /// # Errors
     /// When the returned builder is awaited: as [`Memory::recall`], and what a caller's token counter fails with.

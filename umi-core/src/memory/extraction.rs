@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
 };
 
 use futures::{StreamExt, stream};
@@ -14,17 +15,18 @@ use uuid::Uuid;
 use super::{
     Memory,
     candidates::DraftFact,
-    jobs::HeldJobs,
+    held::HeldJobs,
+    outage::{is_of_the_text, is_outage},
     results::{RememberResult, StepFailure, Usage},
-    usage::Step,
+    usage::{Metered, Step},
 };
 use crate::{
     entity::Entity,
     episode::Episode,
     error::{Error, ErrorKind, Result},
     evolve::{self, FoundRelation},
-    extract::{self, EARLIER_TURNS, ExtractedFact, Said},
-    ledger::{EpisodePage, Extraction, ExtractionOutcome, LeasedJob, NewRelation, OwnerText, Recorded},
+    extract::{self, EARLIER_TURNS, ExtractedFact, REQUEST_BYTES, Said},
+    ledger::{Extraction, ExtractionOutcome, LeasedJob, NewRelation, OwnerText, Recorded},
     llm::LanguageModel,
     metadata::Metadata,
     scope::Scope,
@@ -51,6 +53,8 @@ const LOOKED_AT: usize = 3 * EARLIER_TURNS;
 #[derive(Clone, Debug)]
 pub(super) struct ExtractTask {
     pub(super) job: Uuid,
+    /// How often it has failed.
+    pub(super) attempts: u32,
     pub(super) episode: Episode,
     pub(super) detects_evolutions: bool,
 }
@@ -63,11 +67,12 @@ pub(super) struct Extracted {
     warnings: Vec<StepFailure>,
     /// How many jobs are done.
     pub(super) finished: u64,
-    /// Why all of it failed.
-    failure: Option<Error>,
+    /// Why all of it failed, and in which step.
+    failure: Option<Failed>,
 }
 
 /// A step that failed.
+#[derive(Clone, Debug)]
 struct Failed {
     step: &'static str,
     error: Error,
@@ -83,8 +88,12 @@ impl Extracted {
     /// Turns that are left to their jobs, because the service was out for others.
     fn not_tried(tasks: &[ExtractTask], error: Error) -> Self {
         let job_id = tasks.first().map(|task| task.job);
-        let warnings = vec![StepFailure { step: "extract", error: error.clone(), job_id }];
-        Self { warnings, failure: Some(error), ..Self::default() }
+        Self { warnings: vec![StepFailure { step: "extract", error, job_id }], ..Self::default() }
+    }
+
+    /// Why its service is out, if that is why it failed.
+    fn outage(&self) -> Option<&Error> {
+        self.failure.as_ref().map(|failed| &failed.error).filter(|error| is_outage(error))
     }
 
     /// Puts what was found into the result of a call: the facts in the place of the notes.
@@ -134,7 +143,7 @@ impl Memory {
                     return (request, Extracted::not_tried(&tasks, error));
                 }
                 let extracted = self.extract_group(held, model, tasks).await;
-                if let Some(error) = extracted.failure.as_ref().filter(|error| is_outage(error)) {
+                if let Some(error) = extracted.outage() {
                     *outage.lock() = Some(error.clone());
                 }
                 (request, extracted)
@@ -143,65 +152,96 @@ impl Memory {
         let all = stream::iter(groups).map(each).buffer_unordered(self.parts.concurrency(CONCURRENCY)).collect();
         let done: Vec<(usize, Extracted)> = self.while_held(&held, all).await;
         let finished: u64 = done.iter().map(|(_, extracted)| extracted.finished).sum();
-        held.end(finished == jobs as u64).await;
+        match outage.into_inner() {
+            Some(error) => {
+                let again = self.again(&self.parts.services.model, &error);
+                if let Err(error) = held.put_off(again).await {
+                    tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be put off");
+                }
+            }
+            None => held.end(finished == jobs as u64).await,
+        }
         done
     }
 
     /// Extracts held jobs that were left, those of one call together, and gives how many are done. When the service is
-    /// out, the rest is not tried.
-    pub(super) async fn extract_left(&self, held: &HeldJobs, model: &dyn LanguageModel, left: Vec<LeasedJob>) -> u64 {
+    /// out, the rest is not tried, and the reason is given.
+    pub(super) async fn extract_left(
+        &self,
+        held: &HeldJobs,
+        model: &dyn LanguageModel,
+        left: Vec<LeasedJob>,
+    ) -> (u64, Option<Error>) {
         let mut groups: BTreeMap<_, Vec<ExtractTask>> = BTreeMap::new();
-        for LeasedJob { job, text, detects_evolutions } in left {
+        for LeasedJob { job, text, detects_evolutions, .. } in left {
             let OwnerText::Episode(episode) = text else { continue };
             let Episode { user, agent, session, .. } = episode.clone();
-            let task = ExtractTask { job: job.id, episode, detects_evolutions };
+            let task = ExtractTask { job: job.id, attempts: job.attempts, episode, detects_evolutions };
             groups.entry((user, agent, session, job.created_at, detects_evolutions)).or_default().push(task);
         }
-        let outage: Mutex<bool> = Mutex::new(false);
+        let outage: Mutex<Option<Error>> = Mutex::default();
         let each = |tasks: Vec<ExtractTask>| {
             let outage = &outage;
             async move {
-                if *outage.lock() {
-                    return 0;
-                }
-                let extracted = self.extract_group(held, model, tasks.clone()).await;
-                match &extracted.failure {
-                    Some(error) if is_outage(error) => *outage.lock() = true,
-                    // A bad text is not to fail its neighbours.
-                    Some(error) if tasks.len() > 1 && is_of_the_text(error) => {
-                        let mut finished = 0;
-                        for task in tasks {
-                            finished += self.extract_group(held, model, vec![task]).await.finished;
-                        }
-                        return finished;
+                let mut finished = 0;
+                let mut groups = vec![tasks];
+                while let Some(tasks) = groups.pop() {
+                    if outage.lock().is_some() {
+                        break;
                     }
-                    _ => {}
+                    let extracted = self.try_group(held, model, tasks.clone()).await;
+                    finished += extracted.finished;
+                    let Some(Failed { error, .. }) = &extracted.failure else { continue };
+                    if tasks.len() > 1 && is_of_the_text(error) {
+                        // A bad text is not to fail its neighbours.
+                        groups.extend(tasks.into_iter().rev().map(|task| vec![task]));
+                        continue;
+                    }
+                    self.note_failure(held, &tasks, error).await;
+                    if let Some(error) = extracted.outage() {
+                        *outage.lock() = Some(error.clone());
+                    }
                 }
-                extracted.finished
+                finished
             }
         };
         let all = stream::iter(groups.into_values()).map(each).buffer_unordered(self.parts.concurrency(CONCURRENCY));
-        self.while_held(held, all.fold(0, |sum, finished| async move { sum + finished })).await
+        let finished = self.while_held(held, all.fold(0, |sum, finished| async move { sum + finished })).await;
+        (finished, outage.into_inner())
     }
 
     /// Extracts turns together. A failure is noted in their jobs and told once, with the first of them.
     async fn extract_group(&self, held: &HeldJobs, model: &dyn LanguageModel, tasks: Vec<ExtractTask>) -> Extracted {
-        let mut extracted = Extracted::default();
-        let jobs: Vec<Uuid> = tasks.iter().map(|task| task.job).collect();
-        match self.find_and_record(held, model, tasks, &mut extracted).await {
-            Ok(()) => {}
-            Err(Failed { step, error }) => {
-                tracing::warn!(target: "umi::memory", step, kind = ?error.kind(), "a model's step failed; the text is stored and a job is left");
-                for &job in &jobs {
-                    if let Err(error) = self.ledger().fail_job(job, held.holder(), &error).await {
-                        tracing::warn!(target: "umi::memory", kind = ?error.kind(), "a failure could not be noted");
-                    }
-                }
-                extracted.failure = Some(error.clone());
-                extracted.warnings.push(StepFailure { step, error, job_id: jobs.first().copied() });
-            }
+        let mut extracted = self.try_group(held, model, tasks.clone()).await;
+        if let Some(Failed { step, error }) = extracted.failure.clone() {
+            self.note_failure(held, &tasks, &error).await;
+            extracted.warnings.push(StepFailure { step, error, job_id: tasks.first().map(|task| task.job) });
         }
         extracted
+    }
+
+    /// Extracts turns together, and notes no failure.
+    async fn try_group(&self, held: &HeldJobs, model: &dyn LanguageModel, tasks: Vec<ExtractTask>) -> Extracted {
+        let mut extracted = Extracted::default();
+        if let Err(failed) = self.find_and_record(held, model, tasks, &mut extracted).await {
+            tracing::warn!(target: "umi::memory", step = failed.step, kind = ?failed.error.kind(), "a model's step failed; the text is stored and a job is left");
+            extracted.failure = Some(failed);
+        }
+        // A bad text is not to cost its neighbours their vectors: each is tried by itself.
+        let leaves_texts = extracted.warnings.iter().any(|warning| warning.step == "embed");
+        if leaves_texts && let Err(error) = self.start_left_jobs().await {
+            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs that were left wait for the next call");
+        }
+        extracted
+    }
+
+    async fn note_failure(&self, held: &HeldJobs, tasks: &[ExtractTask], error: &Error) {
+        for task in tasks {
+            let noted = self.fail(&self.parts.services.model, held, task.job, task.attempts, error).await;
+            if let Err(error) = noted {
+                tracing::warn!(target: "umi::memory", kind = ?error.kind(), "a failure could not be noted");
+            }
+        }
     }
 
     /// One extraction, again where an episode is forgotten meanwhile.
@@ -231,6 +271,8 @@ impl Memory {
             tasks.retain(|task| there.contains(&task.episode.id));
             if tasks.len() == count {
                 // Another run has taken a job, and will do it.
+                let error = Error::storage("another run has taken the job, and records the facts").with_retryable(true);
+                extracted.warnings.push(StepFailure { step: "extract", error, job_id: Some(first.job) });
                 return Ok(());
             }
         }
@@ -244,31 +286,45 @@ impl Memory {
         extracted: &mut Extracted,
     ) -> Result<Vec<ExtractedFact>, Failed> {
         let earlier = match tasks.first() {
-            Some(first) => self.said_before(&first.episode).await?,
+            Some(first) => self.said_before(&first.episode, tasks).await?,
             None => Vec::new(),
         };
         let earlier: Vec<(&Episode, Cow<'_, str>)> = earlier.iter().map(plain).collect();
         let turns: Vec<(&Episode, Cow<'_, str>)> = tasks.iter().map(|task| plain(&task.episode)).collect();
-        let (earlier, turns) = (said(&earlier), said(&turns));
-        let mut usage = Usage::default();
-        let found = extract::extract(model, &earlier, &turns, &mut usage).await;
-        self.parts.usage.count(Step::Extract, usage);
-        extracted.usage += usage;
-        let found = found?;
-        extracted.warn("extract", found.notes);
-        Ok(found.value)
+        let turns = said(&turns);
+        let mut all = said(&earlier);
+        let first = all.len();
+        all.extend(&turns);
+        let mut facts = Vec::new();
+        let mut left = requests(&turns);
+        while let Some(Range { start, end }) = left.pop() {
+            // An answer that is cut is asked for again with half of the turns.
+            let is_one = end - start == 1;
+            let metered = Metered::new(model, &self.parts.usage, Step::Extract, !is_one);
+            let shown = &turns[start..end];
+            let found = extract::extract(&metered, &all[..first + start], shown).await;
+            extracted.usage += metered.usage();
+            if metered.has_refused() {
+                let half = start + (end - start) / 2;
+                left.extend([half..end, start..half]);
+                continue;
+            }
+            let found = found?;
+            extracted.warn("extract", found.notes);
+            facts.extend(found.value.into_iter().map(|fact| ExtractedFact { turn: start + fact.turn, ..fact }));
+        }
+        self.parts.services.model.is_over();
+        Ok(facts)
     }
 
-    /// The turns of the same session that were said before an episode, oldest first.
-    async fn said_before(&self, first: &Episode) -> Result<Vec<Episode>> {
-        let scope = Scope::from_parts(first.user.clone(), first.agent.clone(), first.session.clone())?;
-        let page = EpisodePage { limit: LOOKED_AT, offset: 0, newest_first: true, until: Some(first.at) };
-        let mut before = self.ledger().episodes(&scope, page).await?;
-        before.retain(|episode| {
-            (episode.at, episode.id) < (first.at, first.id)
-                && (&episode.agent, &episode.session) == (&first.agent, &first.session)
-                && is_to_extract(episode)
-        });
+    /// The turns of the same session that were said before those of some tasks, oldest first.
+    async fn said_before(&self, first: &Episode, tasks: &[ExtractTask]) -> Result<Vec<Episode>> {
+        let origin = Scope::from_parts(first.user.clone(), first.agent.clone(), first.session.clone())?;
+        // A conversation's turns need not be in the order of time.
+        let places = tasks.iter().map(|task| (task.episode.at, task.episode.id));
+        let place = places.min().unwrap_or((first.at, first.id));
+        let mut before = self.ledger().episodes_before(&origin, place, LOOKED_AT).await?;
+        before.retain(is_to_extract);
         let passed_over = before.len().saturating_sub(EARLIER_TURNS);
         Ok(before.split_off(passed_over))
     }
@@ -312,8 +368,12 @@ impl Memory {
     ) -> Result<Option<Vec<Recorded>>, Failed> {
         let Some(first) = tasks.first() else { return Ok(None) };
         let scope = tenant(&first.episode)?;
+        // What a handle is narrowed to is all that it is told of; a session that a call names is only whose it is.
+        let (agent, session) = (self.scope.agent().map(str::to_owned), self.scope.session().map(str::to_owned));
+        let narrowed = Scope::from_parts(first.episode.user.clone(), agent, session)?;
         let (drafts, failure) = self.draft_facts(facts).await?;
         let (mut compared, mut found): (Vec<Entity>, Vec<FoundRelation>) = (Vec::new(), Vec::new());
+        let mut fresh: Vec<usize> = Vec::new();
         for decision in 1.. {
             let is_last = decision > DECISIONS;
             let mut seen = self.ledger().head()?;
@@ -323,16 +383,23 @@ impl Memory {
                 seen = i64::MAX;
             } else {
                 let candidates = self.candidates(&scope, &drafts).await?;
+                // A fact that no longer only repeats what holds was compared with nothing: all are compared again.
+                let is_grown = decision > 1 && candidates.fresh.iter().any(|place| !fresh.contains(place));
+                // What was shown and is forgotten since may be quoted by what was answered.
+                let is_quoted = compared.iter().any(|fact| candidates.stored.iter().all(|one| one.id != fact.id));
+                if (is_grown && !is_last) || is_quoted {
+                    (compared, found) = (Vec::new(), Vec::new());
+                }
                 // What was decided about a candidate holds while that one is as it was.
                 let is_new = |fact: &&Entity| !compared.contains(fact);
                 let new: Vec<Entity> = candidates.stored.iter().filter(is_new).cloned().collect();
                 let is_known = |id: Uuid| compared.iter().any(|fact| fact.id == id && candidates.stored.contains(fact));
                 found.retain(|relation| is_known(relation.old));
                 if is_last {
-                    (seen, is_compared) = (i64::MAX, new.is_empty());
+                    (seen, is_compared) = (i64::MAX, new.is_empty() && !is_grown);
                 } else {
                     found.extend(self.relate(model, &drafts, &candidates.fresh, &new, extracted).await?);
-                    compared = candidates.stored;
+                    (compared, fresh) = (candidates.stored, candidates.fresh);
                 }
             }
             if decision > DECISIONS + 1 {
@@ -345,13 +412,14 @@ impl Memory {
                 fact: found.new,
                 other: found.old,
                 evolution_type: found.evolution_type,
-                reason: found.reason.clone(),
+                // Nobody looks any more whether what it quotes is forgotten meanwhile.
+                reason: if is_last { String::new() } else { found.reason.clone() },
                 confidence: found.confidence,
             });
-            let (space, facts) = self.facts_to_write(&drafts, now).await?;
+            let (space, facts) = self.facts_to_write(&drafts, failure.as_ref(), now).await?;
             let embed_jobs: Vec<_> = facts.iter().filter_map(|fact| fact.embed_job.map(|job| job.id)).collect();
             let extraction = Extraction {
-                scope: scope.clone(),
+                scope: narrowed.clone(),
                 jobs: tasks.iter().map(|task| task.job).collect(),
                 holder: held.holder(),
                 facts,
@@ -402,10 +470,9 @@ impl Memory {
             return Ok(Vec::new());
         }
         let new: Vec<Entity> = fresh.iter().map(|&place| drafts[place].entity.clone()).collect();
-        let mut usage = Usage::default();
-        let found = evolve::evolve(model, &new, candidates, &mut usage).await;
-        self.parts.usage.count(Step::Evolve, usage);
-        extracted.usage += usage;
+        let metered = Metered::new(model, &self.parts.usage, Step::Evolve, false);
+        let found = evolve::evolve(&metered, &new, candidates).await;
+        extracted.usage += metered.usage();
         let found = found.map_err(|error| Failed { step: "evolve", error })?;
         extracted.warn("evolve", found.notes);
         Ok(found.value.into_iter().map(|found| FoundRelation { new: fresh[found.new], ..found }).collect())
@@ -427,6 +494,24 @@ fn tenant(episode: &Episode) -> Result<Scope> {
     Scope::from_parts(episode.user.clone(), None, None)
 }
 
+/// The turns of each request, the first one last: as many as fit in it, or one that does not.
+fn requests(turns: &[Said<'_>]) -> Vec<Range<usize>> {
+    let mut requests: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (place, turn) in turns.iter().enumerate() {
+        bytes += turn.text.len();
+        match requests.last_mut() {
+            Some(last) if bytes <= REQUEST_BYTES => last.end = place + 1,
+            _ => {
+                requests.push(place..place + 1);
+                bytes = turn.text.len();
+            }
+        }
+    }
+    requests.reverse();
+    requests
+}
+
 /// An episode and its text without what was recalled in it.
 fn plain(episode: &Episode) -> (&Episode, Cow<'_, str>) {
     (episode, extract::without_recalled(&episode.text))
@@ -440,15 +525,4 @@ fn said<'a>(episodes: &'a [(&'a Episode, Cow<'a, str>)]) -> Vec<Said<'a>> {
         text,
     };
     episodes.iter().map(said).collect()
-}
-
-/// Whether the next request would fail alike, whatever it asks.
-fn is_outage(error: &Error) -> bool {
-    let is_refused = matches!(error.kind(), ErrorKind::Authentication | ErrorKind::RateLimit | ErrorKind::Closed);
-    error.is_retryable() || error.is_storage() || is_refused
-}
-
-/// Whether a request with another text may succeed.
-fn is_of_the_text(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ContextOverflow | ErrorKind::InvalidResponse | ErrorKind::Provider)
 }

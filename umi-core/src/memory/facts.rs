@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::{
     Memory,
     config::check_limit,
-    jobs::HeldJobs,
+    held::HeldJobs,
+    jobs::HeldEmbed,
     parse_id,
     results::{RememberResult, StepFailure},
 };
@@ -191,7 +192,7 @@ impl Memory {
         }
         if draft.piece.vector.is_none() {
             let (held, now) = (self.hold(), self.now());
-            draft.job = Some(held.job(self.next_id(now), now)?);
+            draft.job = Some(held.job(self.next_id(now), now));
             draft.held = Some(held);
         }
         Ok(draft)
@@ -200,7 +201,7 @@ impl Memory {
     /// Embeds a fact that was written without its vector, and gives what failed.
     async fn embed_draft(&self, draft: Draft, owner: OwnerText) -> Vec<StepFailure> {
         let (Some(job), Some(held)) = (draft.job, draft.held) else { return draft.warning.into_iter().collect() };
-        let failed = self.run_own_jobs(held, vec![(job.id, owner)]).await;
+        let failed = self.run_own_jobs(held, vec![HeldEmbed { job: job.id, attempts: 0, text: owner }]).await;
         failed.into_iter().map(|(job, error)| StepFailure { step: "embed", error, job_id: Some(job) }).collect()
     }
 
@@ -218,7 +219,8 @@ impl Memory {
         }
     }
 
-    /// Every version of a fact, oldest first; empty for an id that the scope does not have.
+    /// Every version of a fact, oldest first, with what it replaced and what replaced it over as many steps as there are,
+    /// where a language model decided so; empty for an id that the scope does not have.
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.
@@ -368,7 +370,8 @@ impl Memory {
         Ok(recorded.entity)
     }
 
-    /// Removes an episode or a fact's version and all that was derived from it. Gives whether the scope had it.
+    /// Removes an episode or a fact's version and all that was derived from it: it reads as if it had never been said. What
+    /// it had ended is current again, or ended by what had ended it. Gives whether the scope had it.
     ///
     /// # Errors
     /// `Storage` kinds when the ledger fails.

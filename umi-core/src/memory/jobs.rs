@@ -3,106 +3,88 @@
 //!
 //! A run holds the jobs that it works on, under an id of its own and for a minute that it renews. What it still holds
 //! when it ends, fails or is cancelled is let go of; what a process that crashed held is free when its minute is over,
-//! and a store that is opened before that looks again then.
+//! and a store that is opened before that looks again then. So is what a run held when it was cancelled and had failed
+//! before: it was not tried to the end, and nothing says that it would fail again.
+//!
+//! Each job is tried once by itself. One that fails is put off: for a while that grows where the failure passes, so that
+//! it is tried again then, else until [`Memory::retry_pending`] or the next opening asks for it.
 
 use std::{
-    collections::BTreeSet,
     ops::Range,
     pin::pin,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
-use futures::future::{self, Either};
+use futures::future::{self, BoxFuture, Either};
 use jiff::Timestamp;
-use tokio::runtime::Handle;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{Memory, store::Store};
+use super::{
+    Memory,
+    held::{HeldJobs, LEASE},
+    outage::{Outage, is_outage},
+};
 use crate::{
     blocking::blocking,
     embed::{EmbeddingSpace, embed_encoded},
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     index::analysis::{AnalysedPiece, analyse_episode, analyse_fact},
-    ledger::{EmbedJob, Job, JobKind, JobLease, OwnerText, OwnerVectors},
+    ledger::{Job, JobChoice, JobKind, LeasedJob, OwnerText, OwnerVectors},
     scope::Scope,
 };
 
-/// How long a job is held before another run may take it. Half of it is the time between two renewals.
-const LEASE: Duration = Duration::from_mins(1);
 /// How many jobs are taken and embedded at once.
 const BATCH: usize = 32;
 /// How many jobs of extraction are taken at once: a conversation is to be among them as a whole.
 const EXTRACT_BATCH: usize = 256;
+/// How many jobs are put off at once behind an embedder that is out.
+const LEFT_BATCH: usize = 256;
 
-/// The jobs of one run. What it holds is let go of when this is dropped, in the background.
-pub(super) struct HeldJobs {
-    store: Arc<Store>,
-    holder: Uuid,
-    runtime: Handle,
-    process: u32,
-    is_empty: bool,
+/// What one opening knows of the services that jobs need.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    pub(super) embedder: Outage,
+    pub(super) model: Outage,
+    /// When jobs that are put off are looked for, if that is to be.
+    pub(super) look: Mutex<Option<Timestamp>>,
 }
 
-impl HeldJobs {
-    /// Who holds them.
-    pub(super) fn holder(&self) -> Uuid {
-        self.holder
-    }
-
-    /// Ends a run whose work is durable; what it still holds, unless that is nothing, is let go of now.
-    pub(super) async fn end(mut self, is_empty: bool) {
-        self.is_empty = is_empty;
-        if !is_empty && let Err(error) = self.release().await {
-            tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be let go of at once");
-        }
-    }
-
-    /// A job to leave behind that this run holds.
-    pub(super) fn job(&self, id: Uuid, now: Timestamp) -> Result<EmbedJob> {
-        Ok(EmbedJob { id, lease: Some(self.lease(now)?) })
-    }
-
-    pub(super) fn lease(&self, now: Timestamp) -> Result<JobLease> {
-        let until = now.checked_add(LEASE).map_err(|error| {
-            Error::invalid_input(format!("the clock stands at {now}, the end of time")).with_source(error)
-        })?;
-        Ok(JobLease { holder: self.holder, until })
-    }
-
-    /// Lets go now. Cancelled, it is done in the background.
-    async fn release(mut self) -> Result<()> {
-        self.store.ledger.release_jobs(self.holder).await?;
-        self.is_empty = true;
-        Ok(())
-    }
+/// Which jobs a run takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All that nobody is at.
+    All,
+    /// Those that were not tried yet, and those that were put off until now.
+    Due,
 }
 
-impl Drop for HeldJobs {
-    fn drop(&mut self) {
-        if self.is_empty || self.process != std::process::id() {
-            return;
-        }
-        let (store, holder) = (Arc::clone(&self.store), self.holder);
-        self.store.releases.spawn_on(&self.runtime, async move {
-            match store.ledger.release_jobs(holder).await {
-                Err(error) if error.kind() != ErrorKind::Closed => {
-                    tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs stay held until their lease ends");
-                }
-                // In a store that is closed the leases run out.
-                _ => {}
-            }
-        });
-    }
+/// A job to embed a text that this run holds.
+pub(super) struct HeldEmbed {
+    pub(super) job: Uuid,
+    /// How often it has failed.
+    pub(super) attempts: u32,
+    pub(super) text: OwnerText,
 }
 
 /// What became of some jobs.
 #[derive(Default)]
 struct Ran {
     finished: u64,
+    /// What the caller is told of: those behind an outage, which were not tried, too.
     failed: Vec<(Uuid, Error)>,
     /// Why the ledger could not note what became of one. What came behind it was not tried.
     ledger: Option<Error>,
+    /// Why the embedder could not be asked about all of it. What came behind that is held still.
+    outage: Option<Error>,
+}
+
+/// What became of a run.
+#[derive(Default)]
+struct Done {
+    finished: u64,
+    /// Why the language model could not be asked about all of it.
+    outage: Option<Error>,
 }
 
 impl Memory {
@@ -116,8 +98,14 @@ impl Memory {
     }
 
     /// Runs the work that waits, of all tenants, and says how many jobs were finished. One that fails stays, and is
-    /// tried once a call. Facts wait for a handle with a language model. Jobs that a call, another run or another process
-    /// is at are passed over: each is held for a minute, renewed while its holder lives.
+    /// tried once a call; when a service is out, those behind it are left. Facts wait for a handle with a language model.
+    /// Jobs that a call, another run or another process is at are passed over: each is held for a minute, renewed while
+    /// its holder lives.
+    ///
+    /// By itself a job is tried once, by the call that left it or behind it, and again when the store is opened. Behind
+    /// a failure that passes (a timeout, a connection that breaks, a status of 429 or 5xx) it is also tried after 30
+    /// seconds, then after a minute, and so on up to an hour, or when the service said; behind others it is not. What a
+    /// run that is cancelled held is free again, and what of that had failed before is so within a minute.
     ///
     /// # Errors
     /// `Storage` when the ledger fails; `EmbeddingSpace` when the store's vectors are of another embedder, whom
@@ -139,10 +127,10 @@ impl Memory {
     /// ```
     pub async fn retry_pending(&self) -> Result<u64> {
         self.check_open()?;
-        self.run_left_jobs().await
+        self.run_left_jobs(Wanted::All).await
     }
 
-    async fn run_left_jobs(&self) -> Result<u64> {
+    async fn run_left_jobs(&self, wanted: Wanted) -> Result<u64> {
         let own = self.parts.embedder.space();
         if let Some(active) = self.ledger().active_space().await?.filter(|active| active != own) {
             return Err(active.mismatch(own));
@@ -150,79 +138,93 @@ impl Memory {
         // What a cancelled run held is free once it was let go of.
         self.lease.store.releases.wait().await;
         let held = self.hold();
-        let finished = self.run_free_jobs(&held).await;
-        held.release().await?;
-        finished
+        match self.run_free_jobs(&held, wanted).await {
+            Ok(Done { finished, outage: None }) => held.release().await.map(|()| finished),
+            Ok(Done { finished, outage: Some(error) }) => {
+                let again = self.again(&self.parts.services.model, &error);
+                held.put_off(again).await.map(|()| finished)
+            }
+            Err(error) => {
+                held.release().await?;
+                Err(error)
+            }
+        }
     }
 
-    async fn run_free_jobs(&self, held: &HeldJobs) -> Result<u64> {
-        let mut finished = 0;
-        // Failed jobs stay held until the end, so that one run tries each of them once.
-        let mut seen = BTreeSet::new();
+    /// Goes once through what waits, in the order of its making. When a service is out, what is behind that is left.
+    async fn run_free_jobs(&self, held: &HeldJobs, wanted: Wanted) -> Result<Done> {
+        let mut done = Done::default();
+        let failed = wanted == Wanted::All;
+        let mut choice = JobChoice { kind: JobKind::Embed, failed, after: 0, limit: BATCH };
         loop {
             let now = self.now();
-            let jobs = self.ledger().lease_jobs(&[JobKind::Embed], BATCH, now, held.lease(now)?).await?;
-            let jobs: Vec<_> = jobs
-                .into_iter()
-                .map(|leased| (leased.job.id, leased.text))
-                .filter(|(job, _)| seen.insert(*job))
-                .collect();
-            if jobs.is_empty() {
-                break;
-            }
-            let ran = self.run_held(held, jobs).await;
-            finished += ran.finished;
+            let jobs = self.ledger().lease_jobs(choice, now, held.lease(now)).await?;
+            let Some(last) = jobs.last() else { break };
+            choice.after = last.place;
+            let job = |LeasedJob { job, text, .. }: LeasedJob| HeldEmbed { job: job.id, attempts: job.attempts, text };
+            let ran = self.run_held(held, jobs.into_iter().map(job).collect()).await;
+            done.finished += ran.finished;
             if let Some(error) = ran.ledger {
                 return Err(error);
             }
+            if let Some(error) = ran.outage {
+                // Free, those behind it would meet the same outage one batch a call.
+                let now = self.now();
+                let behind = JobChoice { failed: false, limit: LEFT_BATCH, ..choice };
+                self.ledger().lease_jobs(behind, now, held.lease(now)).await?;
+                held.put_off_so_far(self.again(&self.parts.services.embedder, &error)).await?;
+                break;
+            }
         }
         // Without a model they wait for an opening that has one.
-        let Some(model) = self.parts.model.clone() else { return Ok(finished) };
-        loop {
+        let Some(model) = self.parts.model.clone() else { return Ok(done) };
+        let mut choice = JobChoice { kind: JobKind::Extract, failed, after: 0, limit: EXTRACT_BATCH };
+        while done.outage.is_none() {
             let now = self.now();
-            let mut jobs = self.ledger().lease_jobs(&[JobKind::Extract], EXTRACT_BATCH, now, held.lease(now)?).await?;
-            jobs.retain(|leased| seen.insert(leased.job.id));
-            if jobs.is_empty() {
-                return Ok(finished);
-            }
-            finished += self.extract_left(held, model.as_ref(), jobs).await;
+            let jobs = self.ledger().lease_jobs(choice, now, held.lease(now)).await?;
+            let Some(last) = jobs.last() else { break };
+            choice.after = last.place;
+            let (finished, outage) = self.extract_left(held, model.as_ref(), jobs).await;
+            (done.finished, done.outage) = (done.finished + finished, outage);
         }
-    }
-
-    /// A new run, which holds nothing yet.
-    pub(super) fn hold(&self) -> HeldJobs {
-        HeldJobs {
-            store: Arc::clone(&self.lease.store),
-            holder: self.next_id(self.now()),
-            runtime: Handle::current(),
-            process: std::process::id(),
-            is_empty: false,
-        }
+        Ok(done)
     }
 
     /// Runs one call's own jobs now, and gives their failures. What the call wrote is durable by now, so that a ledger
     /// that fails from here on only leaves the jobs.
-    pub(super) async fn run_own_jobs(&self, held: HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Vec<(Uuid, Error)> {
+    pub(super) async fn run_own_jobs(&self, held: HeldJobs, jobs: Vec<HeldEmbed>) -> Vec<(Uuid, Error)> {
         let count = jobs.len() as u64;
         let ran = self.run_held(&held, jobs).await;
-        held.end(ran.finished == count).await;
+        match &ran.outage {
+            Some(error) => {
+                let again = self.again(&self.parts.services.embedder, error);
+                if let Err(error) = held.put_off(again).await {
+                    tracing::warn!(target: "umi::memory", kind = ?error.kind(), "jobs could not be put off");
+                }
+            }
+            None => held.end(ran.finished == count).await,
+        }
         ran.failed
     }
 
-    /// Embeds what held jobs are about; finishes those that can be and notes the failure of the others.
-    async fn run_held(&self, held: &HeldJobs, jobs: Vec<(Uuid, OwnerText)>) -> Ran {
-        let (ids, texts): (Vec<Uuid>, Vec<OwnerText>) = jobs.into_iter().unzip();
+    /// Embeds what held jobs are about; finishes those that can be and notes the failure of those that were tried.
+    async fn run_held(&self, held: &HeldJobs, jobs: Vec<HeldEmbed>) -> Ran {
+        let (ids, texts): (Vec<(Uuid, u32)>, Vec<OwnerText>) =
+            jobs.into_iter().map(|held| ((held.job, held.attempts), held.text)).unzip();
         let outcomes = self.embed_each(held, Arc::new(texts)).await;
-        let mut ran = Ran::default();
-        for (job, outcome) in ids.into_iter().zip(outcomes) {
+        let service = &self.parts.services.embedder;
+        let tried = outcomes.len();
+        let mut ran = Ran { outage: outage(&outcomes), ..Ran::default() };
+        for (&(job, attempts), outcome) in ids.iter().zip(outcomes) {
             if let Some(error) = &ran.ledger {
                 ran.failed.push((job, outcome.err().unwrap_or_else(|| error.clone())));
                 continue;
             }
             match outcome {
                 Ok(vectors) => {
+                    service.is_over();
                     let space = self.parts.embedder.space();
-                    match self.ledger().finish_embed_job(space, job, held.holder, vectors).await {
+                    match self.ledger().finish_embed_job(space, job, held.holder(), vectors).await {
                         Ok(finished) => ran.finished += u64::from(finished),
                         Err(error) => {
                             ran.failed.push((job, error.clone()));
@@ -231,17 +233,44 @@ impl Memory {
                     }
                 }
                 Err(error) => {
-                    ran.ledger = self.ledger().fail_job(job, held.holder, &error).await.err();
+                    ran.ledger = self.fail(service, held, job, attempts, &error).await.err();
                     ran.failed.push((job, error));
                 }
             }
         }
+        if let Some(error) = &ran.outage {
+            // One tenant's failure is not to be read in the jobs of others.
+            ran.failed.extend(ids[tried..].iter().map(|&(job, _)| (job, error.clone())));
+        }
         ran
     }
 
+    /// Notes that a job failed, and looks for it again when that may help.
+    pub(super) async fn fail(
+        &self,
+        service: &Outage,
+        held: &HeldJobs,
+        job: Uuid,
+        attempts: u32,
+        error: &Error,
+    ) -> Result<()> {
+        let failure = service.failure(error, attempts, self.now());
+        if let Some(again) = failure.again {
+            self.look_again_at(again);
+        }
+        self.ledger().fail_job(job, held.holder(), failure).await
+    }
+
+    /// When what was not tried because a service is out is tried again by itself, which it is then.
+    pub(super) fn again(&self, service: &Outage, error: &Error) -> Option<Timestamp> {
+        let again = service.again(error, self.now())?;
+        self.look_again_at(again);
+        Some(again)
+    }
+
     /// Embeds texts in one call, and one by one where that fails, so that a bad text does not fail its neighbours. When
-    /// the embedder is out of service, which a text that fails by itself in a way that may pass shows, the rest is not
-    /// tried.
+    /// the embedder is out of service, which a text that fails by itself for a reason that is not its own shows, the rest
+    /// is not tried and has no outcome.
     async fn embed_each(&self, held: &HeldJobs, texts: Arc<Vec<OwnerText>>) -> Vec<Result<OwnerVectors>> {
         let count = texts.len();
         match self.while_held(held, self.embed_owners(Arc::clone(&texts), 0..count)).await {
@@ -252,17 +281,14 @@ impl Memory {
             }
         }
         let mut outcomes: Vec<Result<OwnerVectors>> = Vec::with_capacity(count);
-        let mut outage: Option<Error> = None;
         for place in 0..count {
-            if let Some(error) = &outage {
-                outcomes.push(Err(error.clone()));
-                continue;
-            }
             let one = self.while_held(held, self.embed_owners(Arc::clone(&texts), place..place + 1)).await;
             let one =
                 one.and_then(|mut vectors| vectors.pop().ok_or_else(|| Error::internal("one text gave no vectors")));
-            outage = one.as_ref().err().filter(|error| error.is_retryable()).cloned();
             outcomes.push(one);
+            if outage(&outcomes).is_some() {
+                break;
+            }
         }
         outcomes
     }
@@ -276,11 +302,7 @@ impl Memory {
                 Either::Left((done, _)) => return done,
                 Either::Right(_) => {}
             }
-            let renewed = match held.lease(self.now()) {
-                Ok(lease) => self.ledger().renew_jobs(lease).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = renewed {
+            if let Err(error) = self.ledger().renew_jobs(held.lease(self.now())).await {
                 // Another run may do the same work; the one that loses its lease changes nothing.
                 tracing::warn!(target: "umi::memory", kind = ?error.kind(), "a lease of jobs was not renewed");
             }
@@ -322,28 +344,30 @@ impl Memory {
         Ok(active.filter(|active| active != self.parts.embedder.space()))
     }
 
-    /// Starts what waits, in the background.
-    pub(super) async fn start_left_jobs(&self) -> Result<()> {
-        if self.space_to_leave().await?.is_none() && self.ledger().has_jobs().await? {
-            let memory = self.detached();
-            self.parts.background.spawn(async move { memory.run_in_background().await });
-        }
-        Ok(())
+    /// Starts what waits and was not tried yet, in the background. Boxed, because a run that it starts may start one too.
+    pub(super) fn start_left_jobs(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if self.space_to_leave().await?.is_none() && self.ledger().has_jobs(Some(self.now())).await? {
+                let memory = self.detached();
+                self.parts.background.spawn_until_end(async move { memory.run_in_background(Wanted::Due).await });
+            }
+            Ok(())
+        })
     }
 
     /// Starts what a crash or an outage left, in the background, and again when leases have ended that are held now.
     pub(super) async fn start_crashed_jobs(&self) -> Result<()> {
-        if self.space_to_leave().await?.is_none() && self.ledger().has_jobs().await? {
-            self.follow_leases();
+        if self.space_to_leave().await?.is_none() && self.ledger().has_jobs(None).await? {
+            self.follow_leases(Wanted::All);
         }
         Ok(())
     }
 
-    fn follow_leases(&self) {
+    pub(super) fn follow_leases(&self, wanted: Wanted) {
         let memory = self.detached();
-        self.parts.background.spawn(async move {
-            memory.run_in_background().await;
-            match memory.ledger().next_lease_end().await {
+        self.parts.background.spawn_until_end(async move {
+            memory.run_in_background(wanted).await;
+            match memory.ledger().next_lease_end(memory.now()).await {
                 Ok(Some(end)) => memory.look_again_at(end),
                 Ok(None) => {}
                 Err(error) => {
@@ -353,23 +377,8 @@ impl Memory {
         });
     }
 
-    /// Looks for free jobs at a time, if the store is still open then. Nothing waits for it, and it keeps nothing open.
-    fn look_again_at(&self, end: Timestamp) {
-        let wait = self.parts.clock.wait_until(end);
-        let (lease, parts) = (Arc::downgrade(&self.lease), Arc::downgrade(&self.parts));
-        let scope = self.scope.clone();
-        tokio::spawn(async move {
-            wait.await;
-            let Some((lease, parts)) = lease.upgrade().zip(parts.upgrade()) else { return };
-            if !lease.is_closed() {
-                let closed = Arc::new(AtomicBool::new(false));
-                Self { lease, parts, scope, pinned: false, closed, is_root: false }.follow_leases();
-            }
-        });
-    }
-
-    async fn run_in_background(&self) {
-        if let Err(error) = self.run_left_jobs().await {
+    async fn run_in_background(&self, wanted: Wanted) {
+        if let Err(error) = self.run_left_jobs(wanted).await {
             tracing::warn!(target: "umi::memory", kind = ?error.kind(), "work that was left for later was not finished");
         }
     }
@@ -378,6 +387,11 @@ impl Memory {
     pub(super) fn detached(&self) -> Self {
         Self { closed: Arc::new(AtomicBool::new(false)), is_root: false, ..self.clone() }
     }
+}
+
+/// Why the service is out, if that ended the tries.
+fn outage<T>(outcomes: &[Result<T>]) -> Option<Error> {
+    outcomes.last()?.as_ref().err().filter(|error| is_outage(error)).cloned()
 }
 
 /// What is indexed of an owner, composed as it was when it was remembered.

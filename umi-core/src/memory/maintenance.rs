@@ -7,8 +7,9 @@ use std::{
 
 use super::{Memory, usage::ModelUsage};
 use crate::{
+    blocking::blocking,
     embed::EmbeddingSpace,
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     index::IndexStats,
     ledger::{CheckReport, LedgerStats},
     scope::{Scope, restored},
@@ -21,6 +22,19 @@ const REEMBED_BATCH: usize = 64;
 const TENANTS: usize = 1_000;
 /// A check of the index ends behind so many findings.
 const PROBLEMS: usize = 2_000;
+
+/// The folder of an index on LanceDB in that of the store, in builds without it too.
+const INDEX_FOLDER: &str = "lance";
+
+/// Removes what a memory with an index on LanceDB has left in the folder. Whoever uses it makes it again.
+fn remove_other_index(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::StoreIo, format!("cannot remove `{}`", folder.display())).with_source(error))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Figures of a store and of this handle's index.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,10 +144,18 @@ impl Memory {
     /// folder.
     ///
     /// # Errors
-    /// `StoreLocked` (try again) while another process reads an old state; `StoreIo` when there is no room.
+    /// `StoreLocked` (try again) while another process reads an old state, or writes to the index on LanceDB; `StoreIo`
+    /// when there is no room.
     pub async fn purge(&self) -> Result<()> {
         self.check_open()?;
-        self.ledger().purge(self.now()).await
+        self.ledger().purge(self.now()).await?;
+        if self.index().is_durable() {
+            return self.index().purge(self.ledger()).await;
+        }
+        match self.lease.store.path.clone() {
+            Some(folder) => blocking(move || remove_other_index(&folder.join(INDEX_FOLDER))).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes a consistent copy of the store, while it is in use, into a folder that is empty or not there.

@@ -194,7 +194,8 @@ impl RecallOptions {
 
     /// Whether a language model rewrites the query (default: the configuration's `deep_search`): up to three other
     /// wordings are searched beside it, in one more request to the model. Where it asks for what was true once and neither
-    /// `as_of` nor a range of time is given, they find versions that hold no more too.
+    /// `as_of` nor a range of time is given, they find versions that hold no more too. `Some(true)` is refused by a memory
+    /// without a model, with `InvalidInput`; the configuration's default is not.
     ///
     /// # Example
     /// ```

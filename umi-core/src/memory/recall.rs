@@ -16,7 +16,7 @@ use super::{
     Memory,
     options::RecallOptions,
     results::{RecallResults, Recalled, StepFailure, Usage},
-    usage::Step,
+    usage::{Metered, Step},
 };
 use crate::{
     context::GlobalRef,
@@ -116,8 +116,8 @@ impl Memory {
     /// Finds what is relevant to a question. An empty question finds nothing.
     ///
     /// # Errors
-    /// When the returned builder is awaited: `TextTooLong` for a question over the limit, `InvalidInput` for options
-    /// that this memory cannot follow, `Storage` kinds when the ledger fails. A question that cannot be embedded is
+    /// When the returned builder is awaited: `TextTooLong` for a question over the limit, `InvalidInput` where the options
+    /// ask for `deep_search` and this memory has no language model, `Storage` kinds when the ledger fails. A question that cannot be embedded is
     /// answered by its words, with a warning; with `use_text_search` off that is an `Embedding` error. A question that a
     /// model fails to reword (`deep_search`) is asked as it is, with a warning.
     ///
@@ -185,7 +185,7 @@ impl Memory {
             entity_types: options.entity_types().cloned(),
             // A question about the past that names no time reads closed versions too, by its rewrites.
             valid_at: match valid_at {
-                ValidAt::Now(_) if expansion.is_past && place > 0 => ValidAt::Any,
+                ValidAt::Now(now) if expansion.is_past && place > 0 => ValidAt::Until(now),
                 other => other,
             },
             time_range: options.time_range(),
@@ -210,6 +210,7 @@ impl Memory {
                 break;
             }
         }
+        self.feed_index();
         Ok(found)
     }
 
@@ -225,10 +226,9 @@ impl Memory {
 
     /// What a model makes of a query; nothing where it fails, with a warning.
     async fn expanded(&self, model: &dyn LanguageModel, query: &str, found: &mut FoundRows) -> Expansion {
-        let mut usage = Usage::default();
-        let expanded = expand(model, query, self.now(), &mut usage).await;
-        self.parts.usage.count(Step::Expand, usage);
-        found.usage += usage;
+        let metered = Metered::new(model, &self.parts.usage, Step::Expand, false);
+        let expanded = expand(&metered, query, self.now()).await;
+        found.usage += metered.usage();
         let mut warn = |error: Error| found.warnings.push(StepFailure { step: "expand", error, job_id: None });
         match expanded {
             Ok(answer) => {

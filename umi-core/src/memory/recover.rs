@@ -28,6 +28,8 @@ use crate::{
 
 /// How many chains are computed in one transaction.
 const CHAINS: usize = 256;
+/// How many decisions are written in one.
+const DECISIONS: usize = 1_024;
 
 /// What a recovery saved, and what it could not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct RecoverReport {
     pub episodes: u64,
     /// Sayings of facts that are in the new store; their chains were computed again.
     pub facts: u64,
+    /// Decisions of a model between two sayings that are in the new store; their relations were made again.
+    pub decisions: u64,
     /// Versions of core blocks that are in the new store.
     pub blocks: u64,
     /// Working keys that are in the new store, expired ones included.
@@ -50,6 +54,8 @@ pub struct RecoverReport {
     pub lost_episodes: u64,
     /// Sayings of facts that are known to be lost.
     pub lost_facts: u64,
+    /// Decisions of a model that are known to be lost: what one closed holds again in the new store.
+    pub lost_decisions: u64,
     /// What is damaged or lost, a line each; empty for a sound store.
     pub problems: Vec<String>,
 }
@@ -176,9 +182,16 @@ impl Rebuild {
         damaged = self.contexts(damaged, now).await?;
         self.report.lost_episodes = damaged.salvage.lost(Kind::Episode);
         self.report.lost_facts = damaged.salvage.lost(Kind::Fact);
+        // One whose sayings are lost is, too.
+        self.report.lost_decisions = damaged.salvage.known_decisions().saturating_sub(self.report.decisions);
         let mut problems = damaged.salvage.problems();
         problems.append(&mut self.report.problems);
         self.report.problems = problems;
+        if self.report.lost_decisions > 0 {
+            let lost = self.report.lost_decisions;
+            let what = if lost == 1 { "decision of a model is" } else { "decisions of a model are" };
+            self.report.problems.push(format!("{lost} {what} known to be lost"));
+        }
         Ok(())
     }
 
@@ -258,7 +271,9 @@ impl Rebuild {
             }
         }
         let (damaged, decisions) = off(damaged, Salvage::decisions).await?;
-        self.ledger.restore_decisions(decisions).await?;
+        for some in decisions.chunks(DECISIONS) {
+            self.report.decisions += self.ledger.restore_decisions(some.to_vec()).await?;
+        }
         let new: Vec<i64> = slots.into_values().collect();
         for some in new.chunks(CHAINS) {
             self.ledger.compute_chains(some.to_vec(), SystemClock.now()).await?;

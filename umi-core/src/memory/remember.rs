@@ -1,26 +1,26 @@
 //! remember: check, cut into pieces, embed, write in one transaction; then find facts, with a language model.
 
-use std::{collections::BTreeMap, future::IntoFuture, pin::Pin};
+use std::{future::IntoFuture, pin::Pin};
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::{
     Memory,
-    extraction::{ExtractTask, is_to_extract},
-    jobs::HeldJobs,
+    extraction::is_to_extract,
+    held::HeldJobs,
     options::{RememberOptions, Wait},
     request::{RememberRequest, Turn},
     results::{RememberResult, StepFailure},
+    work::{Held, Left, Work},
 };
 use crate::{
     blocking::blocking_when_large,
     embed::{EmbeddingSpace, embed_encoded},
-    entity::{SOURCE_BYTES, check_bytes},
+    entity::{SOURCE_BYTES, check_bytes, check_time},
     episode::{Episode, KEY_BYTES, ROLE_BYTES},
     error::{Error, ErrorKind, Result},
     index::analysis::{AnalysedPiece, analyse_episode},
-    ledger::{Attachment, EmbedJob, ExtractJob, JobLease, NewEpisode, OwnerText, Piece},
+    ledger::{Attachment, EmbedJob, ExtractJob, JobLease, NewEpisode, Piece},
     scope::{SCOPE_NAME_BYTES, Scope},
 };
 
@@ -138,8 +138,19 @@ impl Memory {
     /// Remembers a text or a conversation, which is one transaction. A text is kept verbatim as an episode. With a
     /// language model its facts are found then, those of a conversation together, and recorded in a second one.
     ///
-    /// What was recalled is not read a second time: a `<memory>` document in a text is left out, and a turn whose `source`
-    /// is that of [`Recalled::recalled_source`](super::Recalled::recalled_source) is kept as it is.
+    /// What a model fails at is a warning with the job that is left: [`Memory::pending`] lists it, and
+    /// [`Memory::retry_pending`] says when it is tried again. An answer that cannot be read is asked for once more; one
+    /// that ends at its limit of tokens is asked for with half of the turns, down to a single one, of which what came
+    /// before the end is used, with a warning. A call that is cancelled stops the model's request. Either nothing has
+    /// happened then, or the episodes are stored with their jobs, which [`Memory::flush`], `retry_pending` or the next
+    /// opening runs. What is forgotten while the model reads it is in no result. With
+    /// [`Wait::Durable`](super::Wait::Durable) the model is asked behind the call, which gives the episodes in their note
+    /// form, and its failures are in `pending` alone.
+    ///
+    /// What was recalled is not read a second time. A `<memory>` document of [`Memory::context`] in a text is left out,
+    /// and the words around it are read. A turn whose `source` is that of
+    /// [`Recalled::recalled_source`](super::Recalled::recalled_source) is kept and not read at all, so that what is new
+    /// in it belongs into a turn of its own.
     ///
     /// # Errors
     /// When the returned builder is awaited: `EmptyText`, `TextTooLong` or `InvalidInput` for what is malformed, in
@@ -294,6 +305,9 @@ impl Memory {
         if let Some(source) = &turn.source {
             check_bytes("source", source, SOURCE_BYTES)?;
         }
+        if let Some(at) = turn.at {
+            check_time("at", at)?;
+        }
         Ok(Episode {
             id: self.next_id(now),
             text: turn.text.clone(),
@@ -368,16 +382,17 @@ impl Memory {
                     vector: if embeds_now { here.next() } else { None },
                 })
                 .collect();
-            let now = turn.episode.recorded_at;
+            // Leases begin now: an in-process embedder may have taken longer than they last.
+            let now = self.now();
             let embed_job = if turn.wants_vectors && leaves_jobs {
-                let lease = self.lease_now(turn.waits, &mut held.embed, now)?;
+                let lease = self.lease_now(turn.waits, &mut held.embed, now);
                 Some(EmbedJob { id: self.next_id(now), lease })
             } else {
                 None
             };
             let extract_job = match turn.extracts {
                 Some(detects_evolutions) => {
-                    let lease = self.lease_now(turn.waits, &mut held.extract, now)?;
+                    let lease = self.lease_now(turn.waits, &mut held.extract, now);
                     Some(ExtractJob { id: self.next_id(now), lease, detects_evolutions })
                 }
                 None => None,
@@ -418,97 +433,14 @@ impl Memory {
             result.entities.push(episode.to_note());
         }
         // The words are durable: whatever fails from here on is a warning.
+        self.feed_index();
         self.work(held, work, &mut results).await;
         Ok(results)
     }
 
     /// The lease of a job that this call does itself; it lets go of it when it is cancelled.
-    fn lease_now(&self, waits: bool, held: &mut Option<HeldJobs>, now: Timestamp) -> Result<Option<JobLease>> {
-        if !waits {
-            return Ok(None);
-        }
-        held.get_or_insert_with(|| self.hold()).lease(now).map(Some)
-    }
-
-    /// Embeds and extracts what this call waits for, at once, and starts what it does not wait for. A failure becomes a
-    /// warning of the request that it belongs to.
-    async fn work(&self, held: Held, work: Work, results: &mut [RememberResult]) {
-        let embeds = async {
-            match held.embed {
-                Some(held) => self.run_own_jobs(held, work.embeds).await,
-                None => Vec::new(),
-            }
-        };
-        let extracts = async {
-            match held.extract {
-                Some(held) => self.extract_own(held, work.extracts).await,
-                None => Vec::new(),
-            }
-        };
-        let (unembedded, extracted) = futures::join!(embeds, extracts);
-        for (job, error) in unembedded {
-            if let Some(result) = work.requests.get(&job).and_then(|&request| results.get_mut(request)) {
-                result.warnings.push(StepFailure { step: "embed", error, job_id: Some(job) });
-            }
-        }
-        for (request, extracted) in extracted {
-            extracted.put_into(&mut results[request]);
-        }
-        if !work.background.is_empty()
-            && let Err(error) = self.start_left_jobs().await
-        {
-            for (step, job, request) in work.background {
-                let warning = StepFailure { step, error: error.clone(), job_id: Some(job) };
-                results[request].warnings.push(warning);
-            }
-        }
-    }
-}
-
-/// The jobs that a call holds itself.
-#[derive(Default)]
-struct Held {
-    embed: Option<HeldJobs>,
-    extract: Option<HeldJobs>,
-}
-
-/// What the write of a turn leaves to be done.
-struct Left {
-    request: usize,
-    embed_job: Option<Uuid>,
-    extract_job: Option<ExtractJob>,
-    waits: bool,
-    needs_reembed: bool,
-}
-
-/// What the turns of a call leave to be done.
-#[derive(Default)]
-struct Work {
-    embeds: Vec<(Uuid, OwnerText)>,
-    /// Turns by their request.
-    extracts: BTreeMap<usize, Vec<ExtractTask>>,
-    /// The request of every job that this call waits for.
-    requests: BTreeMap<Uuid, usize>,
-    /// What nobody waits for: the step, the job and its request.
-    background: Vec<(&'static str, Uuid, usize)>,
-}
-
-impl Work {
-    fn take(&mut self, left: &Left, episode: &Episode) {
-        let &Left { request, embed_job, extract_job, waits, .. } = left;
-        if !waits {
-            self.background.extend(embed_job.map(|job| ("embed", job, request)));
-            self.background.extend(extract_job.map(|job| ("extract", job.id, request)));
-            return;
-        }
-        if let Some(job) = embed_job {
-            self.requests.insert(job, request);
-            self.embeds.push((job, OwnerText::Episode(episode.clone())));
-        }
-        if let Some(ExtractJob { id, detects_evolutions, .. }) = extract_job {
-            let task = ExtractTask { job: id, episode: episode.clone(), detects_evolutions };
-            self.extracts.entry(request).or_default().push(task);
-        }
+    fn lease_now(&self, waits: bool, held: &mut Option<HeldJobs>, now: Timestamp) -> Option<JobLease> {
+        waits.then(|| held.get_or_insert_with(|| self.hold()).lease(now))
     }
 }
 

@@ -40,7 +40,7 @@ pub struct StepFailure {
     pub job_id: Option<Uuid>,
 }
 
-/// What a model's service counted. All zero where no model ran.
+/// What a model's service counted: for every answer, also one that could not be used. All zero where no model ran.
 ///
 /// # Example
 /// ```

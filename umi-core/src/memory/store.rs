@@ -31,6 +31,45 @@ use crate::{
         sqlite::{self, SqliteLedger},
     },
 };
+#[cfg(feature = "lance")]
+use crate::{
+    index::lance::LanceIndex,
+    world::{Clock, Ids},
+};
+
+/// Which index a store that is opened gets. One that is open keeps the index that it has.
+#[derive(Debug)]
+pub(super) enum IndexKind {
+    /// In memory alone.
+    Ram {
+        /// The most bytes to use.
+        bytes: usize,
+    },
+    /// On LanceDB, in the store's folder.
+    #[cfg(feature = "lance")]
+    Lance {
+        /// The most bytes to use in memory.
+        bytes: usize,
+        /// Tells when a lease ends.
+        clock: Arc<dyn Clock>,
+        /// Names whoever holds it.
+        ids: Arc<dyn Ids>,
+    },
+}
+
+impl IndexKind {
+    fn make(self, folder: Option<&Path>) -> Box<dyn Index> {
+        match (self, folder) {
+            #[cfg(feature = "lance")]
+            (Self::Lance { bytes, clock, ids }, Some(folder)) => {
+                Box::new(LanceIndex::new(folder, bytes, clock, ids.as_ref()))
+            }
+            #[cfg(feature = "lance")]
+            (Self::Lance { bytes, .. }, None) => Box::new(RamIndex::new(bytes)),
+            (Self::Ram { bytes }, _) => Box::new(RamIndex::new(bytes)),
+        }
+    }
+}
 
 /// One ledger and the index over it.
 pub(super) struct Store {
@@ -172,7 +211,7 @@ impl Lease {
         clippy::await_holding_invalid_type,
         reason = "one folder is opened by one task at a time; no provider is called, and nothing that closes needs it"
     )]
-    pub(super) async fn open(path: &Path, index_bytes: usize) -> Result<Self> {
+    pub(super) async fn open(path: &Path, index: IndexKind) -> Result<Self> {
         let folder = path.to_owned();
         let canonical = blocking(move || sqlite::make_folder(&folder)).await?;
         let mut slot = slot(&canonical);
@@ -194,7 +233,7 @@ impl Lease {
         let folder = canonical.clone();
         // The turn goes along, so that a cancelled call leaves it with the files that are being opened.
         let (ledger, turn) = blocking(move || SqliteLedger::open(&folder).map(|ledger| (ledger, turn))).await?;
-        let store = Arc::new(Store::new(ledger, index_bytes, Some(canonical), Some(turn)));
+        let store = Arc::new(Store::new(ledger, index, Some(canonical), Some(turn)));
         *known = Arc::downgrade(&store);
         Ok(Self::on(store))
     }
@@ -202,7 +241,7 @@ impl Lease {
     /// A store that only this lease knows.
     pub(super) async fn in_memory(index_bytes: usize) -> Result<Self> {
         let ledger = blocking(SqliteLedger::in_memory).await?;
-        Ok(Self::on(Arc::new(Store::new(ledger, index_bytes, None, None))))
+        Ok(Self::on(Arc::new(Store::new(ledger, IndexKind::Ram { bytes: index_bytes }, None, None))))
     }
 
     /// A lease that the store has counted.
@@ -220,13 +259,13 @@ impl Lease {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Refuses new calls, waits for the opening's background tasks, and lets go of the store; the last lease closes it.
-    /// It runs to its end whoever of those that wait for it is cancelled.
+    /// Refuses new calls, ends the opening's background tasks, and lets go of the store; the last lease closes it. It runs to its end whoever of those that wait for it is cancelled.
     pub(super) async fn close(self: &Arc<Self>, background: &Tasks) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         let closing = self.closing.get_or_init(|| {
             let (lease, background) = (Arc::clone(self), background.clone());
             let task = tokio::spawn(async move {
+                background.end();
                 background.wait().await;
                 lease.leave().await
             });
@@ -245,10 +284,11 @@ impl Lease {
             return Ok(());
         }
         self.store.releases.wait().await;
+        let fed = self.store.index.feed(self.store.ledger.as_ref()).await;
         self.store.index.clear();
         let closed = self.store.ledger.close().await;
         drop(self.store.turn.held.lock().take());
-        closed
+        closed.and(fed)
     }
 }
 
@@ -261,15 +301,10 @@ impl Drop for Lease {
 }
 
 impl Store {
-    fn new(
-        ledger: SqliteLedger,
-        index_bytes: usize,
-        path: Option<PathBuf>,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    fn new(ledger: SqliteLedger, index: IndexKind, path: Option<PathBuf>, turn: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             ledger: Box::new(ledger),
-            index: Box::new(RamIndex::new(index_bytes)),
+            index: index.make(path.as_deref()),
             identity: path.as_deref().and_then(sqlite::identity),
             path,
             releases: Tasks::default(),
@@ -312,21 +347,21 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    const INDEX_BYTES: usize = 1 << 20;
+    const RAM: IndexKind = IndexKind::Ram { bytes: 1 << 20 };
 
     #[tokio::test]
     async fn a_folder_is_opened_again_only_when_its_ledger_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Lease::open(folder.path(), INDEX_BYTES).await.unwrap();
+        let first = Lease::open(folder.path(), RAM).await.unwrap();
         let not_yet_gone = Arc::clone(&first.store);
         drop(first);
-        let second = Lease::open(folder.path(), INDEX_BYTES);
+        let second = Lease::open(folder.path(), RAM);
         let mut second = Box::pin(second);
         let early = tokio::time::timeout(Duration::from_millis(200), &mut second).await;
         assert!(early.is_err(), "two ledgers on one folder");
         // Another folder's opening looks through the slots; this one's is in use.
         let elsewhere = tempfile::tempdir().unwrap();
-        drop(Lease::open(elsewhere.path(), INDEX_BYTES).await.unwrap());
+        drop(Lease::open(elsewhere.path(), RAM).await.unwrap());
         drop(not_yet_gone);
         second.await.unwrap();
     }
@@ -337,7 +372,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().canonicalize().unwrap().join("umi.db");
         for _ in 0..10 {
-            let lease = Lease::open(folder.path(), INDEX_BYTES).await.unwrap();
+            let lease = Lease::open(folder.path(), RAM).await.unwrap();
             for _ in 0..4 {
                 let _given_up = futures::poll!(lease.store.ledger.check());
             }
@@ -354,7 +389,7 @@ mod tests {
         let store = folder.path().join("store");
         look(&store).unwrap();
         assert!(!store.exists(), "a look makes nothing");
-        drop(Lease::open(&store, INDEX_BYTES).await.unwrap());
+        drop(Lease::open(&store, RAM).await.unwrap());
         let database = store.join("umi.db");
         let turn = Arc::clone(&slot(&store.canonicalize().unwrap()).turn).acquire_owned().await.unwrap();
         std::fs::write(&database, "not a database, ".repeat(100)).unwrap();
@@ -370,11 +405,11 @@ mod tests {
     async fn a_folder_that_was_deleted_while_it_was_open_is_opened_as_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
-        let first = Lease::open(&path, INDEX_BYTES).await.unwrap();
+        let first = Lease::open(&path, RAM).await.unwrap();
         std::fs::remove_dir_all(&path).unwrap();
-        let second = Lease::open(&path, INDEX_BYTES).await.unwrap();
+        let second = Lease::open(&path, RAM).await.unwrap();
         assert!(!Arc::ptr_eq(&first.store, &second.store));
-        let third = Lease::open(&path, INDEX_BYTES).await.unwrap();
+        let third = Lease::open(&path, RAM).await.unwrap();
         assert!(Arc::ptr_eq(&second.store, &third.store));
     }
 
@@ -382,7 +417,7 @@ mod tests {
     async fn an_opening_that_is_given_up_leaves_the_turn_to_the_next() {
         let folder = tempfile::tempdir().unwrap();
         for polls in 0..20 {
-            let mut opening = Box::pin(Lease::open(folder.path(), INDEX_BYTES));
+            let mut opening = Box::pin(Lease::open(folder.path(), RAM));
             for _ in 0..polls {
                 if futures::poll!(&mut opening).is_ready() {
                     break;
@@ -390,6 +425,6 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         }
-        Lease::open(folder.path(), INDEX_BYTES).await.unwrap();
+        Lease::open(folder.path(), RAM).await.unwrap();
     }
 }

@@ -1,13 +1,15 @@
 //! Tasks that run beside the calls.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+use futures::future;
 use tokio::{runtime::Handle, sync::watch};
 
 /// The number of tasks that run. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tasks {
     running: Arc<watch::Sender<usize>>,
+    is_ending: Arc<watch::Sender<bool>>,
 }
 
 impl Tasks {
@@ -23,6 +25,25 @@ impl Tasks {
             let _running = running;
             task.await;
         });
+    }
+
+    /// Starts a task that is given up when the end comes: what it waits for is dropped.
+    pub(super) fn spawn_until_end(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(self.until_end(task));
+    }
+
+    /// A task, or the end if that comes before. The end has come too when nobody is left who could say so.
+    pub(super) fn until_end<T: Future<Output = ()> + Send>(&self, task: T) -> impl Future<Output = ()> + Send + use<T> {
+        let mut is_ending = self.is_ending.subscribe();
+        async move {
+            let end = pin!(async { drop(is_ending.wait_for(|is_ending| *is_ending).await) });
+            future::select(end, pin!(task)).await;
+        }
+    }
+
+    /// Gives up every task that may be, now and from now on.
+    pub(super) fn end(&self) {
+        self.is_ending.send_replace(true);
     }
 
     /// Waits until nothing is left, what was started meanwhile included. Any number may wait.
@@ -63,6 +84,26 @@ mod tests {
         assert!(futures::poll!(&mut waiting).is_pending());
         end.send(()).unwrap();
         waiting.await;
+        tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn the_end_drops_what_may_be_given_up_and_waits_for_the_rest() {
+        let tasks = Tasks::default();
+        let (held, given_up) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel::<()>();
+        tasks.spawn_until_end(async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        tasks.spawn(async { drop(ended.await) });
+        tasks.end();
+        assert!(given_up.await.is_err(), "dropped");
+        let mut waiting = Box::pin(tasks.wait());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        end.send(()).unwrap();
+        waiting.await;
+        tasks.spawn_until_end(std::future::pending());
         tasks.wait().await;
     }
 }

@@ -2,11 +2,17 @@
 
 use std::{
     ops::AddAssign,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
 use super::results::Usage;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    llm::{Completion, CompletionRequest, LanguageModel},
+};
 
 impl AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
@@ -53,7 +59,8 @@ impl TokenPrices {
     }
 }
 
-/// What the language model of a memory took since it was opened, by step.
+/// What the language model of a memory took since it was opened, by step: every answer that the service has counted,
+/// also one that could not be used, and one whose call was given up since.
 ///
 /// # Example
 /// ```
@@ -122,6 +129,62 @@ impl UsageCounters {
         };
         read.cost = prices.map(|prices| prices.cost(read.total()));
         read
+    }
+}
+
+/// A model whose answers are counted when they come: in the figures of the memory, and for the call that asks.
+#[derive(Debug)]
+pub(super) struct Metered<'a> {
+    model: &'a dyn LanguageModel,
+    counters: &'a UsageCounters,
+    step: Step,
+    usage: Mutex<Usage>,
+    refuses_cut: bool,
+    has_refused: AtomicBool,
+}
+
+impl<'a> Metered<'a> {
+    /// With `refuses_cut`, an answer that ended at its limit of tokens is a failure.
+    pub(super) fn new(
+        model: &'a dyn LanguageModel,
+        counters: &'a UsageCounters,
+        step: Step,
+        refuses_cut: bool,
+    ) -> Self {
+        Self { model, counters, step, usage: Mutex::default(), refuses_cut, has_refused: AtomicBool::new(false) }
+    }
+
+    /// What was counted so far.
+    pub(super) fn usage(&self) -> Usage {
+        *self.usage.lock()
+    }
+
+    /// Whether an answer was refused because it was cut.
+    pub(super) fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Acquire)
+    }
+}
+
+#[async_trait]
+impl LanguageModel for Metered<'_> {
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    async fn complete(&self, request: &CompletionRequest) -> Result<Completion> {
+        let answer = self.model.complete(request).await;
+        let usage = match &answer {
+            Ok(completion) => completion.usage,
+            Err(error) => error.details().usage.unwrap_or_default(),
+        };
+        self.counters.count(self.step, usage);
+        *self.usage.lock() += usage;
+        if self.refuses_cut && answer.as_ref().is_ok_and(|completion| completion.is_cut) {
+            self.has_refused.store(true, Ordering::Release);
+            // Not an answer to ask for again: it would end there once more.
+            return Err(Error::new(ErrorKind::ContextOverflow, "the answer ended at its limit of tokens"));
+        }
+        answer
     }
 }
 

@@ -90,3 +90,17 @@ async fn a_question_about_the_past_finds_closed_versions() {
     let range = facts().with_deep_search(Some(true)).with_time_range(year(2021), year(2022)).unwrap();
     assert_eq!(contents(range).await, ["Ana works at Acme"]);
 }
+
+#[tokio::test]
+async fn a_question_about_the_past_finds_nothing_that_is_only_planned() {
+    let model = Model::from_fn(|_| Ok(Completion::new(rewrites(&["Ana works at"], true))));
+    let memory = model.memory().await;
+    for (content, from) in [("Ana works at Acme", 2020), ("Ana works at Globex", 2024), ("Ana works at Hooli", 2030)] {
+        memory.add_entity(fact("Ana", Some("employer"), content, Some(year(from))), &Scope::new()).await.unwrap();
+    }
+    let options = deep().with_include([Kind::Fact]).unwrap();
+    let found = memory.recall("Where did Ana work before?").options(options).await.unwrap();
+    let mut contents: Vec<&str> = found.iter().map(|hit| hit.entity.content.as_str()).collect();
+    contents.sort_unstable();
+    assert_eq!(contents, ["Ana works at Acme", "Ana works at Globex"]);
+}

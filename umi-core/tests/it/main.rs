@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 //! The engine from outside: one binary, one module a theme.
 
+mod background;
 mod closing;
 mod context;
+mod deciding;
 mod deep;
 mod embedding;
 mod examples;

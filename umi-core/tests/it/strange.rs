@@ -112,6 +112,7 @@ fn maybe() -> impl Strategy<Value = Option<String>> {
 fn time() -> impl Strategy<Value = Timestamp> {
     prop_oneof![
         Just(Timestamp::MIN),
+        Just("0001-01-01T00:00:00Z".parse().unwrap()),
         Just(Timestamp::MAX),
         Just(Timestamp::UNIX_EPOCH),
         (-377_705_023_201_i64..=253_402_207_200).prop_map(|second| Timestamp::from_second(second).unwrap()),
@@ -463,7 +464,8 @@ async fn ten_megabytes_are_refused_everywhere_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_and_the_last_moment_of_all_are_kept() {
-    for moment in [Timestamp::MIN, Timestamp::MAX] {
+    let first = "0001-01-01T00:00:00Z".parse().unwrap();
+    for moment in [first, Timestamp::MAX] {
         let clock = std::sync::Arc::new(umi_core::ManualClock::new(moment));
         let memory = umi_core::MemoryBuilder::sim(3).clock(clock).build().await.unwrap();
         let mut turn = Turn::new("said then");

@@ -188,6 +188,12 @@ impl Model {
         self.gate.as_ref().unwrap().add_permits(permits);
     }
 
+    /// Whether a request waits for a permit: then it gets one.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.open(1);
+        self.gate.as_ref().unwrap().available_permits() == 0
+    }
+
     /// Answers differently from now on.
     pub(crate) fn now_answers(&self, answer: impl FnMut(&CompletionRequest) -> Result<Completion> + Send + 'static) {
         *self.answer.lock() = Box::new(answer);

@@ -20,6 +20,22 @@ async fn everything(memory: &Memory) -> Vec<Entity> {
 }
 
 #[tokio::test]
+async fn a_time_before_the_year_one_is_refused() {
+    let memory = memory().await;
+    let first: Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
+    let before: Timestamp = "0000-12-31T23:59:59.999999Z".parse().unwrap();
+    let mut entity = fact("Rome", None, "Rome was founded", Some(before));
+    let error = memory.add_entity(entity.clone(), &Scope::new()).await.unwrap_err();
+    assert!(error.is_invalid_input() && error.message().starts_with("event_time is `"), "{error}");
+    (entity.event_time, entity.document_time) = (Some(first), Some(Timestamp::MIN));
+    assert!(memory.add_entity(entity.clone(), &Scope::new()).await.unwrap_err().is_invalid_input());
+    entity.document_time = Some(Timestamp::MAX);
+    assert_eq!(memory.add_entity(entity, &Scope::new()).await.unwrap().entities[0].valid_from, first);
+    assert!(memory.remember("Rome was founded.").at(before).await.unwrap_err().is_invalid_input());
+    assert_eq!(memory.remember("Rome was founded.").at(first).await.unwrap().entities[0].valid_from, first);
+}
+
+#[tokio::test]
 async fn a_late_arrival_takes_its_place_in_the_past_already_closed() {
     let memory = memory().await;
     for (start, employer) in [(2019, "Acme"), (2024, "Initech")] {

@@ -251,9 +251,19 @@ impl Model {
 
     /// Runs what is free. Gives how many were finished: at least, and at most.
     pub(crate) fn run_jobs(&mut self, mood: Mood, now: Timestamp) -> (usize, usize) {
+        self.run_some_jobs(mood, now, |_| true)
+    }
+
+    /// As [`Model::run_jobs`], of some owners alone.
+    pub(crate) fn run_some_jobs(
+        &mut self,
+        mood: Mood,
+        now: Timestamp,
+        is_run: impl Fn(Uuid) -> bool,
+    ) -> (usize, usize) {
         let (mut least, mut most) = (0, 0);
         self.jobs.retain(|job| {
-            if mood.refuses(&job.text) {
+            if !is_run(job.owner) || mood.refuses(&job.text) {
                 return true;
             }
             most += 1;

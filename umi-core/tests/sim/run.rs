@@ -167,7 +167,8 @@ impl Run {
             .embedder(Arc::new(self.embedder.clone()))
             .clock(Arc::new(self.clock.clone()))
             .ids(Arc::clone(&self.ids) as Arc<dyn Ids>)
-            .config(MemoryConfig::default().with_working_memory_entries(ENTRIES)?)
+            // The model knows of no vectors that are kept from an earlier step.
+            .config(MemoryConfig::default().with_working_memory_entries(ENTRIES)?.with_embedding_cache_bytes(0)?)
             .build()
             .await
     }
@@ -341,6 +342,10 @@ impl Run {
             self.opened(mood).await?;
             return check::adopt_jobs(self, &|_| true, &|_| false, Lease::Free).await;
         }
+        if matches!(outcome, Outcome::GivenUp) {
+            // A flush tries what a call left that was given up.
+            self.calm(mood);
+        }
         self.flush().await?;
         if act::is_read(&step.action) {
             return match outcome {
@@ -364,7 +369,9 @@ impl Run {
                     return Err(format!("{warnings:?} warnings and {new_jobs} jobs"));
                 }
                 if is_background {
-                    self.model.run_jobs(mood, now);
+                    // Opening takes what has failed before too.
+                    let is_opening = matches!(step.action, Action::Reopen | Action::SecondHandle);
+                    self.model.run_some_jobs(mood, now, |owner| is_opening || ids.contains(&owner));
                 }
             }
             (Outcome::Failed(error), Err(kind)) if error.kind() == *kind => {

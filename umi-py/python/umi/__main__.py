@@ -154,6 +154,8 @@ def _recover(options: argparse.Namespace) -> int:
     print(f"saved into `{options.target}`:")
     print(f"  {_count(report['episodes'], 'episode')}")
     print(f"  {_count(report['facts'], 'saying of a fact', 'sayings of facts')}")
+    if report["decisions"]:
+        print(f"  {_count(report['decisions'], 'decision of a model', 'decisions of a model')}")
     print(f"  {_count(report['blocks'], 'version of a core block', 'versions of core blocks')}")
     print(f"  {_count(report['working_keys'], 'working key')}")
     if items := report["context_items"]:

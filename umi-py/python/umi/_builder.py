@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from umi._umi import (
         EmbeddingProvider,
         InMemoryStorageBackend,
+        LanceStorageBackend,
         LanguageModelProvider,
         ManualClock,
         MemoryConfig,
@@ -30,7 +31,7 @@ class MemoryBuilder:
     __slots__ = ("_clock", "_config", "_embedder", "_llm", "_reembed", "_scope", "_storage")
 
     def __init__(self) -> None:
-        self._storage: SqliteStorageBackend | InMemoryStorageBackend | None = None
+        self._storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend | None = None
         self._llm: LanguageModelProvider | None = None
         self._embedder: EmbeddingProvider | None = None
         self._config: MemoryConfig | None = None
@@ -48,7 +49,9 @@ class MemoryBuilder:
         self._embedder = embedder
         return self
 
-    def with_storage(self, storage: SqliteStorageBackend | InMemoryStorageBackend) -> MemoryBuilder:
+    def with_storage(
+        self, storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend
+    ) -> MemoryBuilder:
         """Keeps the store there; in `./umi_memory` unless it is told."""
         self._storage = storage
         return self

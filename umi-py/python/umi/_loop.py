@@ -29,15 +29,23 @@ class _Call:
         if self.future.cancelled():
             return
         try:
-            self._task = asyncio.ensure_future(self._function(self._argument))
-        except Exception as error:  # noqa: BLE001 - it is the caller's, who finds it in the future
-            self._give(error, None)
+            self._task = asyncio.ensure_future(self._run(self._function(self._argument)))
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, who finds it in the future
+            self._give(_plain(error), None)
             return
         if isinstance(self._task, asyncio.Task):
             # as asyncio.gather does: where the loop ends before the call, the call is gone and its job is kept
             self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._task.add_done_callback(self._settle)
         self.future.add_done_callback(self._stop)
+
+    @staticmethod
+    async def _run(awaitable: Awaitable[Any]) -> Any:
+        try:
+            return await awaitable
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio would end its loop with it, and whoever waits for the future would wait for ever
+            raise _plain(error) from error
 
     def _stop(self, future: Future[Any]) -> None:
         if future.cancelled() and not self._loop.is_closed():
@@ -54,6 +62,13 @@ class _Call:
             self.future.set_result(result)
         else:
             self.future.set_exception(error)
+
+
+def _plain(error: BaseException) -> BaseException:
+    """What asks for the end of the program, as an error that ends the call alone; others as they are."""
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return RuntimeError(f"the function raised `{type(error).__name__}`, which ends nothing but its call")
+    return error
 
 
 def submit(function: Callable[[Any], Awaitable[Any]], argument: Any, loop: AbstractEventLoop | None) -> Future[Any]:

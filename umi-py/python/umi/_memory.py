@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Episode,
         EvolutionRelation,
         Job,
+        LanceStorageBackend,
         LanguageModelProvider,
         ManualClock,
         MemoryConfig,
@@ -93,7 +94,7 @@ class Memory:
     @classmethod
     def _open(  # noqa: PLR0917 - called by three constructors and the builder, in this order
         cls,
-        storage: SqliteStorageBackend | InMemoryStorageBackend | None,
+        storage: SqliteStorageBackend | LanceStorageBackend | InMemoryStorageBackend | None,
         seed: int | None,
         llm: LanguageModelProvider | None,
         embedder: EmbeddingProvider | None,
@@ -281,8 +282,23 @@ class Memory:
     ) -> RememberResult:
         """Remembers a text, or a conversation as one transaction.
 
-        Once the input is accepted, nothing that an embedder does makes it fail: the words are kept, and what failed
-        is in `warnings` and in `pending()`.
+        Once the input is accepted, nothing that an embedder or a language model does makes it fail: the words are
+        kept, and what failed is in `warnings` and in `pending()`.
+
+        With a language model, the facts of a text, or of a conversation as a whole, are found, related to stored ones
+        and recorded in a second transaction; without one, or where it finds nothing, `entities` holds the episodes as
+        notes. An answer that cannot be read is asked for once more; one that ends at its limit of tokens is asked for
+        with half of the turns, down to a single one, of which what came before the end is used, with a warning. What
+        fails is tried again as `retry_pending()` says. `usage` counts every answer, also those of no use. With
+        `RememberOptions(wait="durable")` the model is asked behind the call, and its failures are in `pending()` alone.
+
+        A call that is cancelled stops the model's request. Either nothing has happened then, or the episodes are
+        stored with their jobs, which `flush()`, `retry_pending()` or the next opening runs. What is forgotten while it
+        is read is in no result.
+
+        What was recalled is not read a second time. A `<memory>` document of `context()` in a text is left out, and the
+        words around it are read. A turn whose `source` is a `Recalled.recalled_source` is kept and not read at all, so
+        that what is new in it belongs into a call of its own.
 
         Args:
             text: What was said, or a list of turns `{"role": …, "content": …}`, each with a `"name"` or without.
@@ -419,7 +435,13 @@ class Memory:
     ) -> RecallResults:
         """Finds what is relevant to a query, best first. An empty query has an empty result.
 
+        A query that cannot be embedded is answered by its words, and one that a model fails to rewrite is searched as
+        it is; both are in `warnings`.
+
         Raises:
+            InvalidInputError: `deep_search` is on in the options, and this memory has no language model; or another
+                argument is malformed.
+            EmbeddingError: The query cannot be embedded, and `use_text_search` is off.
             TextTooLongError: The query is over `MemoryConfig.text_bytes`.
             StorageError: The store could not be read.
         """
@@ -606,7 +628,7 @@ class Memory:
     async def history(
         self, id: str, *, user: str | None = None, agent: str | None = None, session: str | None = None
     ) -> builtins.list[Entity]:
-        """Gives the chain of versions that an entity is part of, oldest first; empty for an unknown id."""
+        """Gives a fact's versions, what it replaced and what replaced it, oldest first; empty for an unknown id."""
         return await self._engine.history(id, (user, agent, session))
 
     def history_sync(
@@ -743,7 +765,8 @@ class Memory:
     ) -> bool:
         """Forgets a fact's version, or an episode with all that was derived from it. Gives whether it was there.
 
-        The predecessor of a forgotten version is current again; `chain=True` forgets the whole history.
+        It reads as if it had never been said: the predecessor of a forgotten version is current again, or ends where
+        what followed begins. `chain=True` forgets the whole history, as `history()` shows it.
         """
         return await self._engine.forget(id, chain, (user, agent, session))
 
@@ -787,7 +810,16 @@ class Memory:
         return self._engine.pending((user, agent, session)).wait()
 
     async def retry_pending(self) -> int:
-        """Runs the work that waits, of all users, and gives how many jobs were finished. One that fails stays."""
+        """Runs the work that waits, of all users, and gives how many jobs were finished. One that fails stays.
+
+        Each job is tried once a call; when a service is out, those behind it are left. By itself a job is tried once,
+        by the call that left it or behind it, and again when the store is opened. Behind a failure that passes (a
+        timeout, a connection that breaks, a status of 429 or 5xx) it is also tried after 30 seconds, then after a
+        minute, and so on up to an hour, or when the service said; behind others, a wrong key say, it is not.
+
+        A job that another call or process is at is left to it, for a minute after that one was last heard of: jobs of a
+        process that was killed come back then, by themselves where a memory with the store open is there to take them.
+        """
         return await self._engine.retry_pending()
 
     def retry_pending_sync(self) -> int:
@@ -823,7 +855,12 @@ class Memory:
         return self._engine.count((user, agent, session)).wait()
 
     async def stats(self) -> dict[str, Any]:
-        """Gives the rows by kind, bytes on disk, the state of the index and the embedder."""
+        """Gives the rows by kind, bytes on disk, the state of the index, the embedder and what the model took.
+
+        `usage` has the steps `extract`, `evolve` and `expand` (rewriting queries, those of `context()` too) and their
+        `total`, each with `input_tokens`, `output_tokens` and `requests`, and `cost`, None without
+        `MemoryConfig(token_prices=…)`. It counts every answer since this memory was opened, also those of no use.
+        """
         return await self._engine.stats()
 
     def stats_sync(self) -> dict[str, Any]:
@@ -876,8 +913,9 @@ class Memory:
                 Where it is not the store's own, what lacks a vector waits for it as a job.
 
         Returns:
-            What is in the new store (`episodes`, `facts`, `blocks`, `working_keys`, `context_items`), how many texts
-            wait `to_embed`, what is known to be lost (`lost_episodes`, `lost_facts`) and a list of `problems`.
+            What is in the new store (`episodes`, `facts`, `decisions` of a model, `blocks`, `working_keys`,
+            `context_items`), how many texts wait `to_embed`, what is known to be lost (`lost_episodes`, `lost_facts`,
+            `lost_decisions`) and a list of `problems`.
 
         Raises:
             InvalidInputError: The target holds something, or the source is open here.
@@ -898,7 +936,10 @@ class Memory:
         return Engine.recover(source, target, embedder).wait()
 
     async def flush(self) -> None:
-        """Waits for work that runs in the background."""
+        """Waits for work that runs in the background. What a cancelled call left undone is done too.
+
+        What has failed is not tried again: that is `retry_pending()`.
+        """
         await self._engine.flush()
 
     def flush_sync(self) -> None:
@@ -906,7 +947,11 @@ class Memory:
         self._engine.flush().wait()
 
     async def close(self) -> None:
-        """Closes the store, or only this handle where it was made by `scoped()`. May be called again."""
+        """Closes the store, or only this handle where it was made by `scoped()`. May be called again.
+
+        It does not wait for embedders and models: what they do in the background is given up and its requests are
+        stopped, the jobs stay in the store, and the next opening runs them. Call `flush()` before to have them done.
+        """
         await self._engine.close()
 
     def close_sync(self) -> None:

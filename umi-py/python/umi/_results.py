@@ -46,7 +46,7 @@ class Flag(int):
 
 
 class Usage:
-    """What a model's service counted; all zero where no model ran. An immutable value.
+    """What a model's service counted, also for answers of no use; zero where no model ran. An immutable value.
 
     Attributes:
         input_tokens: Tokens read.

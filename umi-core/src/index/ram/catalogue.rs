@@ -382,8 +382,9 @@ impl Item {
         let in_time = match query.valid_at {
             ValidAt::Now(at) if is_fact => self.is_valid_at(at.as_microsecond()),
             ValidAt::AsOf(at) if is_fact => self.is_valid_at(at.as_microsecond()),
+            ValidAt::Until(at) if is_fact => self.from <= at.as_microsecond(),
             ValidAt::AsOf(at) => self.from <= at.as_microsecond(),
-            ValidAt::Now(_) | ValidAt::Any => true,
+            ValidAt::Now(_) | ValidAt::Until(_) | ValidAt::Any => true,
         };
         let in_range = query.time_range.is_none_or(|(start, end)| {
             let (start, end) = (start.as_microsecond(), end.as_microsecond());

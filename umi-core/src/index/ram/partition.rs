@@ -212,7 +212,7 @@ impl Partition {
         }
         self.score_vectors(query, columns, piece_values);
         let mut token_match = |slot: u32| self.match_tokens(slot, matcher);
-        rank::rank(&self.catalogue, columns, query, analysed, &mut token_match, work)
+        rank::rank(&self.catalogue, columns, query, analysed, None, &mut token_match, work)
     }
 
     /// BM25 and the share of the question's terms.

@@ -46,6 +46,15 @@ pub(super) struct Work {
     lent: Vec<f32>,
 }
 
+/// What a search over a part of a tenant knows of the rest: the raw signals of items taken evenly from all of it.
+#[derive(Debug, Default)]
+pub(super) struct Background {
+    /// As [`Columns::lexical`].
+    pub(super) lexical: Vec<f32>,
+    /// As [`Columns::vector`], of the items that have one.
+    pub(super) vector: Vec<f32>,
+}
+
 impl Columns {
     /// Bytes of memory.
     pub(super) fn heap_bytes(&self) -> usize {
@@ -108,12 +117,29 @@ impl Priors {
     }
 }
 
-/// Ranks the admitted items. `token_match` gives the raw token match of a slot.
+/// The `count` best admitted items by fusion alone, best first.
+#[cfg(feature = "lance")]
+pub(super) fn strongest(
+    catalogue: &Catalogue,
+    columns: &Columns,
+    background: Option<&Background>,
+    count: usize,
+    work: &mut Work,
+) -> Vec<u32> {
+    work.value.clear();
+    work.value.resize(catalogue.items.len(), 0.0);
+    Scaled::new(catalogue, columns, background).fuse_all(catalogue, columns, &mut work.value);
+    best(catalogue, &columns.admitted, &work.value, count)
+}
+
+/// Ranks the admitted items. `token_match` gives the raw token match of a slot. With a `background` the items are a part
+/// of the tenant's.
 pub(super) fn rank(
     catalogue: &Catalogue,
     columns: &Columns,
     query: &SearchQuery,
     analysed: &AnalysedQuery,
+    background: Option<&Background>,
     token_match: &mut dyn FnMut(u32) -> f32,
     work: &mut Work,
 ) -> Vec<Hit> {
@@ -131,14 +157,17 @@ pub(super) fn rank(
             work.is_admitted[slot as usize] = true;
         }
     }
-    let scaled = Scaled::new(catalogue, columns);
+    let scaled = Scaled::new(catalogue, columns, background);
     let mut sum = scaled.fuse_all(catalogue, columns, &mut work.value);
     work.token.clear();
     if columns.has_words {
         sum += match_tokens(catalogue, columns, token_match, work);
     }
     let has_roles = has_several_roles(catalogue, admitted);
-    let mean = |sum: f64| (sum / admitted.len() as f64) as f32;
+    // What is found by its signals is above the mean of the tenant. What tokens and neighbours add is found in so few
+    // of its items that it hardly moves that mean.
+    let elsewhere = background.and_then(|background| scaled.mean(background));
+    let mean = |sum: f64| elsewhere.unwrap_or((sum / admitted.len() as f64) as f32);
     sum += spread(catalogue, mean(sum), has_roles, work);
     let priors = Priors {
         speaker: columns.has_words.then(|| catalogue.named_speaker(&analysed.words, admitted)).flatten(),
@@ -178,8 +207,12 @@ struct Scaled {
 }
 
 impl Scaled {
-    fn new(catalogue: &Catalogue, columns: &Columns) -> Self {
+    fn new(catalogue: &Catalogue, columns: &Columns, background: Option<&Background>) -> Self {
         let (mut lexical, mut vector) = (Range::FROM_ZERO, Range::EMPTY);
+        if let Some(background) = background {
+            lexical.include_all(&background.lexical);
+            vector.include_all(&background.vector);
+        }
         let admitted = &columns.admitted;
         let is_full = admitted.len() == catalogue.items.len();
         if columns.has_words && is_full {
@@ -197,6 +230,16 @@ impl Scaled {
             with_vector.for_each(|&slot| vector.include(columns.vector[slot as usize]));
         }
         Self { lexical, vector, fusion: Fusion::new(columns.has_words, columns.has_vector) }
+    }
+
+    /// The mean of the fused values of the background; none where it is empty.
+    fn mean(&self, background: &Background) -> Option<f32> {
+        let mean = |range: Range, values: &[f32]| {
+            let sum: f64 = values.iter().map(|value| f64::from(range.scale(*value))).sum();
+            (!values.is_empty()).then(|| (sum / values.len() as f64) as f32)
+        };
+        let lexical = mean(self.lexical, &background.lexical)?;
+        Some(self.fusion.fuse(lexical, mean(self.vector, &background.vector).unwrap_or(0.0)))
     }
 
     fn lexical(&self, columns: &Columns, slot: u32) -> f32 {

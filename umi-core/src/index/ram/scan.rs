@@ -5,18 +5,12 @@
 use super::{
     catalogue::Catalogue,
     partition::{Scratch, parts},
-    postings::stored_length,
     rank,
-    tokens::TokenMatcher,
+    scorer::Scorer,
 };
 use crate::{
     error::Result,
-    index::{
-        Hit, SearchQuery,
-        analysis::{AnalysedQuery, Lexical},
-        ranking,
-        vector::{self, Quantized},
-    },
+    index::{Hit, SearchQuery, analysis::AnalysedQuery},
     ledger::{Changes, IndexRow, Piece},
 };
 
@@ -26,12 +20,12 @@ const SESSION_ENTRY: usize = 24;
 /// The first pass: how many items hold each term and token of the question.
 #[derive(Debug)]
 pub(super) struct Frequencies {
-    items: usize,
-    total_length: u64,
-    terms: Vec<u32>,
-    tokens: Vec<u32>,
+    pub(super) items: usize,
+    pub(super) total_length: u64,
+    pub(super) terms: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
     /// An estimate of what the tenant would take in memory.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl Frequencies {
@@ -85,11 +79,7 @@ pub(super) struct Scan {
     catalogue: Catalogue,
     /// The feed's head when the passes began: only what changed behind it can be in the feed twice.
     begun: i64,
-    question: Option<Quantized>,
-    mean_length: f32,
-    weights: Vec<f32>,
-    total_weight: f32,
-    matcher: TokenMatcher,
+    scorer: Scorer,
     lexical: Vec<f32>,
     share: Vec<f32>,
     vector: Vec<f32>,
@@ -101,26 +91,10 @@ impl Scan {
     /// Begins the pass.
     pub(super) fn new(query: &SearchQuery, analysed: &AnalysedQuery, frequencies: &Frequencies, begun: i64) -> Self {
         let items = frequencies.items;
-        let weights: Vec<f32> = frequencies
-            .terms
-            .iter()
-            .map(|&items_with| ranking::inverse_document_frequency(items_with, items))
-            .collect();
-        let mut total_weight = 0.0;
-        for weight in &weights {
-            total_weight += weight;
-        }
-        let mut matcher = TokenMatcher::default();
-        let tokens: Vec<(u16, u32)> = analysed.tokens.iter().copied().zip(frequencies.tokens.iter().copied()).collect();
-        matcher.start(&tokens, items);
         Self {
             catalogue: Catalogue::for_scan(items),
             begun,
-            question: query.vector.as_ref().map(|vector| Quantized::new(vector)),
-            mean_length: (frequencies.total_length as f64 / items.max(1) as f64) as f32,
-            weights,
-            total_weight,
-            matcher,
+            scorer: Scorer::new(query, analysed, frequencies),
             lexical: Vec::with_capacity(items),
             share: Vec::with_capacity(items),
             vector: Vec::with_capacity(items),
@@ -155,53 +129,15 @@ impl Scan {
     }
 
     fn insert(&mut self, analysed: &AnalysedQuery, row: &IndexRow) -> Result<()> {
-        let (whole, lexical, pieces) = parts(row)?;
+        let (whole, lexical, _) = parts(row)?;
         self.catalogue.insert(row, lexical, whole.vector.is_some())?;
-        let (mut words, share) = self.words(analysed, lexical);
-        let cosine = self.cosine(whole)?;
-        let (mut best_words, mut best_cosine, mut token) = (None::<f32>, None::<f32>, 0.0_f32);
-        for piece in pieces {
-            let lexical = Lexical::decode(&piece.lexical)?;
-            let (piece_words, _) = self.words(analysed, lexical);
-            best_words = Some(best_words.map_or(piece_words, |best| best.max(piece_words)));
-            let piece_cosine = self.cosine(piece)?;
-            best_cosine = Some(best_cosine.map_or(piece_cosine, |best| best.max(piece_cosine)));
-            token = token.max(self.match_tokens(lexical));
-        }
-        if pieces.is_empty() {
-            token = self.match_tokens(lexical);
-        }
-        words = ranking::with_piece(words, best_words);
-        self.lexical.push(words);
-        self.share.push(if self.total_weight > 0.0 { share / self.total_weight } else { 0.0 });
-        self.vector.push(ranking::with_piece(cosine, best_cosine));
-        self.cosine.push(best_cosine.map_or(cosine, |best| cosine.max(best)));
-        self.token.push(token);
+        let signals = self.scorer.signals(analysed, row)?;
+        self.lexical.push(signals.lexical);
+        self.share.push(signals.share);
+        self.vector.push(signals.vector);
+        self.cosine.push(signals.cosine);
+        self.token.push(self.scorer.match_tokens(row)?);
         Ok(())
-    }
-
-    /// BM25, and the weight of the terms that are there.
-    fn words(&self, analysed: &AnalysedQuery, lexical: Lexical<'_>) -> (f32, f32) {
-        let length = stored_length(lexical.length);
-        let (mut score, mut share) = (0.0, 0.0);
-        for (term, weight) in analysed.terms.iter().zip(&self.weights) {
-            if let Some(count) = lexical.count(*term) {
-                score += weight * ranking::term_weight(count, length.into(), self.mean_length);
-                share += weight;
-            }
-        }
-        (score, share)
-    }
-
-    fn cosine(&self, piece: &Piece) -> Result<f32> {
-        let (Some(question), Some(encoded)) = (&self.question, &piece.vector) else { return Ok(0.0) };
-        let (values, scale) = vector::decode(encoded, vector::encoded_dimensions(encoded))?;
-        Ok(vector::cosine(values, scale, question))
-    }
-
-    fn match_tokens(&mut self, lexical: Lexical<'_>) -> f32 {
-        let tokens: Vec<u16> = lexical.tokens().collect();
-        self.matcher.match_text(&tokens)
     }
 
     /// The best rows for the question, best first.
@@ -209,7 +145,7 @@ impl Scan {
         let Scratch { columns, work, .. } = scratch;
         self.catalogue.admitted(query, &mut columns.admitted);
         columns.has_words = query.use_text;
-        columns.has_vector = self.question.is_some()
+        columns.has_vector = self.scorer.has_question_vector()
             && columns
                 .admitted
                 .iter()
@@ -217,6 +153,6 @@ impl Scan {
         (columns.lexical, columns.share) = (self.lexical, self.share);
         (columns.vector, columns.cosine) = (self.vector, self.cosine);
         let token = self.token;
-        rank::rank(&self.catalogue, columns, query, analysed, &mut |slot| token[slot as usize], work)
+        rank::rank(&self.catalogue, columns, query, analysed, None, &mut |slot| token[slot as usize], work)
     }
 }

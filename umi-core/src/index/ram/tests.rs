@@ -257,6 +257,8 @@ async fn facts_hold_in_their_time() {
     assert_eq!(found(&|_| {}).await, [2, 4]);
     assert_eq!(found(&|query| query.valid_at = ValidAt::AsOf(early)).await, [1]);
     assert_eq!(found(&|query| query.valid_at = ValidAt::AsOf(late)).await, [3, 4]);
+    assert_eq!(found(&|query| query.valid_at = ValidAt::Until(middle)).await, [1, 2, 4]);
+    assert_eq!(found(&|query| query.valid_at = ValidAt::Until(early)).await, [1, 4], "every episode");
     assert_eq!(found(&|query| query.valid_at = ValidAt::Any).await, [1, 2, 3, 4]);
     assert_eq!(found(&|query| query.time_range = Some((early, early))).await, [1]);
     assert_eq!(found(&|query| query.time_range = Some((middle, middle))).await, [2, 4]);

@@ -3,20 +3,20 @@
 use super::*;
 use crate::{
     entity::EvolutionType::{self, Contradict, Derive, Extend, Update},
-    ledger::{ExtractJob, Extraction, ExtractionOutcome, JobKind, JobLease, NewRelation},
+    ledger::{ExtractJob, Extraction, ExtractionOutcome, JobChoice, JobKind, JobLease, NewRelation},
 };
 
 const HOLDER: u128 = 900;
 
 /// An episode with a job to find its facts, which [`HOLDER`] holds.
-fn to_extract(number: u128, second: i64) -> NewEpisode {
+pub(super) fn to_extract(number: u128, second: i64) -> NewEpisode {
     let lease = JobLease { holder: id(HOLDER), until: at(9_000) };
     let job = ExtractJob { id: id(500 + number), lease: Some(lease), detects_evolutions: true };
     NewEpisode { extract_job: Some(job), ..episode(number, second, "something was said") }
 }
 
 /// How the first fact of an extraction relates to a stored one.
-fn relation(number: u128, other: u128, evolution_type: EvolutionType) -> NewRelation {
+pub(super) fn relation(number: u128, other: u128, evolution_type: EvolutionType) -> NewRelation {
     NewRelation {
         id: id(700 + number),
         fact: 0,
@@ -28,24 +28,24 @@ fn relation(number: u128, other: u128, evolution_type: EvolutionType) -> NewRela
 }
 
 /// A fact without attribute, found in the episode of its number and 100.
-fn found(number: u128, second: i64, content: &str) -> NewFact {
+pub(super) fn found(number: u128, second: i64, content: &str) -> NewFact {
     let mut fact = fact(number, second, None, content);
     fact.entity.episode_id = Some(id(100 + number));
     fact
 }
 
 impl Store {
-    fn extraction(&self, facts: Vec<NewFact>, relations: Vec<NewRelation>) -> Extraction {
+    pub(super) fn extraction(&self, facts: Vec<NewFact>, relations: Vec<NewRelation>) -> Extraction {
         let jobs = facts.iter().filter_map(|fact| fact.entity.episode_id).map(|of| id(of.as_u128() + 500)).collect();
         Extraction { scope: alice(), jobs, holder: id(HOLDER), facts, relations, seen: self.head().unwrap() }
     }
 
-    async fn try_extract(&self, extraction: Extraction) -> ExtractionOutcome {
+    pub(super) async fn try_extract(&self, extraction: Extraction) -> ExtractionOutcome {
         self.record_extracted(&space(), extraction).await.unwrap()
     }
 
     /// Appends the episode of a fact and records what was found in it.
-    async fn extract(&self, fact: NewFact, relations: Vec<NewRelation>) -> Recorded {
+    pub(super) async fn extract(&self, fact: NewFact, relations: Vec<NewRelation>) -> Recorded {
         let number = fact.entity.episode_id.unwrap().as_u128();
         self.append_one(to_extract(number, fact.entity.valid_from.as_second())).await;
         match self.try_extract(self.extraction(vec![fact], relations)).await {
@@ -55,14 +55,14 @@ impl Store {
     }
 
     /// (older, newer, type) of a version's relations.
-    async fn relations_of(&self, number: u128) -> Vec<(u128, u128, EvolutionType)> {
+    pub(super) async fn relations_of(&self, number: u128) -> Vec<(u128, u128, EvolutionType)> {
         let number_of = |id: &str| id.parse::<Uuid>().unwrap().as_u128();
         let found = self.evolutions(&alice(), id(number)).await.unwrap();
         found.iter().map(|one| (number_of(&one.source_id), number_of(&one.target_id), one.evolution_type)).collect()
     }
 
     /// (content, from, to) of every version, in the order of time.
-    async fn versions(&self) -> Vec<(String, i64, Option<i64>)> {
+    pub(super) async fn versions(&self) -> Vec<(String, i64, Option<i64>)> {
         let all = FactFilter { limit: 100, ..FactFilter::default() };
         let facts = self.facts(&alice(), &all).await.unwrap();
         let mut found: Vec<_> = facts
@@ -74,7 +74,7 @@ impl Store {
     }
 }
 
-fn version(content: &str, from: i64, to: Option<i64>) -> (String, i64, Option<i64>) {
+pub(super) fn version(content: &str, from: i64, to: Option<i64>) -> (String, i64, Option<i64>) {
     (content.to_owned(), from, to)
 }
 
@@ -106,6 +106,14 @@ fn what_contradicts_closes_and_what_extends_does_not() {
         assert_eq!(current.iter().map(|fact| fact.id).collect::<Vec<_>>(), [id(4), id(3), id(2)]);
         assert_eq!(store.subject_facts(&alice(), &subjects, at(29), 2).await.unwrap().len(), 2);
         assert!(store.subject_facts(&Scope::new(), &subjects, at(40), 9).await.unwrap().is_empty());
+        // Of several subjects none takes the share of another, and what one leaves goes to the others.
+        let mut of_bob = fact(5, 31, None, "works at Hooli");
+        of_bob.entity.name = "Bob".to_owned();
+        store.say(of_bob).await;
+        for (limit, ids) in [(2, vec![4, 5]), (3, vec![4, 3, 5]), (4, vec![4, 3, 2, 5])] {
+            let shared = store.subject_facts(&alice(), &subjects, at(40), limit).await.unwrap();
+            assert_eq!(shared.iter().map(|fact| fact.id.as_u128()).collect::<Vec<_>>(), ids);
+        }
         store.assert_sound().await;
     });
 }
@@ -141,8 +149,9 @@ fn a_job_to_extract_is_leased_by_its_kind_with_what_is_wanted() {
             store.append_one(NewEpisode { extract_job: Some(job), ..episode(number, 10, "said") }).await;
         }
         let lease = JobLease { holder: id(HOLDER), until: at(30) };
-        assert!(store.lease_jobs(&[JobKind::Embed], 9, at(10), lease).await.unwrap().is_empty());
-        let leased = store.lease_jobs(&[JobKind::Extract], 9, at(10), lease).await.unwrap();
+        let of = |kind: JobKind| JobChoice { kind, failed: false, after: 0, limit: 9 };
+        assert!(store.lease_jobs(of(JobKind::Embed), at(10), lease).await.unwrap().is_empty());
+        let leased = store.lease_jobs(of(JobKind::Extract), at(10), lease).await.unwrap();
         let told: Vec<_> = leased.iter().map(|one| (one.job.id, one.job.kind, one.detects_evolutions)).collect();
         assert_eq!(told, [(id(601), JobKind::Extract, true), (id(602), JobKind::Extract, false)]);
         assert_eq!(leased[0].text.owner(), Owner { kind: Kind::Episode, id: id(101) });
@@ -215,7 +224,7 @@ fn what_was_closed_and_is_said_again_begins_anew() {
         assert_eq!((again.entity.id, again.entity.valid_from, again.entity.valid_to), (id(3), at(40), None));
         let late = store.extract(found(4, 15, "works at Acme"), vec![]).await;
         assert_eq!((late.entity.id, late.entity.last_seen, late.entity.valid_to), (id(1), at(15), Some(at(20))));
-        let ends = [link(10, Some(20)), link(40, None)];
+        let ends = [link(10, Some(20)), link(20, Some(40)), link(40, None)];
         let chain: Vec<_> = store.chain_of(1).await.into_iter().map(|(_, from, to)| (from, to)).collect();
         assert_eq!(chain, ends);
         assert_eq!(store.relations_of(2).await, [(1, 2, Contradict), (2, 3, Contradict)]);
@@ -287,7 +296,8 @@ fn a_decision_tells_of_two_sayings_of_one_slot_in_the_place_of_their_update() {
         assert_eq!(store.versions().await, expected);
         store.extract(home(5, 40, "Lima"), vec![]).await;
         assert_eq!(store.relations_of(5).await, []);
-        assert_eq!(store.chain_of(5).await.len(), 3);
+        let chain: Vec<String> = store.chain_of(5).await.into_iter().map(|(content, ..)| content).collect();
+        assert_eq!(chain, ["Rome", "Porto", "is on a boat", "Lima"]);
         store.assert_sound().await;
     });
 }

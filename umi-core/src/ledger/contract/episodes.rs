@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    error::ErrorKind,
-    ledger::{EmbedJob, JobLease},
+    error::{Error, ErrorKind},
+    ledger::{EmbedJob, JobChoice, JobFailure, JobKind, JobLease},
 };
 
 #[test]
@@ -71,16 +71,61 @@ fn lease(holder: u128, until: i64) -> JobLease {
     JobLease { holder: id(holder), until: at(until) }
 }
 
+/// Those that are free.
+const FREE: JobChoice = JobChoice { kind: JobKind::Embed, failed: false, after: 0, limit: 9 };
+
+fn failure(error: &str, again: Option<i64>) -> JobFailure {
+    JobFailure { error: Error::storage(error), is_counted: true, again: again.map(at) }
+}
+
 #[test]
 fn a_job_is_born_held_by_the_call_that_left_it() {
     over_all(async |store: Store| {
         let job = EmbedJob { lease: Some(lease(91, 30)), ..free_job(71) };
         store.append_one(NewEpisode { embed_job: Some(job), ..episode(1, 10, "mine") }).await;
         assert_eq!(store.pending(&alice()).await.unwrap().len(), 1);
-        assert!(store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().is_empty());
+        assert!(store.lease_jobs(FREE, at(29), lease(92, 40)).await.unwrap().is_empty());
         store.release_jobs(id(91)).await.unwrap();
-        assert_eq!(store.next_lease_end().await.unwrap(), None);
-        assert_eq!(store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().len(), 1);
+        assert_eq!(store.next_lease_end(at(1)).await.unwrap(), None);
+        assert_eq!(store.lease_jobs(FREE, at(29), lease(92, 40)).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_job_that_failed_is_put_off_and_taken_by_who_asks_for_those_too() {
+    over_all(async |store: Store| {
+        for number in 1..=3 {
+            let job = EmbedJob { lease: Some(lease(91, 30)), ..free_job(70 + number) };
+            store.append_one(NewEpisode { embed_job: Some(job), ..episode(number, 10, "mine") }).await;
+        }
+        let taken = async |choice: JobChoice, now: i64| -> Vec<Uuid> {
+            let leased = store.lease_jobs(choice, at(now), lease(92, now + 9)).await.unwrap();
+            leased.into_iter().map(|leased| leased.job.id).collect()
+        };
+        store.fail_job(id(71), id(91), failure("down", Some(40))).await.unwrap();
+        let uncounted = JobFailure { is_counted: false, ..failure("no key", None) };
+        store.fail_job(id(72), id(91), uncounted).await.unwrap();
+        let told = store.pending(&alice()).await.unwrap();
+        let told: Vec<_> = told.iter().map(|job| (job.attempts, job.last_error.as_deref())).collect();
+        assert_eq!(told, [(1, Some("down")), (0, Some("no key")), (0, None)]);
+        store.put_off_jobs(id(91), Some(at(35))).await.unwrap();
+        assert_eq!(store.next_lease_end(at(20)).await.unwrap(), Some(at(35)));
+        assert!(taken(FREE, 34).await.is_empty());
+        assert_eq!(taken(FREE, 35).await, [id(73)]);
+        assert_eq!(store.release_jobs(id(92)).await.unwrap(), None);
+        assert_eq!(taken(FREE, 39).await, [id(73)], "it was not tried");
+        assert_eq!(taken(FREE, 40).await, [id(71)]);
+        assert_eq!(store.release_jobs(id(92)).await.unwrap(), Some(at(49)));
+        assert_eq!(store.next_lease_end(at(20)).await.unwrap(), Some(at(49)));
+        assert_eq!(taken(FREE, 48).await, [id(73)], "what has failed is put off until its lease would have ended");
+        store.release_jobs(id(92)).await.unwrap();
+        assert_eq!(taken(FREE, 49).await, [id(71), id(73)]);
+        store.release_jobs(id(92)).await.unwrap();
+        assert_eq!(taken(FREE, 50).await, [id(73)]);
+        let all = JobChoice { failed: true, ..FREE };
+        assert_eq!(taken(JobChoice { after: 1, ..all }, 50).await, [id(72)]);
+        assert_eq!(taken(all, 50).await, [id(71)], "each is held by one");
+        store.assert_sound().await;
     });
 }
 
@@ -95,36 +140,35 @@ fn a_job_is_held_by_one_until_its_lease_ends() {
         said.piece.vector = None;
         said.embed_job = Some(free_job(72));
         store.say(said).await;
-        assert!(store.has_jobs().await.unwrap());
-        let leased = store.lease_jobs(&JobKind::ALL, 9, at(20), lease(91, 30)).await.unwrap();
+        assert!(store.has_jobs(None).await.unwrap());
+        let leased = store.lease_jobs(FREE, at(20), lease(91, 30)).await.unwrap();
         assert_eq!(
             leased.iter().map(|leased| (leased.job.id, leased.text.owner().id)).collect::<Vec<_>>(),
             [(id(71), id(1)), (id(72), id(2))]
         );
-        assert_eq!(store.next_lease_end().await.unwrap(), Some(at(30)));
-        assert!(store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().is_empty());
-        store.fail_job(id(71), id(91), &Error::storage("down")).await.unwrap();
-        assert!(
-            store.lease_jobs(&JobKind::ALL, 9, at(29), lease(92, 40)).await.unwrap().is_empty(),
-            "it is still held"
-        );
+        assert_eq!(leased.iter().map(|leased| leased.place).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(store.next_lease_end(at(1)).await.unwrap(), Some(at(30)));
+        assert_eq!(store.next_lease_end(at(30)).await.unwrap(), None, "what has ended is no end to wait for");
+        assert!(store.lease_jobs(FREE, at(29), lease(92, 40)).await.unwrap().is_empty());
+        assert!(!store.has_jobs(Some(at(29))).await.unwrap() && store.has_jobs(Some(at(30))).await.unwrap());
         store.renew_jobs(lease(91, 35)).await.unwrap();
-        assert!(store.lease_jobs(&JobKind::ALL, 9, at(34), lease(92, 40)).await.unwrap().is_empty());
-        let again = store.lease_jobs(&JobKind::ALL, 1, at(35), lease(92, 40)).await.unwrap();
-        assert_eq!((again.len(), again[0].job.attempts, again[0].job.last_error.as_deref()), (1, 1, Some("down")));
+        assert!(store.lease_jobs(FREE, at(34), lease(92, 40)).await.unwrap().is_empty());
+        let one = JobChoice { limit: 1, ..FREE };
+        let again = store.lease_jobs(one, at(35), lease(92, 40)).await.unwrap();
+        assert_eq!((again.len(), again[0].job.attempts), (1, 0));
         let head = store.head().unwrap();
         let jobs = [(id(71), again[0].text.owner()), (id(72), Owner { kind: Kind::Fact, id: id(2) })];
         let vectors = |owner| OwnerVectors { owner, vectors: vec![(0, vec![7])] };
         // Who lost a lease takes nothing from who holds it now.
         assert!(!store.finish_embed_job(&space(), jobs[0].0, id(91), vectors(jobs[0].1)).await.unwrap());
-        store.fail_job(id(71), id(91), &Error::storage("late")).await.unwrap();
+        store.fail_job(id(71), id(91), failure("late", None)).await.unwrap();
         store.release_jobs(id(91)).await.unwrap();
         assert_eq!(
-            store.lease_jobs(&JobKind::ALL, 9, at(36), lease(93, 50)).await.unwrap().len(),
+            store.lease_jobs(FREE, at(36), lease(93, 50)).await.unwrap().len(),
             1,
             "only the one that 91 still held"
         );
-        assert_eq!(store.pending(&alice()).await.unwrap()[0].last_error.as_deref(), Some("down"));
+        assert_eq!(store.pending(&alice()).await.unwrap()[0].last_error, None);
         for ((job, owner), holder) in jobs.into_iter().zip([id(92), id(93)]) {
             assert!(store.finish_embed_job(&space(), job, holder, vectors(owner)).await.unwrap());
         }
@@ -133,7 +177,7 @@ fn a_job_is_held_by_one_until_its_lease_ends() {
             changes.rows.iter().map(|row| row.pieces[0].vector.clone()).collect::<Vec<_>>(),
             [Some(vec![7]), Some(vec![7])]
         );
-        assert!(!store.has_jobs().await.unwrap());
+        assert!(!store.has_jobs(None).await.unwrap());
         assert!(store.pending(&alice()).await.unwrap().is_empty());
         store.assert_sound().await;
     });

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use uuid::Uuid;
 
+#[cfg(feature = "lance")]
+use super::feeders;
 use super::{
     Parts, ROW_BYTES, SqliteLedger, check, contexts,
     core::{self, Edit},
@@ -17,6 +19,8 @@ use super::{
     working::{self, Change},
     writer::Write,
 };
+#[cfg(feature = "lance")]
+use crate::ledger::{AllChanges, Feeder, IndexRow, Owner, TurnPlace};
 use crate::{
     blocking::blocking,
     context::{GlobalRef, RefId},
@@ -27,9 +31,9 @@ use crate::{
     error::{Error, Result},
     ledger::{
         Appended, Attachment, Blob, Changes, CheckReport, EpisodePage, Extraction, ExtractionOutcome, FactFilter,
-        FactUpdate, ForgetReach, Job, JobKind, JobLease, LeasedJob, Ledger, LedgerStats, NewBlob, NewEpisode, NewFact,
-        OwnerText, OwnerVectors, Piece, Recorded, SavedContext, SavedItem, SavedSource, Worked, WorkingChange,
-        WorkingEntry,
+        FactUpdate, ForgetReach, Job, JobChoice, JobFailure, JobLease, LeasedJob, Ledger, LedgerStats, NewBlob,
+        NewEpisode, NewFact, OwnerText, OwnerVectors, Piece, Recorded, SavedContext, SavedItem, SavedSource, Worked,
+        WorkingChange, WorkingEntry,
     },
     scope::Scope,
     working_memory::{TimeToLive, WorkingLimits},
@@ -211,13 +215,18 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| episodes::page(connection, &scope, page)).await
     }
 
+    async fn episodes_before(&self, origin: &Scope, place: (Timestamp, Uuid), limit: usize) -> Result<Vec<Episode>> {
+        let origin = origin.clone();
+        self.read(move |connection| episodes::before(connection, &origin, place, limit)).await
+    }
+
     async fn count(&self, scope: &Scope, now: Timestamp) -> Result<u64> {
         let scope = scope.clone();
         self.read(move |connection| lookup::count(connection, &scope, now)).await
     }
 
-    async fn has_jobs(&self) -> Result<bool> {
-        self.read(jobs::any).await
+    async fn has_jobs(&self, free_at: Option<Timestamp>) -> Result<bool> {
+        self.read(move |connection| jobs::any(connection, free_at)).await
     }
 
     async fn pending(&self, scope: &Scope) -> Result<Vec<Job>> {
@@ -225,27 +234,24 @@ impl Ledger for SqliteLedger {
         self.read(move |connection| jobs::pending(connection, &scope)).await
     }
 
-    async fn lease_jobs(
-        &self,
-        kinds: &[JobKind],
-        limit: usize,
-        now: Timestamp,
-        lease: JobLease,
-    ) -> Result<Vec<LeasedJob>> {
-        let kinds = kinds.to_vec();
-        self.write(ROW_BYTES, move |write| jobs::lease(write, &kinds, limit, now, lease)).await
+    async fn lease_jobs(&self, choice: JobChoice, now: Timestamp, lease: JobLease) -> Result<Vec<LeasedJob>> {
+        self.write(ROW_BYTES, move |write| jobs::lease(write, choice, now, lease)).await
     }
 
     async fn renew_jobs(&self, lease: JobLease) -> Result<()> {
         self.write(ROW_BYTES, move |write| jobs::renew(write, lease)).await
     }
 
-    async fn release_jobs(&self, holder: Uuid) -> Result<()> {
+    async fn release_jobs(&self, holder: Uuid) -> Result<Option<Timestamp>> {
         self.write(ROW_BYTES, move |write| jobs::release(write, holder)).await
     }
 
-    async fn next_lease_end(&self) -> Result<Option<Timestamp>> {
-        self.read(jobs::next_lease_end).await
+    async fn put_off_jobs(&self, holder: Uuid, until: Option<Timestamp>) -> Result<()> {
+        self.write(ROW_BYTES, move |write| jobs::put_off(write, holder, until)).await
+    }
+
+    async fn next_lease_end(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.read(move |connection| jobs::next_lease_end(connection, now)).await
     }
 
     async fn finish_embed_job(
@@ -260,9 +266,8 @@ impl Ledger for SqliteLedger {
         self.write(bytes, move |write| jobs::finish(write, &space, job, holder, &vectors)).await
     }
 
-    async fn fail_job(&self, job: Uuid, holder: Uuid, error: &Error) -> Result<()> {
-        let error = error.clone();
-        self.write(ROW_BYTES, move |write| jobs::fail(write, job, holder, &error)).await
+    async fn fail_job(&self, job: Uuid, holder: Uuid, failure: JobFailure) -> Result<()> {
+        self.write(ROW_BYTES, move |write| jobs::fail(write, job, holder, &failure)).await
     }
 
     fn head(&self) -> Result<i64> {
@@ -277,6 +282,49 @@ impl Ledger for SqliteLedger {
     async fn changes(&self, scope: &Scope, after: i64, limit: usize) -> Result<Changes> {
         let scope = scope.clone();
         self.read(move |connection| feed::changes(connection, &scope, after, limit)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn all_changes(&self, after: i64, limit: usize) -> Result<AllChanges> {
+        self.read(move |connection| feed::all_changes(connection, after, limit)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn index_rows(&self, scope: &Scope, owners: &[Owner]) -> Result<Vec<IndexRow>> {
+        let (scope, owners) = (scope.clone(), owners.to_vec());
+        self.read(move |connection| feed::by_owners(connection, &scope, &owners)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn neighbours(&self, scope: &Scope, turns: &[TurnPlace], pause: i64) -> Result<Vec<IndexRow>> {
+        let (scope, turns) = (scope.clone(), turns.to_vec());
+        self.read(move |connection| feed::neighbours(connection, &scope, &turns, pause)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn take_feeder(&self, now: Timestamp, lease: JobLease) -> Result<Option<Feeder>> {
+        self.write(ROW_BYTES, move |write| feeders::take(write, now, lease)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn renew_feeder(&self, fence: i64, lease: JobLease) -> Result<bool> {
+        self.write(ROW_BYTES, move |write| feeders::renew(write, fence, lease)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn place_feeder(&self, fence: i64, holder: Uuid, place: &str) -> Result<bool> {
+        let place = place.to_owned();
+        self.write(ROW_BYTES, move |write| feeders::place(write, fence, holder, &place)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn release_feeder(&self, fence: i64, holder: Uuid) -> Result<()> {
+        self.write(ROW_BYTES, move |write| feeders::release(write, fence, holder)).await
+    }
+
+    #[cfg(feature = "lance")]
+    async fn feeder_place(&self) -> Result<Option<String>> {
+        self.parts()?.readers.micro(feeders::placed)
     }
 
     async fn core(&self, scope: &Scope, limits: CoreLimits) -> Result<CoreMemory> {

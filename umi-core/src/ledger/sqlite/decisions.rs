@@ -17,20 +17,20 @@ use super::{
 };
 use crate::entity::{Closing, EVOLUTION_REASON_BYTES, EvolutionType};
 
-/// How much of each content the reason of a decision shows whose own reason is gone, in bytes.
-const REASON_CONTENT_BYTES: usize = 320;
-
 /// A saying that a decision names.
-#[derive(Clone, Debug)]
-struct End {
-    sighting: i64,
-    slot: i64,
-    version: Option<i64>,
-    place: Place,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct End {
+    pub(super) sighting: i64,
+    pub(super) slot: i64,
+    pub(super) version: Option<i64>,
+    pub(super) place: Place,
 }
 
+/// The columns that [`end`] reads.
+pub(super) const END: &str = "sighting, slot, version, valid_from, seq";
+
 /// Reads a saying.
-fn end(row: &Row<'_>) -> rusqlite::Result<End> {
+pub(super) fn end(row: &Row<'_>) -> rusqlite::Result<End> {
     Ok(End {
         sighting: row.get(0)?,
         slot: row.get(1)?,
@@ -40,9 +40,9 @@ fn end(row: &Row<'_>) -> rusqlite::Result<End> {
 }
 
 /// The saying with an internal key.
-fn end_of(connection: &Connection, sighting: i64) -> Stored<End> {
+pub(super) fn end_of(connection: &Connection, sighting: i64) -> Stored<End> {
     Ok(connection
-        .prepare_cached("SELECT sighting, slot, version, valid_from, seq FROM sightings WHERE sighting = ?1")?
+        .prepare_cached(&format!("SELECT {END} FROM sightings WHERE sighting = ?1"))?
         .query_row((sighting,), end)?)
 }
 
@@ -65,7 +65,7 @@ pub(super) struct NewDecision<'a> {
 pub(super) type Places = BTreeSet<(i64, Place)>;
 
 /// The slot that a decision between two sayings closes, and where.
-fn closing(one: &End, two: &End, evolution_type: EvolutionType) -> Option<(i64, Place)> {
+pub(super) fn closing(one: &End, two: &End, evolution_type: EvolutionType) -> Option<(i64, Place)> {
     let (older, newer) = if one.place < two.place { (one, two) } else { (two, one) };
     (evolution_type.closes() && one.slot != two.slot).then_some((older.slot, newer.place))
 }
@@ -139,7 +139,7 @@ pub(super) const OF_VERSION: &str = "SELECT decisions.decision, decisions.seq, d
      CROSS JOIN sightings AS far ON far.sighting = decisions.sighting WHERE own.version = ?1";
 
 /// Whether the store has a decision: one without a model has none, and looks for none.
-fn has_any(connection: &Connection) -> Stored<bool> {
+pub(super) fn has_any(connection: &Connection) -> Stored<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM decisions LIMIT 1")?.exists(())?)
 }
 
@@ -213,117 +213,6 @@ pub(super) fn relate(write: &mut Write<'_>, decided: &Decided) -> Stored<Vec<Uui
         new.push(id);
     }
     Ok(new)
-}
-
-/// A decision that names a saying which goes.
-struct Losing {
-    key: i64,
-    evolution_type: EvolutionType,
-    /// The saying that was new, and the other one.
-    ends: [End; 2],
-}
-
-/// Lets go of sayings that are to be forgotten: what was decided about one goes over to another saying of its version,
-/// or goes with it. Gives what is to be computed again when they are gone.
-pub(super) fn let_go(write: &Write<'_>, gone: &BTreeSet<i64>) -> Stored<Places> {
-    let mut places = Places::new();
-    if !has_any(write.connection)? {
-        return Ok(places);
-    }
-    for &sighting in gone {
-        for losing in losing(write.connection, sighting)? {
-            let [one, two] = &losing.ends;
-            places.extend([(one.slot, one.place), (two.slot, two.place)]);
-            places.extend(closing(one, two, losing.evolution_type));
-            let connection = write.connection;
-            connection.prepare_cached("DELETE FROM evolutions WHERE decision = ?1")?.execute((losing.key,))?;
-            let new = (heir(connection, one, two, gone)?, heir(connection, two, one, gone)?);
-            if let (Some(one), Some(two)) = new
-                && let Some(moved) = re_anchor(write, &losing, &one, &two)?
-            {
-                places.extend(moved);
-            } else {
-                connection.prepare_cached("DELETE FROM decisions WHERE decision = ?1")?.execute((losing.key,))?;
-            }
-        }
-    }
-    Ok(places)
-}
-
-fn losing(connection: &Connection, sighting: i64) -> Stored<Vec<Losing>> {
-    let mut statement = connection
-        .prepare_cached("SELECT decision, type, sighting, other FROM decisions WHERE sighting = ?1 OR other = ?1")?;
-    let mut found = statement.query((sighting,))?;
-    let mut all = Vec::new();
-    while let Some(row) = found.next()? {
-        let ends = [end_of(connection, row.get(2)?)?, end_of(connection, row.get(3)?)?];
-        all.push(Losing { key: row.get(0)?, evolution_type: rows::parsed(row, 1)?, ends });
-    }
-    Ok(all)
-}
-
-/// The saying that stands for `own` once the gone ones are: itself, else the nearest to the other end among those of its
-/// version, on the side of that where it stood itself if there is one.
-fn heir(connection: &Connection, own: &End, far: &End, gone: &BTreeSet<i64>) -> Stored<Option<End>> {
-    if !gone.contains(&own.sighting) {
-        return Ok(Some(own.clone()));
-    }
-    let mut statement = connection.prepare_cached(
-        "SELECT sighting, slot, version, valid_from, seq FROM sightings WHERE version = ?1 ORDER BY valid_from, seq",
-    )?;
-    let left: Vec<End> = statement
-        .query_map((own.version,), end)?
-        .filter(|end| end.as_ref().map_or(true, |end| !gone.contains(&end.sighting)))
-        .collect::<rusqlite::Result<_>>()?;
-    let before = left.iter().rfind(|end| end.place < far.place);
-    let behind = left.iter().find(|end| end.place > far.place);
-    let heir = if own.place < far.place { before.or(behind) } else { behind.or(before) };
-    Ok(heir.cloned())
-}
-
-/// Moves a decision to other sayings, with a reason that tells of nothing but what these say. Gives what is to be
-/// computed again; none where there is such a decision already.
-fn re_anchor(write: &Write<'_>, losing: &Losing, one: &End, two: &End) -> Stored<Option<Places>> {
-    let connection = write.connection;
-    let kind = losing.evolution_type;
-    if one.sighting == two.sighting
-        || connection
-            .prepare_cached("SELECT 1 FROM decisions WHERE sighting = ?1 AND other = ?2 AND type = ?3")?
-            .exists((one.sighting, two.sighting, kind.as_str()))?
-    {
-        return Ok(None);
-    }
-    let closes = closing(one, two, kind);
-    connection
-        .prepare_cached(
-            "UPDATE decisions SET sighting = :sighting, other = :other, reason = :reason, closes = :closes, \
-             closes_at = :closes_at, closes_seq = :closes_seq WHERE decision = :decision",
-        )?
-        .execute(named_params! {
-            ":decision": losing.key, ":sighting": one.sighting, ":other": two.sighting,
-            ":reason": reason(connection, kind, one, two)?, ":closes": closes.map(|(slot, _)| slot),
-            ":closes_at": closes.map(|(_, (at, _))| micros(at)), ":closes_seq": closes.map(|(_, (_, seq))| seq),
-        })?;
-    Ok(Some([(one.slot, one.place), (two.slot, two.place)].into_iter().chain(closes).collect()))
-}
-
-/// A reason from the contents of two sayings alone: the model's own may quote what was forgotten.
-fn reason(connection: &Connection, kind: EvolutionType, one: &End, two: &End) -> Stored<String> {
-    let content = |end: &End| -> Stored<String> {
-        let content: String = connection
-            .prepare_cached("SELECT content FROM sightings WHERE sighting = ?1")?
-            .query_row((end.sighting,), |row| row.get(0))?;
-        let short = &content[..content.floor_char_boundary(REASON_CONTENT_BYTES)];
-        Ok(if short.len() < content.len() { format!("{short}…") } else { content })
-    };
-    let (older, newer) = if one.place < two.place { (one, two) } else { (two, one) };
-    let how = match kind {
-        EvolutionType::Update => "replaces",
-        EvolutionType::Extend => "adds to",
-        EvolutionType::Derive => "follows from",
-        EvolutionType::Contradict => "contradicts",
-    };
-    Ok(format!("“{}” {how} “{}”", content(newer)?, content(older)?))
 }
 
 /// Has decisions follow sayings that went over from one slot to another, in which they close nothing of their own.

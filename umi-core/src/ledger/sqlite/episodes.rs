@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, named_params};
 use uuid::Uuid;
 
@@ -147,5 +148,36 @@ pub(super) fn page(connection: &Connection, scope: &Scope, page: EpisodePage) ->
     if page.newest_first {
         found.reverse();
     }
+    Ok(found)
+}
+
+/// Episodes of one origin before a place, the last one first.
+pub(super) fn before_sql() -> String {
+    format!(
+        "SELECT {} FROM episodes WHERE user = :user AND agent = :agent AND session = :session \
+         AND (at < :at OR (at = :at AND id < :id)) AND at <= :at ORDER BY at DESC, id DESC LIMIT :limit",
+        rows::EPISODE
+    )
+}
+
+/// The last episodes before a place, of exactly the user, agent and session of `origin`, in (`at`, id) order.
+pub(super) fn before(
+    connection: &Connection,
+    origin: &Scope,
+    (at, id): (Timestamp, Uuid),
+    limit: usize,
+) -> Stored<Vec<Episode>> {
+    let mut found: Vec<Episode> = connection
+        .prepare_cached(&before_sql())?
+        .query_map(
+            named_params! {
+                ":user": stored(origin.user()), ":agent": stored(origin.agent()),
+                ":session": stored(origin.session()), ":at": micros(at), ":id": rows::text(id),
+                ":limit": rows::number(limit),
+            },
+            rows::episode,
+        )?
+        .collect::<rusqlite::Result<_>>()?;
+    found.reverse();
     Ok(found)
 }

@@ -91,11 +91,13 @@ fn is_unreadable_row(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether a statement names a table or a column that is not there.
+/// Whether a statement names a table or a column that is not there, or the schema is of a format that SQLite has not.
 fn is_unfit_table(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqlInputError { .. } => true,
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message.starts_with("no such table"),
+        rusqlite::Error::SqliteFailure(_, Some(message)) => {
+            ["no such table", "unsupported file format"].iter().any(|start| message.starts_with(start))
+        }
         _ => false,
     }
 }

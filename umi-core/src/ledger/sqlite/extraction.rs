@@ -61,8 +61,7 @@ pub(super) fn record(
     for job in jobs {
         write.connection.prepare_cached("DELETE FROM jobs WHERE job = ?1")?.execute((job,))?;
     }
-    // What a model related may have been said in another session: its words are not shown, that it ended is.
-    let recorded = facts::tell(write.connection, Some(&tenant), &extraction.facts, &changes)?;
+    let recorded = facts::tell(write.connection, Some(&extraction.scope), &extraction.facts, &changes)?;
     Ok(ExtractionOutcome::Recorded(recorded))
 }
 
@@ -146,7 +145,11 @@ fn held_jobs(connection: &Connection, extraction: &Extraction) -> Stored<Option<
 pub(super) const SUBJECT_MOVED: &str = "SELECT 1 FROM slots JOIN versions ON versions.slot = slots.slot \
      WHERE slots.user = ?1 AND slots.type = ?2 AND slots.name_folded = ?3 AND versions.seq > ?4 LIMIT 1";
 
-/// Whether a subject of the facts or a candidate of the relations has changed since it was looked at, or is gone.
+/// What a tenant has forgotten behind a place in the feed.
+pub(super) const FORGOTTEN: &str = "SELECT 1 FROM deletions WHERE user = ?1 AND seq > ?2 LIMIT 1";
+
+/// Whether a subject of the facts or a candidate of the relations has changed since it was looked at, or is gone. Where
+/// there are relations, whatever the tenant has forgotten counts: the model may have been shown it and quote it.
 fn has_moved(connection: &Connection, tenant: &Scope, extraction: &Extraction) -> Stored<bool> {
     let user = stored(tenant.user());
     for fact in &extraction.facts {
@@ -154,6 +157,9 @@ fn has_moved(connection: &Connection, tenant: &Scope, extraction: &Extraction) -
         if connection.prepare_cached(SUBJECT_MOVED)?.exists(subject)? {
             return Ok(true);
         }
+    }
+    if !extraction.relations.is_empty() && connection.prepare_cached(FORGOTTEN)?.exists((user, extraction.seen))? {
+        return Ok(true);
     }
     for relation in &extraction.relations {
         let Some(version) = lookup::key(connection, tenant, relation.other)? else { return Ok(true) };

@@ -50,7 +50,7 @@ pub(super) fn say(write: &mut Write<'_>, space: &EmbeddingSpace, facts: &[NewFac
     Ok(changes)
 }
 
-/// What became of sayings; their evolutions as `scope` sees them, or each one's own.
+/// What became of sayings, each as its own scope sees it; their evolutions too, or as they are told to `scope`.
 pub(super) fn tell(
     connection: &Connection,
     scope: Option<&Scope>,
@@ -59,7 +59,13 @@ pub(super) fn tell(
 ) -> Stored<Vec<Recorded>> {
     let answer = |Entity { id, user, agent, session, .. }: &Entity| {
         let own = Scope::from_parts(user.clone(), agent.clone(), session.clone())?;
-        recorded(connection, &own, scope.unwrap_or(&own), *id, changes.get(id))
+        let Recorded { entity, evolutions } = recorded(connection, &own, *id, changes.get(id))?;
+        let Some(scope) = scope else { return Ok(Recorded { entity, evolutions }) };
+        let mut told = Vec::with_capacity(evolutions.len());
+        for &evolution in changes.get(id).iter().flat_map(|changed| &changed.evolutions) {
+            told.extend(lookup::evolution_told(connection, scope, evolution)?);
+        }
+        Ok(Recorded { entity, evolutions: told })
     };
     facts.iter().map(|fact| answer(&fact.entity)).collect()
 }
@@ -73,20 +79,14 @@ fn computed(write: &mut Write<'_>, stretch: &Stretch, now: Timestamp) -> Stored<
     }
 }
 
-/// What became of a saying, as its own scope sees it, and its evolutions as another one does.
-fn recorded(
-    connection: &Connection,
-    own: &Scope,
-    related: &Scope,
-    saying: Uuid,
-    changed: Option<&Changed>,
-) -> Stored<Recorded> {
+/// What became of a saying, as a scope sees it.
+fn recorded(connection: &Connection, own: &Scope, saying: Uuid, changed: Option<&Changed>) -> Stored<Recorded> {
     let entity = lookup::get(connection, own, saying)?
         .ok_or_else(|| errors::damaged(format!("the saying `{saying}` has no version")))?;
     let mut evolutions = Vec::new();
     for &evolution in changed.iter().flat_map(|changed| &changed.evolutions) {
         // A later fact of the same call may have come between the two.
-        evolutions.extend(lookup::evolution(connection, related, evolution)?);
+        evolutions.extend(lookup::evolution(connection, own, evolution)?);
     }
     Ok(Recorded { entity, evolutions })
 }
@@ -284,7 +284,7 @@ pub(super) fn update(
     let seq = insert_sighting(write, space, slot, &entity, true, &update.piece, update.embed_job)?;
     let stretch = Stretch::around(write.connection, slot, entity.valid_from, seq)?;
     let changed = computed(write, &stretch, update.now)?;
-    recorded(write.connection, scope, scope, entity.id, Some(&changed))
+    recorded(write.connection, scope, entity.id, Some(&changed))
 }
 
 fn not_updatable(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Error> {

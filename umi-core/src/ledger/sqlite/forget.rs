@@ -11,7 +11,9 @@ use super::{
     contexts, decisions, episodes,
     errors::Stored,
     facts, lookup,
+    reasons::Forgotten,
     spaces::{self, OwnerKey},
+    succession,
     writer::Write,
 };
 use crate::{
@@ -40,12 +42,7 @@ pub(super) fn forget(
         ForgetReach::Version => {
             sayings(connection, "SELECT sighting, slot, version FROM sightings WHERE version = ?1", &[&version])?
         }
-        ForgetReach::Chain => sayings(
-            connection,
-            "SELECT sighting, slot, version FROM sightings \
-             WHERE slot = (SELECT slot FROM versions WHERE version = ?1)",
-            &[&version],
-        )?,
+        ForgetReach::Chain => chain(connection, scope, version)?,
     };
     remove_sayings(write, &sayings, now)?;
     Ok(true)
@@ -62,6 +59,24 @@ fn saying(row: &Row<'_>) -> rusqlite::Result<Saying> {
     Ok(Saying { key: row.get(0)?, slot: row.get(1)?, version: row.get(2)? })
 }
 
+/// The sayings of a version's slot, and of what else of its history the scope admits.
+fn chain(connection: &Connection, scope: &Scope, version: i64) -> Stored<Vec<Saying>> {
+    let mut found = sayings(
+        connection,
+        "SELECT sighting, slot, version FROM sightings WHERE slot = (SELECT slot FROM versions WHERE version = ?1)",
+        &[&version],
+    )?;
+    if decisions::has_any(connection)? {
+        let own: BTreeSet<i64> = found.iter().map(|saying| saying.key).collect();
+        for (linked, _) in lookup::history_of(connection, scope, version)? {
+            let said =
+                sayings(connection, "SELECT sighting, slot, version FROM sightings WHERE version = ?1", &[&linked])?;
+            found.extend(said.into_iter().filter(|saying| !own.contains(&saying.key)));
+        }
+    }
+    Ok(found)
+}
+
 fn sayings(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Stored<Vec<Saying>> {
     Ok(connection.prepare_cached(sql)?.query_map(values, saying)?.collect::<rusqlite::Result<_>>()?)
 }
@@ -69,7 +84,9 @@ fn sayings(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Stored<
 /// Removes sayings and computes their slots again. Gives how many versions are gone.
 fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> Stored<u64> {
     let mut slots: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
-    let places = decisions::let_go(write, &sayings.iter().map(|saying| saying.key).collect())?;
+    let gone = sayings.iter().map(|saying| saying.key).collect();
+    let words = Forgotten::read(write.connection, &gone)?;
+    let places = succession::let_go(write, &gone)?;
     for saying in sayings {
         slots.entry(saying.slot).or_default().extend(saying.version);
         let owner = OwnerKey::Sighting(saying.key);
@@ -85,6 +102,7 @@ fn remove_sayings(write: &mut Write<'_>, sayings: &[Saying], now: Timestamp) -> 
     for &slot in slots.keys() {
         facts::join_repeats(write, slot, now)?;
     }
+    words.strike(write)?;
     Ok(removed)
 }
 

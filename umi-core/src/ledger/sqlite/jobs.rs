@@ -13,8 +13,9 @@ use super::{
 use crate::{
     embed::EmbeddingSpace,
     episode::Kind,
-    error::Error,
-    ledger::{EmbedJob, ExtractJob, Job, JobKind, JobLease, LeasedJob, Owner, OwnerVectors},
+    ledger::{
+        EmbedJob, ExtractJob, Job, JobChoice, JobFailure, JobKind, JobLease, LeasedJob, NOBODY, Owner, OwnerVectors,
+    },
     scope::{SCOPE_PREDICATE, Scope},
 };
 
@@ -96,9 +97,11 @@ impl NewJob<'_> {
     }
 }
 
-/// Whether there is a job.
-pub(super) fn any(connection: &Connection) -> Stored<bool> {
-    Ok(connection.prepare_cached("SELECT 1 FROM jobs LIMIT 1")?.exists(())?)
+/// Whether there is a job, or one that is free at a time.
+pub(super) fn any(connection: &Connection, free_at: Option<Timestamp>) -> Stored<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM jobs WHERE ?1 IS NULL OR lease_until IS NULL OR lease_until <= ?1 LIMIT 1")?
+        .exists((free_at.map(micros),))?)
 }
 
 /// Jobs that wait, oldest first.
@@ -110,21 +113,16 @@ pub(super) fn pending(connection: &Connection, scope: &Scope) -> Stored<Vec<Job>
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Takes jobs of some kinds that nobody holds.
-pub(super) fn lease(
-    write: &Write<'_>,
-    kinds: &[JobKind],
-    limit: usize,
-    now: Timestamp,
-    lease: JobLease,
-) -> Stored<Vec<LeasedJob>> {
+/// Takes jobs of a kind that nobody holds.
+pub(super) fn lease(write: &Write<'_>, choice: JobChoice, now: Timestamp, lease: JobLease) -> Stored<Vec<LeasedJob>> {
+    let JobChoice { kind, failed, after, limit } = choice;
     let mut statement = write.connection.prepare_cached(&format!(
-        "{JOB} WHERE (lease_until IS NULL OR lease_until <= ?1) \
-         AND ((?2 AND kind = 'embed') OR (?3 AND kind = 'extract')) ORDER BY job LIMIT ?4"
+        "{JOB} WHERE jobs.job > ?1 AND jobs.kind = ?2 \
+         AND (lease_until IS NULL OR lease_until <= ?3 OR (?4 AND lease_holder = ?5)) ORDER BY job LIMIT ?6"
     ))?;
-    let [embed, extract] = JobKind::ALL.map(|kind| kinds.contains(&kind));
+    let values = (after, kind.as_str(), micros(now), failed, rows::text(NOBODY), rows::number(limit));
     let free: Vec<(i64, OwnerKey, Job, bool)> = statement
-        .query_map((micros(now), embed, extract, rows::number(limit)), |row| {
+        .query_map(values, |row| {
             let (key, owner, job) = read(row)?;
             Ok((key, owner, job, row.get("evolves")?))
         })?
@@ -137,7 +135,7 @@ pub(super) fn lease(
             .execute((micros(lease.until), rows::text(lease.holder), key))?;
         let text = spaces::owner_text(write.connection, owner)?
             .ok_or_else(|| errors::damaged(format!("the job `{}` has no owner", job.id)))?;
-        leased.push(LeasedJob { job, text, detects_evolutions });
+        leased.push(LeasedJob { job, place: key, text, detects_evolutions });
     }
     Ok(leased)
 }
@@ -151,20 +149,47 @@ pub(super) fn renew(write: &Write<'_>, lease: JobLease) -> Stored<()> {
     Ok(())
 }
 
-/// Lets go of what a holder holds.
-pub(super) fn release(write: &Write<'_>, holder: Uuid) -> Stored<()> {
+/// Lets go of what a holder holds. What has failed before is put off until the end of its lease: it is not to be taken
+/// again at once, and whether its failure passes is not known here. Gives the first of these ends.
+pub(super) fn release(write: &Write<'_>, holder: Uuid) -> Stored<Option<Timestamp>> {
+    let holder = rows::text(holder);
+    let end = write
+        .connection
+        .prepare_cached(
+            "SELECT lease_until FROM jobs WHERE lease_holder = ?1 AND last_error IS NOT NULL ORDER BY lease_until LIMIT 1",
+        )?
+        .query_row((&holder,), |row| rows::time(row, "lease_until"))
+        .optional()?;
+    if end.is_some() {
+        write
+            .connection
+            .prepare_cached("UPDATE jobs SET lease_holder = ?1 WHERE lease_holder = ?2 AND last_error IS NOT NULL")?
+            .execute((rows::text(NOBODY), &holder))?;
+    }
     write
         .connection
         .prepare_cached("UPDATE jobs SET lease_until = NULL, lease_holder = NULL WHERE lease_holder = ?1")?
-        .execute((rows::text(holder),))?;
+        .execute((&holder,))?;
+    Ok(end)
+}
+
+/// Puts off what a holder holds.
+pub(super) fn put_off(write: &Write<'_>, holder: Uuid, until: Option<Timestamp>) -> Stored<()> {
+    let lease = JobLease::put_off(until);
+    write
+        .connection
+        .prepare_cached("UPDATE jobs SET lease_until = ?1, lease_holder = ?2 WHERE lease_holder = ?3")?
+        .execute((micros(lease.until), rows::text(lease.holder), rows::text(holder)))?;
     Ok(())
 }
 
-/// When the first lease ends.
-pub(super) fn next_lease_end(connection: &Connection) -> Stored<Option<Timestamp>> {
+/// When the first lease ends, of those that have an end.
+pub(super) fn next_lease_end(connection: &Connection, now: Timestamp) -> Stored<Option<Timestamp>> {
     Ok(connection
-        .prepare_cached("SELECT lease_until FROM jobs WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1")?
-        .query_row((), |row| rows::time(row, "lease_until"))
+        .prepare_cached(
+            "SELECT lease_until FROM jobs WHERE lease_until > ?1 AND lease_until < ?2 ORDER BY lease_until LIMIT 1",
+        )?
+        .query_row((micros(now), micros(Timestamp::MAX)), |row| rows::time(row, "lease_until"))
         .optional()?)
 }
 
@@ -188,13 +213,24 @@ pub(super) fn finish(
     Ok(true)
 }
 
-/// Notes that a holder's job failed.
-pub(super) fn fail(write: &Write<'_>, job: Uuid, holder: Uuid, error: &Error) -> Stored<()> {
-    let shown = error.to_string();
+/// Notes that a holder's job failed, and puts it off.
+pub(super) fn fail(write: &Write<'_>, job: Uuid, holder: Uuid, failure: &JobFailure) -> Stored<()> {
+    let shown = failure.error.to_string();
     let shown = &shown[..shown.floor_char_boundary(LAST_ERROR_BYTES)];
+    let lease = JobLease::put_off(failure.again);
     write
         .connection
-        .prepare_cached("UPDATE jobs SET attempts = attempts + 1, last_error = ?1 WHERE id = ?2 AND lease_holder = ?3")?
-        .execute((shown, rows::text(job), rows::text(holder)))?;
+        .prepare_cached(
+            "UPDATE jobs SET attempts = attempts + ?1, last_error = ?2, lease_until = ?3, lease_holder = ?4 \
+             WHERE id = ?5 AND lease_holder = ?6",
+        )?
+        .execute((
+            failure.is_counted,
+            shown,
+            micros(lease.until),
+            rows::text(lease.holder),
+            rows::text(job),
+            rows::text(holder),
+        ))?;
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! Reading facts, their chains and their relations.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use uuid::Uuid;
 
 use super::{
-    chains,
+    chains, decisions,
     errors::Stored,
-    evolutions::{self, Told},
+    evolutions, reasons,
     rows::{self, micros},
 };
 use crate::{
@@ -109,18 +109,38 @@ pub(super) fn many(connection: &Connection, scope: &Scope, ids: &[Uuid]) -> Stor
     Ok(found)
 }
 
-/// The chain of a version, oldest first, of those versions that the scope admits.
+/// The versions of the slot of a version.
+const OF_SLOT: &str = "SELECT version FROM versions WHERE slot = (SELECT slot FROM versions WHERE version = :version)";
+
+/// The history of a version: its slot's versions, what these replaced and what replaced them, over as many steps as there
+/// are. What else a version replaced or was replaced by on the way is not part of it.
+pub(super) const HISTORY: &str = "WITH RECURSIVE own (version) AS (SELECT version FROM versions \
+     WHERE slot = (SELECT slot FROM versions WHERE version = :version)), \
+     earlier (version) AS (SELECT version FROM own UNION SELECT older FROM earlier \
+         JOIN evolutions ON newer = earlier.version WHERE type IN ('update', 'contradict')), \
+     later (version) AS (SELECT version FROM own UNION SELECT newer FROM later \
+         JOIN evolutions ON older = later.version WHERE type IN ('update', 'contradict')) \
+     SELECT version FROM earlier UNION SELECT version FROM later";
+
+/// The history of a version, oldest first, of those versions that the scope admits.
 pub(super) fn history(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Vec<Entity>> {
     let Some(version) = key(connection, scope, id)? else { return Ok(Vec::new()) };
+    let found = history_of(connection, scope, version)?;
+    all_seen(connection, scope, found)
+}
+
+/// The history of a version by its internal key, as [`history`], not yet as the scope sees it.
+pub(super) fn history_of(connection: &Connection, scope: &Scope, version: i64) -> Stored<Vec<(i64, Entity)>> {
     let (user, agent, session) = scope.bound();
+    // Without a decision nothing leads out of a slot.
+    let among = if decisions::has_any(connection)? { HISTORY } else { OF_SLOT };
     let mut statement = connection.prepare_cached(&format!(
         "{} ORDER BY valid_from, said_seq",
-        versions_sql("slot = (SELECT slot FROM versions WHERE version = :version)")
+        versions_sql(&format!("versions.version IN ({among})"))
     ))?;
-    let found = statement
+    Ok(statement
         .query_map(named_params! { ":version": version, ":user": user, ":agent": agent, ":session": session }, keyed)?
-        .collect::<rusqlite::Result<_>>()?;
-    all_seen(connection, scope, found)
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// The version of a slot that begins last among those that have begun by a time.
@@ -166,12 +186,13 @@ pub(super) fn current(
     Ok(None)
 }
 
-/// The relations of a condition of which the scope admits both ends, because a reason quotes both. The keys of the
-/// two ends are the last columns.
+/// The relations of a condition of which the scope admits both ends. The keys of the two ends and whether a model
+/// decided on it are the last columns.
 fn evolutions_sql(condition: &str) -> String {
     format!(
-        "SELECT {}, older, newer, evolutions.decision IS NOT NULL AS is_decided FROM evolutions JOIN versions AS first ON first.version = older \
-         JOIN versions AS second ON second.version = newer WHERE {condition} AND {} AND {} \
+        "SELECT {}, older, newer, evolutions.decision IS NOT NULL AS is_decided FROM evolutions \
+         JOIN versions AS first ON first.version = older JOIN versions AS second ON second.version = newer \
+         WHERE {condition} AND {} AND {} \
          ORDER BY first.valid_from, first.said_seq, second.valid_from, second.said_seq, evolutions.id",
         rows::EVOLUTION,
         admitted("first"),
@@ -186,21 +207,26 @@ fn stretched(row: &Row<'_>) -> rusqlite::Result<Stretched> {
     Ok((rows::evolution(row)?, row.get("older")?, row.get("newer")?, row.get("is_decided")?))
 }
 
-/// A relation as a scope sees it: to a narrowed one what follows from a chain tells only of what it admits of the two
-/// versions. What a model decided tells of their contents alone.
+/// A relation as a scope sees it: to a narrowed one it tells only of what that admits of the two versions. A model's own
+/// reason may quote any fact that it was shown, so that a narrowed scope gets one from the two contents.
 fn relation_seen(
     connection: &Connection,
     scope: &Scope,
     (relation, older, newer, is_decided): Stretched,
 ) -> Stored<Option<EvolutionRelation>> {
-    if !is_narrowed(scope) || is_decided {
+    if !is_narrowed(scope) {
         return Ok(Some(relation));
     }
     let (Some(older), Some(newer)) = (by_key(connection, scope, older)?, by_key(connection, scope, newer)?) else {
         return Ok(None);
     };
-    let Told { reason, confidence, created_at } = evolutions::told(&older, &newer);
-    Ok(Some(EvolutionRelation { reason, confidence, created_at, ..relation }))
+    let told = evolutions::told(&older, &newer);
+    let (reason, confidence) = if is_decided {
+        (reasons::of_contents(relation.evolution_type, &older.content, &newer.content), relation.confidence)
+    } else {
+        (told.reason, told.confidence)
+    };
+    Ok(Some(EvolutionRelation { reason, confidence, created_at: told.created_at, ..relation }))
 }
 
 /// The relations from or to a version.
@@ -235,6 +261,17 @@ pub(super) fn evolution(connection: &Connection, scope: &Scope, id: Uuid) -> Sto
         Some(found) => relation_seen(connection, scope, found),
         None => Ok(None),
     }
+}
+
+/// A relation, if it is still there, as it is told to a scope: of what that does not admit that it is there, without a
+/// reason.
+pub(super) fn evolution_told(connection: &Connection, scope: &Scope, id: Uuid) -> Stored<Option<EvolutionRelation>> {
+    let found = evolution(connection, scope, id)?;
+    if found.is_some() || !is_narrowed(scope) {
+        return Ok(found);
+    }
+    let tenant = Scope::from_parts(scope.user().map(str::to_owned), None, None)?;
+    Ok(evolution(connection, &tenant, id)?.map(|found| EvolutionRelation { reason: String::new(), ..found }))
 }
 
 /// The condition that a version holds at `:at`, or any if that is null.
@@ -276,7 +313,8 @@ pub(super) fn of_subject_sql() -> String {
     )
 }
 
-/// Facts about subjects that hold at `now`: of each the latest first, up to `limit` of all.
+/// Facts about subjects that hold at `now`, in all up to `limit`, of which each subject gets its share: of each the
+/// latest first, in the order of `subjects`.
 pub(super) fn of_subjects(
     connection: &Connection,
     scope: &Scope,
@@ -287,26 +325,36 @@ pub(super) fn of_subjects(
     let (user, ..) = scope.bound();
     let mut statement = connection.prepare_cached(&of_subject_sql())?;
     let mut seen = HashSet::with_capacity(subjects.len());
-    let mut found = Vec::new();
+    let mut found: Vec<VecDeque<Entity>> = Vec::new();
     for (entity_type, name) in subjects {
         let subject = (*entity_type, fold(name));
-        let left = limit.saturating_sub(found.len());
-        if left == 0 || seen.contains(&subject) {
+        if seen.contains(&subject) {
             continue;
         }
         let rows = statement.query_map(
             named_params! {
                 ":user": user, ":at": micros(now), ":type": entity_type.as_str(), ":name": subject.1,
-                ":limit": rows::number(left),
+                ":limit": rows::number(limit),
             },
             keyed,
         )?;
-        for version in rows {
-            found.push(version?.1);
-        }
+        found.push(rows.map(|row| row.map(|(_, version)| version)).collect::<rusqlite::Result<_>>()?);
         seen.insert(subject);
     }
-    Ok(found)
+    // Who has few leaves the rest of the share to those who have many.
+    let mut shares: Vec<Vec<Entity>> = vec![Vec::new(); found.len()];
+    let mut left = limit;
+    while left > 0 && found.iter().any(|facts| !facts.is_empty()) {
+        for (facts, share) in found.iter_mut().zip(&mut shares) {
+            if left > 0
+                && let Some(fact) = facts.pop_front()
+            {
+                share.push(fact);
+                left -= 1;
+            }
+        }
+    }
+    Ok(shares.into_iter().flatten().collect())
 }
 
 /// The number of facts that hold, plus that of episodes.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Statement};
 
-use super::{decisions, episodes, extraction, facts, feed, lookup, open, spaces, working};
+use super::{decisions, episodes, extraction, facts, feed, lookup, open, reasons, spaces, working};
 
 /// What SQLite will do, a line each.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -29,6 +29,8 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
         (episodes::get_sql(), "episodes USING INDEX sqlite_autoindex_episodes_1 (id=?)"),
         (episodes::page_sql(true), "episodes USING INDEX episodes_time (user=?)"),
         (episodes::page_sql(false), "episodes USING INDEX episodes_time (user=?)"),
+        (episodes::before_sql(), "episodes USING INDEX episodes_time (user=? AND at<?)"),
+        (reasons::LATER_DECISIONS.to_owned(), "decisions USING INDEX decisions_feed (user=? AND seq>?)"),
         (lookup::key_sql(), "sightings USING INDEX sqlite_autoindex_sightings_1 (id=?)"),
         (lookup::list_sql(false), "versions USING INDEX versions_time (user=?)"),
         (lookup::list_sql(true), "versions USING INDEX versions_importance (user=?)"),
@@ -75,6 +77,28 @@ fn no_query_that_runs_often_looks_at_other_tenants_or_sorts_a_tenant() {
         assert_eq!(
             sorts,
             [facts::SAME_CONTENT, facts::REPEATED, &lookup::of_subject_sql()].contains(&sql.as_str()),
+            "{sql}\n{lines:#?}"
+        );
+    }
+}
+
+#[cfg(feature = "lance")]
+#[test]
+fn what_an_index_beside_the_ledger_reads_is_searched_by_an_index_too() {
+    let connection = open::memory().unwrap();
+    for (sql, searches) in [
+        (feed::ALL_EPISODES, "episodes USING INDEX episodes_seq (seq>?)"),
+        (feed::ALL_VERSIONS, "versions USING INDEX versions_seq (seq>?)"),
+        (feed::ALL_DELETIONS, "deletions USING COVERING INDEX deletions_seq (seq>?)"),
+        (feed::EPISODE_BY_ID, "episodes USING INDEX sqlite_autoindex_episodes_1 (id=?)"),
+        (feed::VERSION_BY_ID, "versions USING INDEX sqlite_autoindex_versions_1 (id=?)"),
+        (feed::EPISODE_BEFORE, "episodes USING INDEX episodes_session (user=? AND session=? AND "),
+        (feed::EPISODE_AFTER, "episodes USING INDEX episodes_session (user=? AND session=? AND "),
+    ] {
+        let lines = plan(&connection, sql);
+        assert!(lines.iter().any(|line| line.contains(searches)), "{sql}\n{lines:#?}");
+        assert!(
+            !lines.iter().any(|line| line.starts_with("SCAN") || line.contains("TEMP B-TREE")),
             "{sql}\n{lines:#?}"
         );
     }

@@ -102,7 +102,7 @@ impl Readers {
             Source::File { database, place } => {
                 let micro = self.shared.micro.lock();
                 let micro = micro.as_ref().ok_or_else(errors::closed)?;
-                errors::outward(place.lock().check().and_then(|()| work(micro)), Some(database))
+                errors::outward(place.lock().check_lately().and_then(|()| work(micro)), Some(database))
             }
         })
     }

@@ -62,8 +62,10 @@ pub(super) fn sayings(
     Ok(slots)
 }
 
-/// Writes decisions between sayings that are there; what follows from them is computed with the chains.
-pub(super) fn decisions(write: &mut Write<'_>, saved: &[SavedDecision]) -> Stored<()> {
+/// Writes decisions between sayings that are there; what follows from them is computed with the chains. Gives how many
+/// it wrote.
+pub(super) fn decisions(write: &mut Write<'_>, saved: &[SavedDecision]) -> Stored<u64> {
+    let mut written = 0;
     for decision in saved {
         let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let mut ends: Vec<(i64, String)> = Vec::with_capacity(2);
@@ -89,9 +91,11 @@ pub(super) fn decisions(write: &mut Write<'_>, saved: &[SavedDecision]) -> Store
             confidence: decision.confidence,
             created_at: decision.created_at,
         };
-        decisions::insert(write, &new)?;
+        if !decisions::insert(write, &new)?.is_empty() {
+            written += 1;
+        }
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Computes chains from their sayings.

@@ -129,6 +129,10 @@ pub(crate) struct Salvage {
     sightings: Vec<Found>,
     blocks: Vec<Found>,
     decisions: Vec<Found>,
+    /// The keys of decisions that relations name.
+    decided: HashSet<i64>,
+    /// Those of decisions about what a forgotten episode said, which older copies of their pages still hold.
+    forgotten_decisions: HashSet<i64>,
     working: Vec<Place>,
     /// The items of saved contexts by the keys of their contexts, each with its place in it and its own key.
     items: BTreeMap<i64, Vec<(i64, i64, Place)>>,
@@ -179,6 +183,8 @@ impl Salvage {
             sightings: Vec::new(),
             blocks: Vec::new(),
             decisions: Vec::new(),
+            decided: HashSet::new(),
+            forgotten_decisions: HashSet::new(),
             working: Vec::new(),
             items: BTreeMap::new(),
             attachments: HashMap::new(),
@@ -309,6 +315,9 @@ impl Salvage {
             (false, [Null, Text(_), Integer(seq), ..]) if values::decision(record).is_some() => {
                 self.decisions.push(found(*seq));
             }
+            (false, [Null, Text(_), Integer(_), .., Integer(decision)]) if values::is_evolution(record) => {
+                self.decided.insert(*decision);
+            }
             (false, [Null, Text(_), Text(kind), _, _, _, Integer(episode), ..]) if kind == "extract" => {
                 self.to_extract.insert(*episode, values::evolves(record));
             }
@@ -410,18 +419,29 @@ impl Salvage {
     /// Every decision whose sayings are still there, in the order in which they were made.
     pub(crate) fn decisions(&mut self) -> Vec<SavedDecision> {
         let places: HashMap<i64, Place> = self.sightings.iter().map(|found| (found.key, found.place)).collect();
-        let decisions: Vec<Place> = self.decisions.iter().map(|found| found.place).collect();
-        let mut saved = Vec::with_capacity(decisions.len());
-        for decision in decisions {
-            let Some(row) = self.pages.record(decision).as_ref().and_then(values::decision) else { continue };
+        let mut saved = Vec::with_capacity(self.decisions.len());
+        for found in self.decisions.clone() {
+            let Some(row) = self.pages.record(found.place).as_ref().and_then(values::decision) else { continue };
             let mut said = |key: i64| {
                 let record = self.pages.record(*places.get(&key)?)?;
-                values::sighting(&record).map(|saying| saying.entity.id)
+                values::sighting(&record).map(|saying| saying.entity)
             };
-            let [Some(new), Some(other)] = row.sayings.map(&mut said) else { continue };
-            saved.push(SavedDecision { sayings: [new, other], ..row.saved });
+            let sayings = row.sayings.map(&mut said);
+            let episodes = sayings.iter().flatten().filter_map(|saying| saying.episode_id);
+            if episodes.into_iter().any(|episode| self.deleted.contains(&episode)) {
+                self.forgotten_decisions.insert(found.key);
+            } else if let [Some(new), Some(other)] = sayings {
+                saved.push(SavedDecision { sayings: [new.id, other.id], ..row.saved });
+            }
         }
         saved
+    }
+
+    /// How many decisions there were: those that were found, whether their sayings are there or not, and those that only
+    /// a relation still names. To be asked when all were read.
+    pub(crate) fn known_decisions(&self) -> u64 {
+        let found: HashSet<i64> = self.decisions.iter().map(|found| found.key).collect();
+        found.union(&self.decided).filter(|key| !self.forgotten_decisions.contains(key)).count() as u64
     }
 
     /// The type of a fact, from its slot or, where that is lost, from its version.

@@ -23,9 +23,26 @@ CREATE TABLE decisions (
     CHECK ((closes IS NULL) = (closes_at IS NULL) AND (closes IS NULL) = (closes_seq IS NULL)),
     UNIQUE (sighting, other, type)
 ) STRICT;
+CREATE INDEX decisions_feed ON decisions (user, seq);
 CREATE INDEX decisions_other ON decisions (other);
 CREATE INDEX decisions_closes ON decisions (closes, closes_at, closes_seq) WHERE closes IS NOT NULL;
 
 -- The decision that a relation stands for; null for what follows from the chain of a slot.
 ALTER TABLE evolutions ADD COLUMN decision INTEGER REFERENCES decisions (decision);
 CREATE INDEX evolutions_decision ON evolutions (decision) WHERE decision IS NOT NULL;
+
+-- Who feeds an index beside the ledger, and what it needs of the ledger.
+
+CREATE TABLE feeders ( -- at most one row
+    name         TEXT PRIMARY KEY,
+    fence        INTEGER NOT NULL, -- counts the takings: who has a smaller number writes no more
+    place        TEXT,             -- which of the index's tables is read
+    lease_until  INTEGER,
+    lease_holder TEXT
+) STRICT, WITHOUT ROWID;
+
+-- The feed of all tenants, and the turns around a turn.
+CREATE INDEX episodes_seq ON episodes (seq);
+CREATE INDEX versions_seq ON versions (seq);
+CREATE INDEX deletions_seq ON deletions (seq);
+CREATE INDEX episodes_session ON episodes (user, session, at, id) WHERE session <> '';

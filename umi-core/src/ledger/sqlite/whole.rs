@@ -52,7 +52,11 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let listed = std::fs::read_dir(&folder).map_err(|error| errors::from_io(error, "list", &folder))?;
+        let listed = match std::fs::read_dir(&folder) {
+            // An index beside the database writes its tables anew and removes the old ones.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            listed => listed.map_err(|error| errors::from_io(error, "list", &folder))?,
+        };
         for entry in listed {
             let entry = entry.map_err(|error| errors::from_io(error, "list", &folder))?;
             match entry.metadata() {

@@ -5,7 +5,10 @@ use wiremock::{
 };
 
 use super::*;
-use crate::{error::ErrorKind, llm::Message};
+use crate::{
+    error::ErrorKind,
+    llm::{Message, MessageRole},
+};
 
 fn request() -> CompletionRequest {
     CompletionRequest::new("Extract facts.", "Ada works at Acme.").with_answer(AnswerSchema::new(
@@ -70,7 +73,9 @@ async fn the_input_of_the_tool_is_the_answer_as_it_was_written() {
 
 #[tokio::test]
 async fn words_in_place_of_the_tool_are_left_to_the_reader() {
-    let text = json!({"content": [{"type": "thinking", "thinking": "…"}, {"type": "text", "text": "{\"facts\":"}, {"type": "text", "text": "[]}"}], "stop_reason": "max_tokens"});
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let content = json!([{"type": "thinking", "thinking": "…"}, text("{\"facts\":"), text("[]}")]);
+    let text = json!({"content": content, "stop_reason": "max_tokens"});
     let completion = answered(text).await.unwrap();
     assert_eq!((completion.text.as_str(), completion.is_cut), ("{\"facts\":[]}", true));
 }
@@ -96,7 +101,8 @@ async fn answers_that_cannot_be_used_are_typed_errors() {
 #[tokio::test]
 async fn a_context_that_is_too_long_is_told() {
     let server = MockServer::start().await;
-    let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 3 tokens > 2 maximum"}});
+    let error = json!({"type": "invalid_request_error", "message": "prompt is too long: 3 tokens > 2 maximum"});
+    let body = json!({"type": "error", "error": error});
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(400).set_body_json(body)).mount(&server).await;
     assert_eq!(model(&server).complete(&request()).await.unwrap_err().kind(), ErrorKind::ContextOverflow);
 }

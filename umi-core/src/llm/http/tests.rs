@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, oneshot},
 };
 use wiremock::{Mock, MockServer, Respond, ResponseTemplate, matchers::method};
@@ -212,7 +212,8 @@ async fn a_server_that_hangs_is_given_up_and_tried_again() {
     let (service, clock) = service(&format!("http://{address}"), short(100).with_max_retries(1).unwrap());
     let error = post(&service).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::ProviderTimeout);
-    assert_eq!(error.message(), "anthropic did not answer in 100ms");
+    assert_eq!(error.message(), "anthropic did not answer in time: `timeout` is 100ms");
+    assert_eq!(error.hint(), Some("try again later, or raise `timeout`"));
     assert!(error.is_retryable());
     assert_eq!(clock.waits().len(), 1);
 }
@@ -230,6 +231,24 @@ async fn an_answer_that_pauses_too_long_is_given_up() {
     let error = post(&service).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::ProviderTimeout);
     assert_eq!(error.details().request_id.as_deref(), Some("req_9"));
+    assert_eq!(error.message(), "anthropic paused too long within its answer: `read_timeout` is 50ms");
+    assert_eq!(error.hint(), Some("try again later, or raise `read_timeout`"));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_connection_is_given_up() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody accepts: once the queue of the two that fit is full, a further connection is never made.
+    let _queue = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    let options = short(30_000).with_connect_timeout(Duration::from_millis(50)).unwrap();
+    let (service, _) = service(&format!("http://{address}"), options);
+    let error = post(&service).await.err().unwrap();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ProviderTimeout, true));
+    assert_eq!(error.message(), "cannot connect to `127.0.0.1` in time: `connect_timeout` is 50ms");
+    assert_eq!(error.hint(), Some("check `base_url`, the network and its proxy"));
 }
 
 #[tokio::test]

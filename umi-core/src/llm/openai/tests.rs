@@ -54,7 +54,8 @@ async fn answers_are_read_as_text_or_as_parts() {
     let completion = answered(said("{}")).await.unwrap();
     assert_eq!((completion.text.as_str(), completion.usage), ("{}", Usage::new(7, 2, 1)));
     assert_eq!(completion.request_id.as_deref(), Some("req_1"));
-    let parts = json!({"choices": [{"message": {"content": [{"type": "text", "text": "{"}, {"type": "text", "text": "}"}]}, "finish_reason": "length"}]});
+    let content = json!([{"type": "text", "text": "{"}, {"type": "text", "text": "}"}]);
+    let parts = json!({"choices": [{"message": {"content": content}, "finish_reason": "length"}]});
     let completion = answered(parts).await.unwrap();
     assert_eq!((completion.text.as_str(), completion.is_cut), ("{}", true));
 }

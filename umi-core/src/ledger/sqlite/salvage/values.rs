@@ -259,6 +259,12 @@ pub(super) fn decision(record: &Record) -> Option<Decision> {
     Some(Decision { saved, sayings: [fields.integer(4)?, fields.integer(5)?] })
 }
 
+/// Whether a row is a relation; its last column names the decision that it stands for.
+pub(super) fn is_evolution(record: &Record) -> bool {
+    let fields = Fields(&record.values);
+    record.values.len() == 11 && fields.text(6).is_some() && fields.text(7).is_some() && fields.unit(8).is_some()
+}
+
 /// Whether a job is also to decide how facts relate; one from before there was a column for it is.
 pub(super) fn evolves(record: &Record) -> bool {
     Fields(&record.values).integer(13) != Some(0)
