@@ -691,7 +691,7 @@ class Recalled(Entity):
         """When it was said, or from when on it is true, in UTC."""
     @property
     def ref(self) -> str | None:
-        """The global ref of the item of a context that it comes from, or None; `memory.remembered_item(ref)` gives it."""
+        """The global ref of the item of a context that it comes from, or None; see `Memory.remembered_item`."""
     @property
     def recalled_source(self) -> str:
         """The `source` to remember its words under where an agent says them again.
@@ -1504,15 +1504,15 @@ class BaseContext:
 
         Takes a `str` (free text; paths and addresses in it are not followed), a `pathlib.Path` of an existing file, a
         `PIL.Image.Image`, a NumPy array with the pixels of an image, `bytes` with their `media_type`, or an `umi.Url`,
-        which is passed on and never fetched. `role` is `system`, `developer` or `user`; only a text may have another than
-        `user`. `metadata` is a dict of JSON values, kept as it is now. `media_type` is for bytes and addresses.
+        which is passed on and never fetched. `role` is `system`, `developer` or `user`; only a text may have another
+        than `user`. `metadata` is a dict of JSON values, kept as it is now. `media_type` is for bytes and addresses.
 
-        Raises `TypeError` for other objects and for bytes without a media type; `FileNotFoundError`, `IsADirectoryError`
-        and other `OSError`s for files; `ValueError` for an unknown role, for a role that the object may not have and for
-        metadata that is not JSON. Nothing has been added then.
+        Raises `TypeError` for other objects and for bytes without a media type; `FileNotFoundError`,
+        `IsADirectoryError` and other `OSError`s for files; `ValueError` for an unknown role, for a role that the object
+        may not have and for metadata that is not JSON. Nothing has been added then.
         """
     def get(self, ref: str, /) -> Any:
-        """The content of an item: the same `str`, `bytes` or image that was added, a new `pathlib.Path`, or an `umi.Url`.
+        """The content of an item: the same `str`, `bytes` or image that was added, a new `Path`, or an `umi.Url`.
 
         Takes a ref, or a global ref of this session. Raises `RefNotFoundError`, which names the refs that there are, and
         `ValueError` for a global ref of another session.
@@ -1522,8 +1522,9 @@ class BaseContext:
     def items(self) -> list[dict[str, Any]]:
         """The items as dicts, in the order in which they were added.
 
-        The keys are `ref_id`, `role`, `kind`, `source_kind` (`path`, `url` or `in_memory`), `source_value` (the path, the
-        address or the media type; `image/pil` and `image/numpy` for objects), `byte_len` (of what is in memory, else None), `desc` and `metadata`.
+        The keys are `ref_id`, `role`, `kind`, `source_kind` (`path`, `url` or `in_memory`), `source_value` (the path,
+        the address or the media type; `image/pil` and `image/numpy` for objects), `byte_len` (of what is in memory,
+        else None), `desc` and `metadata`.
         """
     def ref_ids(self) -> list[str]:
         """The refs, in the order in which the items were added."""
