@@ -1514,8 +1514,8 @@ class BaseContext:
     def get(self, ref: str, /) -> Any:
         """The content of an item: the same `str`, `bytes` or image that was added, a new `Path`, or an `umi.Url`.
 
-        Takes a ref, or a global ref of this session. Raises `RefNotFoundError`, which names the refs that there are, and
-        `ValueError` for a global ref of another session.
+        Takes a ref, or a global ref of this session. Raises `RefNotFoundError`, which names the refs that there are,
+        and `ValueError` for a global ref of another session.
         """
     def remove(self, ref: str, /) -> None:
         """Takes an item out. Takes and raises what `get` does."""

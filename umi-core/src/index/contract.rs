@@ -94,7 +94,7 @@ pub(super) fn episode(id: u128, scope: &Scope, second: i64, text: &str) -> NewEp
         importance: 0.5,
     };
     let pieces = analysis::analyse_episode(None, episode.at, text).into_iter().map(piece).collect();
-    NewEpisode { episode, pieces, key: None, wants_vectors: true, embed_job: None, extract_job: None }
+    NewEpisode { episode, pieces, key: None, wants_vectors: true, embed_job: None, extract_job: None, attachment: None }
 }
 
 pub(super) fn query(scope: &Scope, text: &str) -> SearchQuery {
