@@ -17,7 +17,7 @@ use super::{
     remember::REMEMBER_BATCH,
     request::{RememberRequest, Turn},
     results::RememberResult,
-    store::{Lease, blocking},
+    store::{IndexKind, Lease, blocking},
     tasks::Tasks,
 };
 use crate::{
@@ -126,7 +126,7 @@ impl ContextStore {
     /// # Errors
     /// `StoreIo`, `CorruptStore`, `StoreVersion` or `StoreLocked` of the folder.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let lease = Lease::open(path.as_ref(), INDEX_MEMORY_BYTES).await?;
+        let lease = Lease::open(path.as_ref(), IndexKind::Ram { bytes: INDEX_MEMORY_BYTES }).await?;
         Ok(Self { lease: Arc::new(lease), clock: Arc::new(SystemClock) })
     }
 
