@@ -378,12 +378,12 @@ def test_a_scan_is_saved_as_items(folder: Path, tmp_path: Path) -> None:
     assert umi.Context.load("s", db=db).ref_ids() == scan.ref_ids()
     row = umi.Context.get(scan.global_ref("a.csv"), db=db)
     assert row is not None
-    assert row["uri"] == str((folder / "a.csv").resolve())
-    assert (
-        umi.Context.resolve(scan.global_ref("a.csv"), db=db)
-        == umi.DirectoryContext.get(row["session_id"] + "/" + row["ref_id"], db=db)
-        == row
-    )
+    assert row["path"] == str((folder / "a.csv").resolve())
+    ref = scan.global_ref("a.csv")
+    assert umi.Context.resolve(ref, db=db) == umi.DirectoryContext.get(ref, db=db) == row
+    with umi.Memory.open(tmp_path / "memory") as memory:
+        memory.remember_context_sync(scan)
+        assert memory.recall_sync("What says read me?")[0].ref == scan.global_ref("README.md")
 
 
 def test_a_scan_is_its_own_copy_and_is_not_pickled(folder: Path) -> None:

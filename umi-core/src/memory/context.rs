@@ -158,7 +158,7 @@ impl Memory {
         scope: &Scope,
     ) -> Result<Context> {
         let (document, attachments) = self.prompt(query, budget_tokens, options, scope).await?;
-        let context = Context::new();
+        let context = Context::sim(0); // the same question makes the same messages, which services keep
         context.add(NewItem::text(document))?;
         let images = attachments.iter().filter(|attachment| attachment.kind() == context::Kind::Image);
         let mut left = CONTEXT_IMAGES;
