@@ -389,7 +389,7 @@ class Context(BaseContext, metaclass=_ContextType):
 def items_of(context: Context) -> BaseContext:
     """Give a context of items: of a scan, one that is made of its files."""
     make = getattr(type(context), "to_context", None)
-    return context if make is None else make(context)  # type: ignore[no-any-return]
+    return context if make is None else make(context)
 
 
 def messages_of(items: BaseContext, format: str) -> list[Any]:
