@@ -284,7 +284,7 @@ def test_files_that_are_no_store_of_this_build_are_refused(store: Path, tmp_path
     for name, kind, why in (
         ("foreign", umi.StoreVersionError, "is a SQLite file of another program"),
         ("text", umi.CorruptStoreError, "does not begin as a SQLite file"),
-        ("newer", umi.StoreVersionError, "has schema version 99, this build reads up to 2"),
+        ("newer", umi.StoreVersionError, "has schema version 99, this build reads up to 3"),
     ):
         with pytest.raises(kind, match=why):
             Memory.recover_sync(tmp_path / name, tmp_path / "new")
