@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -129,17 +130,16 @@ def test_a_feeder_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     dice = random.Random(5)
     durable = 0
     for attempt in range(6):
-        process = writer(tmp_path, attempt * 10_000, 50)
-        wanted = dice.randint(1, 4)
-        for line in lines(process):
-            durable += int(line)
-            wanted -= 1
-            if wanted == 0:
-                break
-        # The batch that it has just told is being fed.
-        process.send_signal(signal.SIGKILL)
-        durable += sum(int(line) for line in lines(process))
-        process.wait()
+        with writer(tmp_path, attempt * 10_000, 50) as process:
+            wanted = dice.randint(1, 4)
+            for line in lines(process):
+                durable += int(line)
+                wanted -= 1
+                if wanted == 0:
+                    break
+            # The batch that it has just told is being fed.
+            process.send_signal(signal.SIGKILL)
+            durable += sum(int(line) for line in lines(process))
         with open_memory(tmp_path) as memory:
             assert memory.count_sync() >= durable
             durable = memory.count_sync()
@@ -153,8 +153,7 @@ def test_a_feeder_that_is_killed_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_two_processes_feed_one_store(tmp_path: Path) -> None:
-    with open_memory(tmp_path) as memory:
-        process = writer(tmp_path, 10_000, 5)
+    with open_memory(tmp_path) as memory, writer(tmp_path, 10_000, 5) as process:
         for number, line in enumerate(lines(process)):
             if line == "closed":
                 break
@@ -170,8 +169,8 @@ def test_two_processes_feed_one_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize("told", [1, 2, 3])
 def test_a_feeder_that_is_stopped_past_its_lease_brings_nothing_back(tmp_path: Path, told: int) -> None:
     later = ManualClock(datetime.now(UTC) + timedelta(hours=1))
-    process = writer(tmp_path, 0, 4)
-    try:
+    with writer(tmp_path, 0, 4) as process, contextlib.ExitStack() as end:
+        end.callback(process.kill)  # it may stand still, and nobody would wait for it for ever
         told_lines = lines(process)
         for _ in range(told):
             next(told_lines)
@@ -196,6 +195,3 @@ def test_a_feeder_that_is_stopped_past_its_lease_brings_nothing_back(tmp_path: P
             memory.flush_sync()
             assert memory.stats_sync()["index"]["lance"]["rows"] == memory.count_sync()
             assert_sound(memory)
-    finally:
-        process.kill()
-        process.wait()
