@@ -102,7 +102,7 @@ impl Waiting<'_> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a deadline of waiting for another process, which no result depends on")]
+#[expect(clippy::disallowed_methods, reason = "how long something is waited for or holds, which no result depends on")]
 pub(super) fn now() -> Instant {
     Instant::now()
 }

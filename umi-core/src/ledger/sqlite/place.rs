@@ -43,7 +43,7 @@ impl Place {
 
     /// As [`Place::check`], unless the last look was a moment ago.
     pub(super) fn check_lately(&mut self) -> Stored<()> {
-        if self.seen.is_some_and(|seen| lock::now() - seen < LOOK_HOLDS) { Ok(()) } else { self.check() }
+        if self.seen.is_some_and(|seen| lock::now().duration_since(seen) < LOOK_HOLDS) { Ok(()) } else { self.check() }
     }
 
     /// Looks whether both are where they were. A log that was not there yet is remembered once it is.
