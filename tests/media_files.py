@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 from PIL import Image
 
@@ -75,6 +76,18 @@ def wav(seconds: float = 0.5) -> bytes:
         sound.setframerate(8_000)
         sound.writeframes(bytes(int(seconds * 8_000) * 2))
     return file.getvalue()
+
+
+def film(path: Path, seconds: int = 3) -> None:
+    """A film of 64 by 48 pixels that grows lighter."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(seconds * 10):
+            shade = index * 255 // (seconds * 10)
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (shade, shade, shade)))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def png_bomb() -> bytes:

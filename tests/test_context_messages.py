@@ -5,128 +5,36 @@ from __future__ import annotations
 import base64
 import io
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anthropic.types
 import numpy as np
-import openai.types.chat
-import openai.types.responses
 import pytest
+from google.genai import types as gemini
 from PIL import Image
 from pydantic import TypeAdapter
 
 import umi
-from media_files import docx, pdf, picture, png_bomb, saved, wav, written
-from umi import Context, Url
+from media_files import docx, film, pdf, picture, png_bomb, saved, wav, written
+from message_types import CHECKS, FORMATS, images_of, parts_of, texts_of
+from umi import Context, Url, encoders
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FORMATS: tuple[Literal["openai", "openai-responses", "anthropic", "gemini"], ...] = (
-    "openai",
-    "openai-responses",
-    "anthropic",
-    "gemini",
-)
-
-
-def _same(kind: Any, value: Any) -> None:
-    """Hold a value to a type of a vendor: it is valid, and has no field that the type does not have."""
-    assert TypeAdapter(kind).validate_python(value) == value
-
-
-def _check_openai(messages: list[Any]) -> None:
-    kinds = {
-        "system": openai.types.chat.ChatCompletionContentPartTextParam,
-        "developer": openai.types.chat.ChatCompletionContentPartTextParam,
-        "user": openai.types.chat.ChatCompletionContentPartParam,
-    }
-    TypeAdapter(list[openai.types.chat.ChatCompletionMessageParam]).validate_python(messages)
-    for message in messages:
-        assert set(message) == {"role", "content"}
-        for part in message["content"]:
-            _same(kinds[message["role"]], part)
-
-
-def _check_responses(messages: list[Any]) -> None:
-    TypeAdapter(openai.types.responses.ResponseInputParam).validate_python(messages)
-    for message in messages:
-        assert set(message) == {"role", "content"}
-        assert message["role"] in {"system", "developer", "user"}
-        for part in message["content"]:
-            _same(openai.types.responses.ResponseInputContentParam, part)
-
-
-def _check_anthropic(messages: list[Any]) -> None:
-    for message in messages:
-        assert set(message) == {"role", "content"}
-        assert message["role"] == "user"
-        for part in message["content"]:
-            _same(anthropic.types.ContentBlockParam, part)
-            assert part["type"] != "text" or part["text"].strip()
-
-
-def _check_gemini(contents: list[Any]) -> None:
-    types = pytest.importorskip("google.genai.types")
-    for content in contents:
-        read = types.Content.model_validate(content)
-        assert read.role == "user"
-        for part, given in zip(read.parts, content["parts"], strict=True):
-            if "inline_data" in given:
-                assert part.inline_data.data == given["inline_data"]["data"]
-                assert part.inline_data.mime_type == given["inline_data"]["mime_type"]
-
-
-CHECKS = {
-    "openai": _check_openai,
-    "openai-responses": _check_responses,
-    "anthropic": _check_anthropic,
-    "gemini": _check_gemini,
-}
-
-
-def _parts(messages: list[Any]) -> list[dict[str, Any]]:
-    return [part for message in messages for part in message.get("content") or message["parts"]]
-
-
-def _texts(messages: list[Any]) -> list[str]:
-    return [part["text"] for part in _parts(messages) if "text" in part]
-
-
-def _images(messages: list[Any]) -> list[Image.Image]:
-    """The images of messages of any format."""
-    found: list[Image.Image] = []
-    for part in _parts(messages):
-        if "https://" in str(part)[:200]:
-            continue  # an address
-        if part.get("type") == "image_url":
-            data = base64.b64decode(part["image_url"]["url"].partition(",")[2], validate=True)
-        elif part.get("type") == "input_image":
-            data = base64.b64decode(part["image_url"].partition(",")[2], validate=True)
-        elif part.get("type") == "image":
-            data = base64.b64decode(part["source"]["data"], validate=True)
-        elif part.get("inline_data", {}).get("mime_type", "").startswith("image/"):
-            data = part["inline_data"]["data"]
-        else:
-            continue
-        image = Image.open(io.BytesIO(data))
-        image.load()
-        found.append(image)
-    return found
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_kind_is_what_the_vendor_takes(form: Any, tmp_path: Path) -> None:
     """A file of every kind, images in memory, arrays, bytes and addresses, in every format and with every encoder."""
     files = written(tmp_path)
-    for encoders in ({}, {"image": "tile", "document": "page-text"}, {"document": "native"}):
+    for names in ({}, {"image": "tile", "document": "page-text"}, {"document": "native"}):
         ctx = Context()
         ctx.add("You are terse.", role="system")
         ctx.add("In French.", role="developer")
         for name, path in files.items():
             if name == "sound.wav" and form in {"anthropic", "openai-responses"}:
                 continue
-            if name == "letter.docx" and encoders.get("document") == "native":
+            if name == "letter.docx" and names.get("document") == "native":
                 continue
             ctx.add(path, metadata={"note": f"the file {name}", "n": 2**70})
         ctx.add(picture())
@@ -134,30 +42,89 @@ def test_every_kind_is_what_the_vendor_takes(form: Any, tmp_path: Path) -> None:
         ctx.add(saved(picture(), "PNG"), media_type="image/png")
         ctx.add(Url("https://example.com/a/cat.jpg"))
         ctx.add("")
-        messages = ctx.to_messages(form, encoders=encoders)
+        messages = ctx.to_messages(form, encoders=names)
         CHECKS[form](messages)
-        texts = "\n".join(_texts(messages))
+        texts = "\n".join(texts_of(messages))
         for ref in ctx:
             assert f"[ref={ref}]" in texts, ref
         assert f"note: the file main.py; n: {2**70}" in texts
         assert "print('hi')" in texts
         assert "# Notes" in texts
-        assert "Dear Ana" in texts or encoders.get("document") == "native"
-        assert len(_images(messages)) >= 9
-        request = ctx.to_request(form, encoders=encoders)
+        assert "Dear Ana" in texts or names.get("document") == "native"
+        assert len(images_of(messages)) >= 9
+        request = ctx.to_request(form, encoders=names)
         if form == "anthropic":
-            _check_anthropic(request["messages"])
+            CHECKS["anthropic"](request["messages"])
             TypeAdapter(list[anthropic.types.TextBlockParam]).validate_python(request["system"])
             assert "You are terse." in [part["text"] for part in request["system"]]
-            assert "You are terse." not in _texts(request["messages"])
+            assert "You are terse." not in texts_of(request["messages"])
         elif form == "gemini":
-            types = pytest.importorskip("google.genai.types")
-            config = types.GenerateContentConfig.model_validate(request["config"])
+            config = gemini.GenerateContentConfig.model_validate(request["config"])
             assert "You are terse." in [part.text for part in config.system_instruction.parts]
-            _check_gemini(request["contents"])
+            CHECKS["gemini"](request["contents"])
         else:
             key = "messages" if form == "openai" else "input"
             assert request == {key: messages}
+
+
+OF_KINDS = {
+    "image": "photo.jpg",
+    "video": "clip.mp4",
+    "audio": "sound.wav",
+    "document": "paper.pdf",
+    "code": "main.py",
+    "data": "table.csv",
+    "config": "settings.toml",
+    "text": "notes.md",
+}
+REFUSED = {  # by kind and encoder
+    ("video", "native"): {"openai", "openai-responses", "anthropic"},
+    ("audio", "native"): {"openai-responses", "anthropic"},
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kind", OF_KINDS)
+def test_every_kind_with_every_encoder_in_every_format(kind: str, form: Any, tmp_path: Path) -> None:
+    """From a file and from bytes: what the vendor's types take, or an error that names the ref and the way out."""
+    files = written(tmp_path)
+    files["clip.mp4"] = tmp_path / "clip.mp4"
+    film(files["clip.mp4"], seconds=1)
+    path = files[OF_KINDS[kind]]
+    media_types = {"video": "video/mp4", "audio": "audio/wav", "document": "application/pdf", "image": "image/jpeg"}
+    for item, media_type in ((path, None), (path.read_bytes(), media_types.get(kind, f"text/{path.suffix[1:]}"))):
+        ctx = Context()
+        ref = ctx.add(item, media_type=media_type, metadata={"note": "of a kind"})
+        if media_type is None:
+            assert ctx.items()[0]["kind"] == kind
+        for encoder in encoders.list_encoders(kind)[kind]:
+            if form in REFUSED.get((kind, encoder), ()):
+                with pytest.raises(ValueError, match=f"{ref}.* does not take {media_types[kind]}"):
+                    ctx.to_messages(form, encoders={kind: encoder})
+                told = ctx.to_messages(form, encoders={kind: encoder}, on_error="placeholder")
+                CHECKS[form](told)
+                assert len(parts_of(told)) == 2
+                continue
+            messages = ctx.to_messages(form, encoders={kind: encoder})
+            CHECKS[form](messages)
+            assert texts_of(messages)[0] == f"[ref={ref}] note: of a kind"
+            assert len(parts_of(messages)) >= 2, encoder
+            assert ctx.count_tokens(form, encoders={kind: encoder}) > 0
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_of_no_known_kind(form: Any, tmp_path: Path) -> None:
+    """There is no encoder of it unless one is registered."""
+    path = tmp_path / "blob.bin"
+    path.write_bytes(bytes(range(256)))
+    ctx = Context()
+    ref = ctx.add(path)
+    assert ref.startswith("obj_")
+    with pytest.raises(ValueError, match=f"{ref}.* of the kind `other` cannot be sent"):
+        ctx.to_messages(form)
+    told = ctx.to_messages(form, on_error="placeholder")
+    CHECKS[form](told)
+    assert texts_of(told)[1].startswith("[not sent: ")
 
 
 def test_the_shapes_of_the_page(tmp_path: Path) -> None:
@@ -198,7 +165,7 @@ def test_images_keep_their_pixels_and_their_orientation(form: Any, tmp_path: Pat
     for item in (path, image, np.asarray(image)):
         ctx.add(item)
     ctx.add(path.read_bytes(), media_type="image/png")
-    for seen in _images(ctx.to_messages(form)):
+    for seen in images_of(ctx.to_messages(form)):
         assert (seen.format, seen.size) == ("PNG", (64, 48))
         assert seen.convert("RGB").tobytes() == image.tobytes()
     for orientation in range(1, 9):
@@ -211,7 +178,7 @@ def test_images_keep_their_pixels_and_their_orientation(form: Any, tmp_path: Pat
         ctx.add(data, media_type="image/jpeg")
         ctx.add(Image.open(io.BytesIO(data)))
         as_seen = [(x < 0.5, y < 0.5) for x, y in _red(Image.open(io.BytesIO(data)))]
-        for seen in _images(ctx.to_messages(form)):
+        for seen in images_of(ctx.to_messages(form)):
             assert seen.size == ((40, 20) if orientation < 5 else (20, 40)), orientation
             assert [(x < 0.5, y < 0.5) for x, y in _red(seen)] == as_seen, orientation
 
@@ -231,28 +198,28 @@ def test_images_of_every_mode_are_sent(mode: str) -> None:
     image = picture().convert("L").convert("I").convert("I;16") if mode == "I;16" else picture().convert(mode)
     ctx = Context()
     ctx.add(image)
-    [seen] = _images(ctx.to_messages())
+    [seen] = images_of(ctx.to_messages())
     assert seen.size == image.size
     if mode in {"CMYK", "YCbCr"}:
         ctx = Context()
         ctx.add(saved(image, "JPEG"), media_type="image/jpeg")
-        [seen] = _images(ctx.to_messages())
+        [seen] = images_of(ctx.to_messages())
         difference = np.abs(np.asarray(seen.convert("RGB")).astype(int) - np.asarray(picture()).astype(int))
         assert difference.mean() < 25, mode
 
 
-def test_palettes_and_deep_images() -> None:
+def test_palettes_and_deepimages_of() -> None:
     """A palette with transparency keeps its look, 16 bits become 8."""
     palette = picture().quantize(16)
     ctx = Context()
     ctx.add(saved(palette, "PNG", transparency=0), media_type="image/png")
-    [seen] = _images(ctx.to_messages())
+    [seen] = images_of(ctx.to_messages())
     opaque = np.asarray(seen.convert("RGBA"))[..., 3] > 0
     assert (opaque == (np.asarray(palette) != 0)).all()
     deep = Image.fromarray((np.arange(12).reshape(3, 4) * 5_000).astype(np.uint16))
     ctx = Context()
     ctx.add(saved(deep, "PNG"), media_type="image/png")
-    [seen] = _images(ctx.to_messages())
+    [seen] = images_of(ctx.to_messages())
     assert np.abs(np.asarray(seen.convert("L")).astype(int) - np.asarray(deep).astype(int) // 257).max() <= 1
 
 
@@ -286,7 +253,7 @@ def test_a_bad_file_is_an_error_that_names_its_ref(data: bytes, media_type: str,
     with pytest.raises(error, match=word) as raised:
         ctx.to_messages()
     assert bad in str(raised.value)
-    texts = _texts(ctx.to_messages(on_error="placeholder"))
+    texts = texts_of(ctx.to_messages(on_error="placeholder"))
     assert any(text.startswith("[not sent: ") and word in text for text in texts)
     assert "after" in texts
 
@@ -300,7 +267,7 @@ def test_what_a_format_does_not_take() -> None:
             with pytest.raises(ValueError, match="does not take audio/wav") as raised:
                 ctx.to_messages(form)
             assert ref in str(raised.value)
-            assert "does not take" in _texts(ctx.to_messages(form, on_error="placeholder"))[1]
+            assert "does not take" in texts_of(ctx.to_messages(form, on_error="placeholder"))[1]
         else:
             CHECKS[form](ctx.to_messages(form))
 
@@ -335,7 +302,7 @@ def test_what_is_returned_is_the_callers_own(tmp_path: Path) -> None:
         first, again = ctx.to_messages(form), ctx.to_messages(form)
         assert first == again
         before = repr(again)
-        for part in _parts(first):
+        for part in parts_of(first):
             for value in part.values():
                 if isinstance(value, dict):
                     value.clear()
@@ -349,9 +316,9 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     picture(10, 10).save(path)
     ctx = Context()
     ctx.add(path)
-    assert _images(ctx.to_messages())[0].size == (10, 10)
+    assert images_of(ctx.to_messages())[0].size == (10, 10)
     picture(12, 9).save(path)
-    assert _images(ctx.to_messages())[0].size == (12, 9)
+    assert images_of(ctx.to_messages())[0].size == (12, 9)
     path.unlink()
     with pytest.raises(FileNotFoundError):
         ctx.to_messages()
@@ -364,7 +331,7 @@ def test_a_changed_image_is_sent_as_it_is_now() -> None:
     ctx.add(image)
     ctx.to_messages()
     image.paste((255, 255, 255), (0, 0, 40, 30))
-    [seen] = _images(ctx.to_messages())
+    [seen] = images_of(ctx.to_messages())
     assert seen.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
@@ -373,14 +340,14 @@ def test_documents_are_images_and_words() -> None:
     ctx = Context()
     ctx.add(pdf("Hello", "World"), media_type="application/pdf")
     messages = ctx.to_messages()
-    assert len(_images(messages)) == 2
-    texts = "\n".join(_texts(messages))
+    assert len(images_of(messages)) == 2
+    texts = "\n".join(texts_of(messages))
     assert "page 1 of 2:\nHello" in texts
     assert "page 2 of 2:\nWorld" in texts
-    assert _images(messages)[0].size == (1024, 512)
+    assert images_of(messages)[0].size == (1024, 512)
     words = ctx.to_messages(encoders={"document": "page-text"})
-    assert _images(words) == []
-    [file] = [part for part in _parts(ctx.to_messages(encoders={"document": "native"})) if part["type"] == "file"]
+    assert images_of(words) == []
+    [file] = [part for part in parts_of(ctx.to_messages(encoders={"document": "native"})) if part["type"] == "file"]
     assert base64.b64decode(file["file"]["file_data"].partition(",")[2]) == pdf("Hello", "World")
 
 
@@ -397,7 +364,7 @@ def test_tokens_are_counted_and_kept_to_a_budget() -> None:
         assert ctx.to_messages(form, budget_tokens=all_tokens) == ctx.to_messages(form)
         cut = ctx.to_messages(form, budget_tokens=all_tokens - 1_400)
         CHECKS[form](cut)
-        texts = "\n".join(_texts(cut))
+        texts = "\n".join(texts_of(cut))
         assert "to fit the budget of" in texts
         assert "Never cut this. " * 20 in texts
         assert "new words " * 400 in texts

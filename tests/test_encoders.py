@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import umi
-from media_files import picture, saved
+from media_files import film, picture, saved
 from umi import Context, encoders
 
 if TYPE_CHECKING:
@@ -204,22 +204,10 @@ def test_without_pillow_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -
         ctx.to_messages()
 
 
-def _film(path: Path, seconds: int = 3) -> None:
-    av = pytest.importorskip("av")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(seconds * 10):
-            shade = index * 255 // (seconds * 10)
-            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (shade, shade, shade)))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def test_films_are_shown_by_their_pictures(tmp_path: Path) -> None:
     """Frames and mosaics by PyAV, from a file and from bytes."""
     path = tmp_path / "clip.mp4"
-    _film(path)
+    film(path)
     for item, media_type in ((path, None), (path.read_bytes(), "video/mp4")):
         ctx = Context()
         ctx.add(item, media_type=media_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from umi._umi import BaseContext, _gc, _load, _render, _save, _saved_item
+from umi._umi import BaseContext, _gc, _list_encoders, _load, _render, _save, _saved_item
 from umi.exceptions import InvalidInputError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
@@ -320,7 +320,8 @@ class Context(BaseContext, metaclass=_ContextType):
         Args:
             format: `openai` (chat completions), `openai-responses`, `anthropic` or `gemini`. The lists of the last two
                 have no role for instructions, which are texts with a label there; see `to_request`.
-            encoders: The names of encoders by kind, such as `{"image": "tile"}`; see `umi.encoders.list_encoders`.
+            encoders: The names of encoders by kind, such as `{"image": "tile"}`; see `umi.encoders.list_encoders`. A
+                name may begin with its kind: `image-tile`.
             encoder_kwargs: The options of encoders by kind, such as `{"image": {"max_width": 768}}`.
             budget_tokens: The most tokens that all items may take, by an estimate. Images are scaled, texts are cut and
                 items are left out, the least recent first; each time the text says so. Instructions are never cut.
@@ -381,9 +382,18 @@ class Context(BaseContext, metaclass=_ContextType):
         budget_tokens: int | None,
         on_error: str,
     ) -> Any:
-        names = None if encoders is None else dict(encoders)
+        names = None if encoders is None else {kind: _encoder_name(kind, name) for kind, name in dict(encoders).items()}
         kwargs = None if encoder_kwargs is None else {kind: dict(given) for kind, given in encoder_kwargs.items()}
         return _render(self, what, format, names, kwargs, budget_tokens, on_error)
+
+
+def _encoder_name(kind: str, name: str) -> str:
+    """Take the kind off a name that begins with it, such as `image-resize`, unless an encoder is called so."""
+    start = f"{kind}-"
+    if not isinstance(name, str) or not name.startswith(start):
+        return name
+    known, short = _list_encoders(), name.removeprefix(start)
+    return short if (kind, name) not in known and (kind, short) in known else name
 
 
 def items_of(context: Context) -> BaseContext:
