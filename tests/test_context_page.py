@@ -71,7 +71,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "files")
     for name in ("photo.jpg", "whiteboard.jpg"):
         picture(64, 48).save(name)
-    picture(1024, 768).save("x.png")
+    picture(256, 192).save("x.png")
     Path("paper.pdf").write_bytes(pdf("Attention is all you need", "Abstract"))
     Path("slides.pdf").write_bytes(pdf("Q3"))
     film(Path("clip.mp4"))
@@ -186,7 +186,7 @@ def test_the_messages_and_their_encoders() -> None:
         if part["type"] == "image_url"
     ]
     photo, shot, *pages, film = [image.size for image in images]
-    assert (photo, shot) == ((64, 48), (1024, 768)), "neither is so large that it comes in tiles"
+    assert (photo, shot) == ((64, 48), (256, 192)), "neither is so large that it comes in tiles"
     assert pages == [(1024, 512)] * 2
     assert film == (256, 96), "a mosaic of three frames"
 

@@ -3,10 +3,12 @@
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import umi
+from media_files import pdf, picture
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -18,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The twenty lines run as they stand and print what they promise."""
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     assert len(example.splitlines()) <= 20
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
@@ -26,6 +28,26 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "fact: lives in Lisbon" in printed
     assert "episode: My sister Ana moved from Porto to Lisbon in May." in printed
     assert "<memory>\n<core_memory>" in printed
+
+
+def test_the_example_of_a_context_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It runs as it stands, and finds in the memory and in the store what it put there."""
+    _, example = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UMI_DATA_DIR", str(tmp_path / "data"))
+    picture().save("photo.jpg")
+    Path("paper.pdf").write_bytes(pdf("A paper about attention"))
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    refs = names["ctx"].ref_ids()
+    assert [message["role"] for message in names["messages"]] == ["system", "user"]
+    assert set(names["request"]) == {"system", "messages"}
+    printed = capsys.readouterr().out.splitlines()
+    assert f"{tmp_path.resolve()}/photo.jpg [] " in printed[len(names["ctx"].tree().splitlines())]
+    assert any(line.startswith(f"{names['ctx'].session_id}/{refs[2]} ") for line in printed), printed
+    assert (tmp_path / "data/contexts/umi.db").is_file()
 
 
 def test_a_store_is_read_with_sqlite(tmp_path: Path) -> None:
