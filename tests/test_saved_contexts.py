@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from umi import Context, Memory, MemoryConfig, Url
-from umi.exceptions import CorruptStoreError, FileError, InvalidInputError, NotFoundError
+from umi.exceptions import CorruptStoreError, FileError, InvalidInputError, NotFoundError, StoreIOError
 
 RED, GREEN = (200, 10, 20), (10, 200, 20)
 STORES = Path(__file__).parent / "stores"
@@ -287,3 +287,19 @@ async def test_a_remembered_context_is_recalled_with_its_images(tmp_path: Path) 
         with pytest.raises(FileError, match=context.ref_ids()[1]):
             await memory.remember_context(context)
         assert (await memory.stats())["episodes"] == 0
+
+
+def test_reading_where_no_store_is_makes_none(tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    assert Context.get("s1/img_a1b2c3", db=folder) is None
+    assert Context.gc(folder) == 0
+    with pytest.raises(NotFoundError, match="no context is saved under the session `s1`"):
+        Context.load("s1", db=folder)
+    assert not folder.exists()
+    with pytest.raises(ValueError, match="is not a global ref"):
+        Context.get("a/b", db=folder)
+    with pytest.raises(TypeError):
+        Context.get(3, db=folder)  # type: ignore[arg-type]
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreIOError):
+        Context.load("s1", db=tmp_path / "file")

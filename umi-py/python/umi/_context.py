@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from umi._umi import BaseContext, _gc, _list_encoders, _load, _render, _save, _saved_item
-from umi.exceptions import InvalidInputError
+from umi._umi import BaseContext, GlobalRef, _gc, _list_encoders, _load, _render, _save, _saved_item
+from umi.exceptions import InvalidInputError, NotFoundError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
@@ -96,6 +96,17 @@ def _store(db: str | os.PathLike[str] | None) -> str:
     return os.path.join(data, "contexts")  # noqa: PTH118 - as above
 
 
+def _is_there(folder: str) -> bool:
+    """Whether there is anything at the place of a store, which reading is not to make."""
+    try:
+        os.lstat(folder)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # opening it tells why
+    return True
+
+
 def _get_saved(
     ref: str,
     /,
@@ -120,15 +131,21 @@ def _get_saved(
         InvalidInputError: It is no global ref, or names another session than `session_id`; a `ValueError`.
         StorageError: The store could not be read.
     """
-    session, slash, _ = str(ref).rpartition("/")
+    if not isinstance(ref, str):
+        raise TypeError(f"expected str, got {type(ref).__name__}")
+    session, slash, _ = ref.rpartition("/")
     if not slash:
         if session_id is None:
             hint = "pass `<session>/<ref>`, or session_id="
-            raise InvalidInputError(f"the ref `{str(ref)[:64]}` names no session", hint=hint)
+            raise InvalidInputError(f"the ref `{ref[:64]}` names no session", hint=hint)
         ref = f"{session_id}/{ref}"
     elif session_id is not None and session != session_id:
         raise InvalidInputError(f"the global ref `{ref[:64]}` is not of the session `{session_id[:64]}`")
-    return _saved_item(ref, _store(db), user)
+    folder = _store(db)
+    if not _is_there(folder):
+        GlobalRef.parse(ref)  # raises for what is none, as the store would
+        return None
+    return _saved_item(ref, folder, user)
 
 
 class _ContextType(type):
@@ -216,7 +233,11 @@ class Context(BaseContext, metaclass=_ContextType):
             StorageError: The store could not be read.
         """
         context = cls(session_id=session_id)
-        context._changed = _load(context, _store(db), user)
+        folder = _store(db)
+        if not _is_there(folder):
+            hint = "save it first, with the same `user` and store"
+            raise NotFoundError(f"no context is saved under the session `{session_id[:64]}`", hint=hint)
+        context._changed = _load(context, folder, user)
         return context
 
     @classmethod
@@ -229,7 +250,8 @@ class Context(BaseContext, metaclass=_ContextType):
         Returns:
             How many were removed.
         """
-        return _gc(_store(db))
+        folder = _store(db)
+        return _gc(folder) if _is_there(folder) else 0
 
     @overload
     def __new__(cls, root: None = None, *, session_id: str | None = None) -> Self: ...
