@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.json_format import MessageToDict, ParseError
+from google.protobuf.json_format import MessageToDict, ParseError  # type: ignore[import-untyped]
 
 from model_protocols import Answer, Failure, Protocol, RefusedError, Request, Settings, require
 from model_servers import ModelServer, Script
@@ -71,7 +71,8 @@ class GeminiProtocol(Protocol):
                 "total_token_count": answer.input_tokens + answer.output_tokens,
             },
         )
-        return MessageToDict(gemini.GenerateContentResponse.pb(response))
+        told: dict[str, Any] = MessageToDict(gemini.GenerateContentResponse.pb(response))
+        return told
 
     def failure(self, failure: Failure, number: int) -> dict[str, Any]:
         return {"error": {"code": failure.status, "message": failure.message, "status": "INVALID_ARGUMENT"}}

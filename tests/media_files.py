@@ -85,7 +85,7 @@ def film(path: Path, seconds: int = 3) -> None:
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(seconds * 10):
             shade = index * 255 // (seconds * 10)
-            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (shade, shade, shade)))
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), (shade, shade, shade)))  # type: ignore[no-untyped-call]
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

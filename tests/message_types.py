@@ -61,8 +61,10 @@ def _check_gemini(contents: list[Any]) -> None:
     for content in contents:
         read = gemini.Content.model_validate(content)
         assert read.role == "user"
+        assert read.parts is not None
         for part, given in zip(read.parts, content["parts"], strict=True):
             if "inline_data" in given:
+                assert part.inline_data is not None
                 assert part.inline_data.data == given["inline_data"]["data"]
                 assert part.inline_data.mime_type == given["inline_data"]["mime_type"]
 

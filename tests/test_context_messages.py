@@ -60,7 +60,8 @@ def test_every_kind_is_what_the_vendor_takes(form: Any, tmp_path: Path) -> None:
             assert "You are terse." not in texts_of(request["messages"])
         elif form == "gemini":
             config = gemini.GenerateContentConfig.model_validate(request["config"])
-            assert "You are terse." in [part.text for part in config.system_instruction.parts]
+            instruction: Any = config.system_instruction
+            assert "You are terse." in [part.text for part in instruction.parts]
             CHECKS["gemini"](request["contents"])
         else:
             key = "messages" if form == "openai" else "input"

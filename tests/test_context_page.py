@@ -281,7 +281,8 @@ def test_the_recipe_of_gemini(capsys: pytest.CaptureFixture[str]) -> None:
     import google.generativeai as genai
 
     with GeminiServer(lambda request: f"{request.images} frames") as server:
-        genai.configure(api_key=server.api_key, transport="rest", client_options={"api_endpoint": server.base_url})
+        settings: Any = {"transport": "rest", "client_options": {"api_endpoint": server.base_url}}
+        genai.configure(api_key=server.api_key, **settings)  # type: ignore[attr-defined]
         names = _run(GEMINI)
     assert capsys.readouterr().out == "3 frames\n"
     [request] = server.requests

@@ -172,6 +172,36 @@ def test_the_html_is_escaped(ctx: Context) -> None:
     assert page.tags.count("tr") == 9
 
 
+def test_the_html_is_a_table(tmp_path: Path) -> None:
+    """All of it, but for styles, refs and the data of pictures."""
+    Image.new("RGB", (400, 100), "red").save(tmp_path / "wide.png")
+    ctx = Context(session_id="s<1>")
+    ctx.add("Be *terse* <b>\nnow", role="system")
+    ctx.add(tmp_path / "wide.png", metadata={"note": "a & b", "tags": ["x", "<y>"]})
+    ctx.add(b"nothing", media_type="image/png")
+    shown = re.sub(r' style="[^"]*"', "", re.sub(r"base64,[^\"]*", "base64,…", numbered(ctx, ctx._repr_html_())))
+    assert (
+        shown
+        == f"""\
+<div>
+<p><b>Context</b> session s&lt;1&gt;, 3 items</p>
+<table>
+<thead><tr><th></th><th>ref</th><th>role</th><th>kind</th><th>source</th><th>metadata</th></tr></thead>
+<tbody>
+<tr><td>1</td><td><code>txt_000001</code></td><td>system</td><td>text</td>\
+<td>Be *terse* &lt;b&gt; now</td><td></td></tr>
+<tr><td>2</td><td><code>img_000002</code></td><td>user</td><td>image</td>\
+<td><img src="data:image/png;base64,…" width="128" height="32" alt="img_000002"><br>{tmp_path.resolve()}/wide.png</td>\
+<td>note: &quot;a &amp; b&quot;<br>tags: [x, &lt;y&gt;]</td></tr>
+<tr><td>3</td><td><code>img_000003</code></td><td>user</td><td>image</td>\
+<td><i>cannot be read as an image</i><br>image/png (7 B)</td><td></td></tr>
+</tbody>
+</table>
+</div>"""
+    )
+    assert Context(session_id="s2")._repr_html_() == "<div>\n<p><b>Context</b> session s2, 0 items</p>\n</div>"
+
+
 def test_images_are_shown_small_in_html(tmp_path: Path) -> None:
     ctx = Context()
     Image.new("RGB", (400, 100), "red").save(tmp_path / "<wide>.png")

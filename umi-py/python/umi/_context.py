@@ -409,7 +409,7 @@ class Context(BaseContext, metaclass=_ContextType):
         return _render(self, what, format, names, kwargs, budget_tokens, on_error)
 
 
-def _encoder_name(kind: str, name: str) -> str:
+def _encoder_name(kind: str, name: Any) -> Any:
     """Take the kind off a name that begins with it, such as `image-resize`, unless an encoder is called so."""
     start = f"{kind}-"
     if not isinstance(name, str) or not name.startswith(start):
