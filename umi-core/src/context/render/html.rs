@@ -16,6 +16,9 @@ pub(crate) const SHOWN_PICTURES: usize = 50;
 /// The sides of the box that a picture fits, in pixels.
 pub(crate) const SHOWN_SIDES: u32 = 128;
 
+/// Notebooks would set the words of a table to the right, and other pages put no space between its columns.
+const CELL: &str = "text-align:left;vertical-align:top;padding:2px 8px";
+
 /// A table of the items; `picture` gives a small one of an item, where there is any, or why it cannot be made. Nothing in
 /// it leads out of the page.
 pub(crate) fn html<'a>(items: &Snapshot, picture: impl Fn(&Item) -> Option<&'a Result<Arc<Media>>>) -> String {
@@ -25,7 +28,7 @@ pub(crate) fn html<'a>(items: &Snapshot, picture: impl Fn(&Item) -> Option<&'a R
     if !items.is_empty() {
         out.push_str("<table>\n<thead><tr>");
         for name in ["", "ref", "role", "kind", "source", "metadata"] {
-            let _ = write!(out, "<th style=\"text-align:left\">{name}</th>");
+            let _ = write!(out, "<th style=\"{CELL}\">{name}</th>");
         }
         out.push_str("</tr></thead>\n<tbody>\n");
         for (place, item) in items.iter().take(SHOWN_ITEMS).enumerate() {
@@ -42,8 +45,9 @@ pub(crate) fn html<'a>(items: &Snapshot, picture: impl Fn(&Item) -> Option<&'a R
 
 fn push_row(out: &mut String, number: usize, item: &Item, picture: Option<&Result<Arc<Media>>>) {
     let (ref_id, role, kind) = (item.ref_id(), item.role(), item.kind());
-    let _ = write!(out, "<tr><td>{number}</td><td><code>{ref_id}</code></td><td>{role}</td><td>{kind}</td>");
-    out.push_str("<td style=\"text-align:left\">");
+    out.push_str("<tr>");
+    let _ = write!(out, "<td style=\"{CELL}\">{number}</td><td style=\"{CELL}\"><code>{ref_id}</code></td>");
+    let _ = write!(out, "<td style=\"{CELL}\">{role}</td><td style=\"{CELL}\">{kind}</td><td style=\"{CELL}\">");
     match picture {
         Some(Ok(picture)) => {
             out.push_str("<img src=\"");
@@ -59,7 +63,7 @@ fn push_row(out: &mut String, number: usize, item: &Item, picture: Option<&Resul
         None => {}
     }
     push_escaped(out, &source(item));
-    out.push_str("</td><td style=\"text-align:left\">");
+    let _ = write!(out, "</td><td style=\"{CELL}\">");
     for (place, line) in metadata::lines(item).iter().enumerate() {
         if place > 0 {
             out.push_str("<br>");
