@@ -350,19 +350,25 @@ class Context(BaseContext, metaclass=_ContextType):
             raise InvalidInputError("the mode `accurate` takes a language model", hint=hint)
         return self._to_md_accurate(model)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        restore, arguments = super().__reduce__()
+        changed = self.changed
+        return (restore, arguments, (None, {"_changed": changed})) if changed else (restore, arguments)
+
     def __copy__(self) -> Self:
-        restore, arguments = self.__reduce__()[:2]
-        return self._with_model(restore(*arguments))
+        restore, arguments = super().__reduce__()
+        return self._as_this(restore(*arguments))
 
     def __deepcopy__(self, memo: dict[int, Any], /) -> Self:
         from copy import deepcopy  # noqa: PLC0415 - whoever copies has imported it
 
-        restore, arguments = self.__reduce__()[:2]
-        return self._with_model(restore(*deepcopy(arguments, memo)))
+        restore, arguments = super().__reduce__()
+        return self._as_this(restore(*deepcopy(arguments, memo)))
 
-    def _with_model(self, made: Any) -> Any:
-        """Give another context the model that this one has, which a pickle cannot hold."""
+    def _as_this(self, made: Any) -> Any:
+        """Give a copy what this one has beside its items: the model, which a pickle cannot hold, among it."""
         made.llm = self.llm
+        made._changed = self.changed  # noqa: SLF001 - it is of this class
         return made
 
     def to_messages(
