@@ -49,6 +49,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("damage") / "store", EPISODES)
 
 
+@pytest.fixture(scope="module")
+def larger_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose first half holds episodes: its first pages are the roots of all tables and indices."""
+    return make(tmp_path_factory.mktemp("larger") / "store", 1_000)
+
+
 def at(number: int) -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
 
@@ -194,17 +200,17 @@ def test_noise_on_any_page_is_told(store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0.5, 0.9])
-def test_a_truncated_store(store: Path, tmp_path: Path, length: float) -> None:
+def test_a_truncated_store(larger_store: Path, tmp_path: Path, length: float) -> None:
     bad = tmp_path / "bad"
     bad.mkdir()
-    data = (store / "umi.db").read_bytes()
+    data = (larger_store / "umi.db").read_bytes()
     (bad / "umi.db").write_bytes(data[: int(len(data) * length)])
     with pytest.raises(umi.CorruptStoreError, match=rf"it has \d+ of {len(data)} bytes \(restore .* recover"):
         open_sim(bad)
     assert [path.name for path in bad.iterdir()] == ["umi.db"]
     report = recover(bad, tmp_path / "new")
     assert report["problems"][0] == f"it has {int(len(data) * length)} of {len(data)} bytes"
-    known, saved = contents(store), contents(tmp_path / "new")
+    known, saved = contents(larger_store), contents(tmp_path / "new")
     assert 0 < report["episodes"] <= len(known["episodes"]) + 1
     assert all(known["episodes"][id] == episode for id, episode in saved["episodes"].items())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -106,6 +108,10 @@ def test_files_that_are_gone_or_changed_are_told(tmp_path: Path) -> None:
     loaded = Context.load("s", tmp_path / "store")
     assert loaded.changed == [gone, longer, disguised]
     assert loaded.get(same).read_text() == "12345"
+    for made in (copy.copy(loaded), copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
+        assert made.changed == [gone, longer, disguised]
+        made.changed.clear()
+        assert (made.changed, loaded.changed) == ([gone, longer, disguised],) * 2
     (tmp_path / "longer").unlink()
     (tmp_path / "longer").mkdir()
     with pytest.raises(FileError, match=longer):

@@ -13,12 +13,12 @@ from typing import IO
 
 import pytest
 
-from umi import ManualClock, Memory
+from umi import Context, ManualClock, Memory, Url
 
 FOLDER = Path(__file__).parent / "stores"
 STORES = sorted(FOLDER.glob("version-*"))
 SCRIPT = runpy.run_path(str(FOLDER / "make_store.py"))
-START, TURNS, HOMES, make = (SCRIPT[name] for name in ("START", "TURNS", "HOMES", "make"))
+START, TURNS, HOMES, PNG, TABLE, make = (SCRIPT[name] for name in ("START", "TURNS", "HOMES", "PNG", "TABLE", "make"))
 
 # Opens the folder once it is told to, and says how that went.
 OPENER = """
@@ -119,6 +119,34 @@ def test_a_store_of_an_older_version_opens_and_reads_as_it_was_written(store: Pa
         assert (guide.core.get_block("scratch"), guide.working.get("for ever")) == (None, b"\x00\xff")
         report = memory.check_sync()
         assert report["ok"], report["problems"]
+
+
+@pytest.mark.parametrize("store", STORES[2:], ids=lambda store: store.name)
+def test_the_contexts_of_an_older_version_come_back(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(store, folder)
+    assert len(list((folder / "blobs").iterdir())) == 3
+    context = Context.load("trip", folder, user="carol")
+    rule, note, image, table, url = context.ref_ids()
+    assert [(item["role"], item["kind"]) for item in context.items()] == [
+        ("system", "text"), ("user", "text"), ("user", "image"), ("user", "data"), ("user", "image"),
+    ]  # fmt: skip
+    assert list(context.items()[0]["metadata"].items()) == [("z", 2**70), ("a", [None, {"ü": 1.5}])]
+    assert context.changed == [note]
+    assert (context[rule], context[image], context[table]) == ("You are a potter.", PNG, TABLE)
+    assert context[url] == Url("https://example.com/a.png")
+    row = Context.get(f"trip/{image}", db=folder, user="carol")
+    assert row is not None
+    assert Path(row["path"]).read_bytes() == PNG
+    assert Context.get(f"trip/{image}", db=folder) is None
+    with Memory.open(folder, user="carol") as memory:
+        hits = memory.recall_sync("Where is the kiln?")
+        found = next(hit for hit in hits if hit.ref is not None and "/img_" in hit.ref)
+        item = memory.remembered_item_sync(str(found.ref))
+        assert item is not None
+        assert item["content"] == PNG
+        assert memory.check_sync()["problems"] == []
+    context.save(folder, user="carol")
 
 
 @pytest.mark.timeout(300)

@@ -1540,6 +1540,8 @@ class BaseContext:
         """A Markdown table of the items."""
     def _to_md(self, is_fast: bool) -> str:
         """A Markdown table of the items with what can be told of them without a model."""
+    def _to_md_accurate(self, llm: LanguageModelProvider) -> Operation[str]:
+        """A Markdown table of the items with what a language model tells of them. To be awaited, or waited for."""
     def _repr_html_(self) -> str:
         """A table in HTML, for notebooks."""
     def __len__(self) -> int: ...

@@ -14,6 +14,7 @@
 //! # Ok::<(), umi_core::Error>(())
 //! ```
 
+mod captions;
 mod collection;
 mod describe;
 mod encode;

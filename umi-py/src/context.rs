@@ -7,6 +7,8 @@ pub(crate) mod messages;
 mod refs;
 pub(crate) mod saved;
 
+use std::sync::Arc;
+
 use pyo3::{
     IntoPyObjectExt, intern,
     prelude::*,
@@ -26,6 +28,8 @@ use crate::{
     encoders::registry,
     error::{IntoPyResult, guarded},
     metadata::from_json,
+    models::LanguageModelProvider,
+    runtime::Operation,
 };
 
 /// What the items of a pickled context are: ref, role, kind of source, source, media type, metadata as JSON.
@@ -250,6 +254,13 @@ impl BaseContext {
     /// A Markdown table of the items with what can be told of them without a model.
     fn _to_md(&self, py: Python<'_>, is_fast: bool) -> PyResult<String> {
         guarded(|| Ok(py.detach(|| if is_fast { self.inner.to_md_fast() } else { self.inner.to_md() })))
+    }
+
+    /// A Markdown table of the items with what a language model tells of them. To be awaited, or waited for.
+    fn _to_md_accurate(&self, llm: &LanguageModelProvider) -> Operation {
+        let (items, model, registry) = (self.inner.snapshot(), Arc::clone(&llm.inner), Arc::clone(registry()));
+        let work = async move { Ok(items.to_md_accurate(&*model, &registry).await) };
+        Operation::new(work, |py, table: String| Ok(PyString::new(py, &table).into_any().unbind()))
     }
 
     /// A table in HTML, for notebooks.

@@ -25,15 +25,15 @@ use crate::{
     metadata::from_json,
 };
 
-static REGISTRY: LazyLock<EncoderRegistry> = LazyLock::new(|| {
+static REGISTRY: LazyLock<Arc<EncoderRegistry>> = LazyLock::new(|| {
     let registry = EncoderRegistry::default();
     registry.read_images_with(Arc::new(Pillow));
     registry.read_video_with(Arc::new(PyAv { ffmpeg: Ffmpeg::default() }));
-    registry
+    Arc::new(registry)
 });
 
 /// The encoders of this process.
-pub(crate) fn registry() -> &'static EncoderRegistry {
+pub(crate) fn registry() -> &'static Arc<EncoderRegistry> {
     &REGISTRY
 }
 

@@ -8,7 +8,9 @@ use parking_lot::RwLock;
 
 use self::store::{Slots, Store};
 use super::{
+    captions,
     describe::Descriptions,
+    encode::EncoderRegistry,
     facts::{self, Tier},
     items::{Item, NewItem},
     not_found::RefNotFound,
@@ -20,6 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    llm::LanguageModel,
     world::{Clock, IDS, Ids, ManualClock, SeededIds, SystemClock},
 };
 
@@ -195,6 +198,11 @@ impl Context {
         markdown::contents(items.iter().zip(told).map(|(item, text)| (item, text.into())), Tier::Fast)
     }
 
+    /// As [`Snapshot::to_md_accurate`], of the items as they are now.
+    pub async fn to_md_accurate(&self, model: &dyn LanguageModel, registry: &Arc<EncoderRegistry>) -> String {
+        self.snapshot().to_md_accurate(model, registry).await
+    }
+
     /// What is to be told of a ref that is not there.
     pub fn not_found(&self, reference: &str) -> RefNotFound {
         RefNotFound::new(reference, self.snapshot())
@@ -328,6 +336,31 @@ impl Snapshot {
     /// ```
     pub fn tree(&self, layout: Layout) -> String {
         tree::tree(self, layout)
+    }
+
+    /// As [`Context::to_md_fast`], with what a language model tells of images and films (a caption), of documents and of
+    /// texts of more than 1,000 characters (a summary).
+    ///
+    /// The model is shown images as `resize` of the registry encodes them, documents as `page-text` and films as `mosaic`
+    /// does; at most eight requests run at once. A content is asked about once: the registry keeps what a model said of
+    /// it. Where a model fails, or an item cannot be shown to it, the row says why, and then what the fast tier tells;
+    /// sounds, addresses and unknown files are told by the fast tier alone.
+    ///
+    /// # Example
+    /// ```
+    /// # #[tokio::main(flavor = "multi_thread")] async fn main() -> umi_core::Result<()> {
+    /// use std::sync::Arc;
+    /// use umi_core::{ScriptedModel, context::{Context, EncoderRegistry, NewItem}};
+    /// let context = Context::new();
+    /// context.add(NewItem::text("The kiln is fired at dawn. ".repeat(100)))?;
+    /// let model = ScriptedModel::new(["About the firing of a kiln."]);
+    /// let table = context.to_md_accurate(&model, &Arc::new(EncoderRegistry::default())).await;
+    /// assert!(table.contains("| About the firing of a kiln. |"));
+    /// # Ok(()) }
+    /// ```
+    pub async fn to_md_accurate(&self, model: &dyn LanguageModel, registry: &Arc<EncoderRegistry>) -> String {
+        let told = captions::of_all(self, model, registry).await;
+        markdown::contents(self.iter().zip(told).map(|(item, text)| (item, text.into())), Tier::Fast)
     }
 
     /// The items.

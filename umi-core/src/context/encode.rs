@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::RwLock;
 
-use self::cache::{Cache, Key};
+use self::cache::Cache;
 pub use self::{
     decode::IMAGE_PIXELS,
     image::ImageReader,
@@ -41,7 +41,8 @@ mod text;
 mod video;
 
 pub(super) use self::{
-    audio::audio_facts, decode::inspect, document::is_pdf, office::office_text, pdf::PdfFile, text::read_text,
+    audio::audio_facts, cache::Key, decode::inspect, document::is_pdf, office::office_text, pdf::PdfFile,
+    text::read_text,
 };
 
 /// The largest image, document or sound that is read, in bytes.
@@ -165,10 +166,14 @@ pub trait Encoder: Send + Sync + std::fmt::Debug {
 pub struct EncoderRegistry {
     encoders: RwLock<Vec<Arc<dyn Encoder>>>,
     cache: Cache,
+    /// What models told, apart from what is encoded: it is small, and costs more to make.
+    captions: Cache,
 }
 
 /// How much of what was encoded is kept where no other bound is set, in bytes.
 const CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// How much is kept of what models told, in bytes.
+const CAPTION_BYTES: usize = 16 * 1024 * 1024;
 
 impl Default for EncoderRegistry {
     /// The built-in encoders.
@@ -182,7 +187,7 @@ impl Default for EncoderRegistry {
         encoders.splice(0..0, image::encoders(None));
         encoders.extend(video::encoders(Arc::new(Ffmpeg::default())));
         encoders.extend(text::KINDS.map(|kind| Arc::new(text::Fenced(kind)) as Arc<dyn Encoder>));
-        Self { encoders: RwLock::new(encoders), cache: Cache::new(CACHE_BYTES) }
+        Self { encoders: RwLock::new(encoders), cache: Cache::new(CACHE_BYTES), captions: Cache::new(CAPTION_BYTES) }
     }
 }
 
@@ -206,9 +211,15 @@ impl EncoderRegistry {
         }
     }
 
-    /// Keeps at most so many bytes of what was encoded, 256 MiB by default; 0 keeps nothing.
+    /// Keeps at most so many bytes of what was encoded, 256 MiB by default; 0 keeps nothing, no captions either.
     pub fn set_cache_bytes(&self, bytes: usize) {
         self.cache.set_limit(bytes);
+        self.captions.set_limit(bytes.min(CAPTION_BYTES));
+    }
+
+    /// What models told of contents, each as one text.
+    pub(super) fn captions(&self) -> &Cache {
+        &self.captions
     }
 
     /// How many bytes of what was encoded are kept, and how many may be.

@@ -84,9 +84,12 @@ impl Item {
 /// What all items say about themselves, told on as many threads as there are processors.
 pub(super) fn of_all(items: &Snapshot) -> Vec<String> {
     let items: Vec<&Item> = items.iter().collect();
-    in_parallel(items.len(), |index| {
-        items[index].describe(Tier::Fast).unwrap_or_else(|error| format!("[cannot be read: {}]", error.message()))
-    })
+    in_parallel(items.len(), |index| items[index].describe(Tier::Fast).unwrap_or_else(|error| cannot_be_read(&error)))
+}
+
+/// What is told of an item that cannot be read.
+pub(super) fn cannot_be_read(error: &Error) -> String {
+    format!("[cannot be read: {}]", error.message())
 }
 
 fn size(source: &Source<'_>) -> Result<u64> {

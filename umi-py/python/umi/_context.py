@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import os
 
-from umi._umi import BaseContext, GlobalRef, _gc, _list_encoders, _load, _render, _save, _saved_item
+from umi._umi import (
+    BaseContext,
+    GlobalRef,
+    LanguageModelProvider,
+    _gc,
+    _list_encoders,
+    _load,
+    _render,
+    _save,
+    _saved_item,
+)
 from umi.exceptions import InvalidInputError, NotFoundError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
@@ -15,9 +25,11 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
     from umi._scan import DirectoryContext
+    from umi._umi import Operation
 
     Ref: TypeAlias = Annotated[str, "umi.Ref"]
     Layout: TypeAlias = Literal["insertion", "paths", "kind", "flat", "hybrid"]
+    Mode: TypeAlias = Literal["metadata", "fast", "accurate"]
     Format: TypeAlias = Literal["openai", "openai-responses", "anthropic", "gemini"]
     OnError: TypeAlias = Literal["raise", "placeholder"]
 
@@ -177,16 +189,18 @@ class Context(BaseContext, metaclass=_ContextType):
         session_id: The session's id, without a slash, at most 256 bytes; a new UUID of version 7 unless given.
         n_threads: The threads of a scan, 1 to 256; one for each core up to twelve unless given.
         no_ignore: Whether a scan lists files too that a `.gitignore`, `.ignore` or `.git/info/exclude` names.
+        llm: What tells of the items in `to_md(mode="accurate")`. A copy has it too; what was pickled or saved has none.
 
     Raises:
         InvalidInputError: A session id or a number of threads that is not allowed; a `ValueError`.
         FileError: There is nothing at the root (a `FileNotFoundError`), or it cannot be listed; an `OSError`.
     """
 
-    __slots__ = ("__weakref__", "_changed")
+    __slots__ = ("__weakref__", "_changed", "_llm")
 
     if TYPE_CHECKING:
         _changed: list[str]
+        _llm: LanguageModelProvider
         get: _Get
 
     # as `Context.get`, by the name that it had
@@ -196,6 +210,21 @@ class Context(BaseContext, metaclass=_ContextType):
     def changed(self) -> list[str]:
         """The refs of files that were gone, or had another content than when they were saved, when `load` read them."""
         return list(getattr(self, "_changed", ()))
+
+    @property
+    def llm(self) -> LanguageModelProvider | None:
+        """What tells of the items in `to_md(mode="accurate")` where the call names no other."""
+        return getattr(self, "_llm", None)
+
+    @llm.setter
+    def llm(self, llm: LanguageModelProvider | None) -> None:
+        if llm is None:
+            if hasattr(self, "_llm"):
+                del self._llm
+        elif isinstance(llm, LanguageModelProvider):
+            self._llm = llm
+        else:
+            raise TypeError(f"expected LanguageModelProvider, got {type(llm).__name__}")
 
     def save(self, db: str | os.PathLike[str] | None = None, user: str | None = None) -> None:
         """Save the context, in the place of what was saved of its session.
@@ -254,7 +283,9 @@ class Context(BaseContext, metaclass=_ContextType):
         return _gc(folder) if _is_there(folder) else 0
 
     @overload
-    def __new__(cls, root: None = None, *, session_id: str | None = None) -> Self: ...
+    def __new__(
+        cls, root: None = None, *, session_id: str | None = None, llm: LanguageModelProvider | None = None
+    ) -> Self: ...
     @overload
     def __new__(  # noqa: F811 - an overload
         cls,
@@ -271,12 +302,18 @@ class Context(BaseContext, metaclass=_ContextType):
         session_id: str | None = None,
         n_threads: int | None = None,
         no_ignore: bool = False,
+        llm: LanguageModelProvider | None = None,
     ) -> Any:
         """Make a context of items, or the scan of a root."""
         if root is None:
             if n_threads is not None or no_ignore:
                 raise TypeError("n_threads and no_ignore are for the scan of a root")
-            return super().__new__(cls, session_id=session_id)
+            made = super().__new__(cls, session_id=session_id)
+            if llm is not None:
+                made.llm = llm
+            return made
+        if llm is not None:
+            raise TypeError("llm is for a context of items: give it to that of to_context()")
         from umi._scan import DirectoryContext  # noqa: PLC0415 - it is made of this class
 
         return DirectoryContext(root, session_id=session_id, n_threads=n_threads, no_ignore=no_ignore)
@@ -309,21 +346,62 @@ class Context(BaseContext, metaclass=_ContextType):
         """
         print(self._table(), end="", file=file)
 
-    def to_md(self, mode: Literal["metadata", "fast"] = "metadata") -> str:
+    def to_md(self, mode: Mode = "metadata", *, llm: LanguageModelProvider | None = None) -> str:
         """Give a Markdown table of the items with what is in them.
 
         Args:
             mode: `metadata`: what the head of a file says: the beginning of a text, the dimensions and EXIF of an
                 image, the pages of a document, the duration of a sound or a film; where that is nothing, the `summary`
                 or `note` of the metadata. `fast`: everything that can be extracted without a model, up to 10,000
-                characters an item.
+                characters an item. `accurate`: as `fast`, with captions of images and films and summaries of documents
+                and of texts of more than 1,000 characters, by a language model. At most eight requests run at once, and
+                what a model said of a content is kept. Where it fails, the row says why and has what `fast` has.
+            llm: The model of `accurate`; that of the context unless given.
 
         Raises:
-            InvalidInputError: The mode is unknown; a `ValueError`.
+            InvalidInputError: The mode is unknown, or `accurate` without a model; a `ValueError`.
         """
+        if mode == "accurate":
+            return self._accurate(llm).wait()
         if mode not in {"metadata", "fast"}:
-            raise InvalidInputError(f"unknown mode `{str(mode)[:64]}`", hint="known modes: metadata, fast")
+            raise InvalidInputError(f"unknown mode `{str(mode)[:64]}`", hint="known modes: metadata, fast, accurate")
         return self._to_md(mode == "fast")
+
+    async def to_md_async(self, mode: Mode = "metadata", *, llm: LanguageModelProvider | None = None) -> str:
+        """As `to_md()`, to be awaited: the event loop goes on meanwhile. Cancelling it stops the requests."""
+        if mode == "accurate":
+            return await self._accurate(llm)
+        import asyncio  # noqa: PLC0415 - whoever awaits has imported it
+
+        return await asyncio.to_thread(self.to_md, mode)
+
+    def _accurate(self, llm: LanguageModelProvider | None) -> Operation[str]:
+        model = self.llm if llm is None else llm
+        if model is None:
+            hint = 'give one to the call, to_md(mode="accurate", llm=...), or to the context, Context(llm=...)'
+            raise InvalidInputError("the mode `accurate` takes a language model", hint=hint)
+        return self._to_md_accurate(model)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restore, arguments = super().__reduce__()
+        changed = self.changed
+        return (restore, arguments, (None, {"_changed": changed})) if changed else (restore, arguments)
+
+    def __copy__(self) -> Self:
+        restore, arguments = super().__reduce__()
+        return self._as_this(restore(*arguments))
+
+    def __deepcopy__(self, memo: dict[int, Any], /) -> Self:
+        from copy import deepcopy  # noqa: PLC0415 - whoever copies has imported it
+
+        restore, arguments = super().__reduce__()
+        return self._as_this(restore(*deepcopy(arguments, memo)))
+
+    def _as_this(self, made: Any) -> Any:
+        """Give a copy what this one has beside its items: the model, which a pickle cannot hold, among it."""
+        made.llm = self.llm
+        made._changed = self.changed  # noqa: SLF001 - it is of this class
+        return made
 
     def to_messages(
         self,

@@ -19,7 +19,7 @@ use crate::{
 
 /// What parts were made of, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(in crate::context) struct Key {
     made_of: MadeOf,
     name: Box<str>,
     media_type: Box<str>,
@@ -40,7 +40,7 @@ enum MadeOf {
 
 impl Key {
     /// The key of what an encoder makes of a source now.
-    pub(super) fn new(source: &Source<'_>, encoder: &str, options: &str) -> Result<Self> {
+    pub(in crate::context) fn new(source: &Source<'_>, encoder: &str, options: &str) -> Result<Self> {
         let made_of = match source.content {
             Content::Path(path) => {
                 let found = fs::metadata(path).map_err(|cause| Error::file("cannot read", path, cause))?;
@@ -73,7 +73,7 @@ impl Key {
 
 /// Parts by what they were made of. What was used longest ago makes room.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(in crate::context) struct Cache {
     state: Mutex<State>,
 }
 
@@ -109,7 +109,15 @@ impl Cache {
         Some(entry.parts.clone())
     }
 
-    pub(super) fn insert(&self, key: Key, parts: Arc<[Part]>) {
+    /// The one text that is kept of something.
+    pub(in crate::context) fn caption(&self, key: &Key) -> Option<Arc<str>> {
+        match &*self.get(key)? {
+            [Part::Text(text)] => Some(Arc::clone(text)),
+            _ => None,
+        }
+    }
+
+    pub(in crate::context) fn insert(&self, key: Key, parts: Arc<[Part]>) {
         let bytes = size_of::<Key>() * 2 + parts.iter().map(Part::footprint).sum::<usize>();
         let mut dropped = Vec::new();
         {
