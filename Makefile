@@ -117,7 +117,7 @@ wheel-full: $(VENV)/.maturin $(VENV)/.full-prerequisites ## build the wheel umi-
 	out="$$(realpath -m "$(or $(OUT),dist)")"
 	rm -rf $(VENV)/full
 	mkdir -p $(VENV)/full
-	ln -s $(addprefix "$(CURDIR)"/,Cargo.toml Cargo.lock README.md LICENSE NOTICE stubs fuzz umi-core umi-faults umi-py) $(VENV)/full
+	ln -s $(addprefix "$(CURDIR)"/,Cargo.toml Cargo.lock README.md LICENSE NOTICE stubs fuzz umi-core umi-faults umi-py vendor) $(VENV)/full
 	sed 's/^name = "umi-memory"$$/name = "umi-memory-full"/' pyproject.toml > $(VENV)/full/pyproject.toml
 	cd $(VENV)/full
 	../bin/maturin build --profile $(or $(PROFILE),wheel-full) $(PYTHON_FEATURES) --locked --out "$$out" --interpreter ../bin/python
