@@ -51,6 +51,7 @@ FULL_RELEASE_VENV := .venv-release-full
 # Two checkouts share the target folder, and to cargo their packages are the same ones: it would take what the other
 # checkout built for its own wherever that is newer than this one's files. So whoever builds holds the lock, and forgets
 # what another checkout built of the workspace's own crates; those of the registry stay.
+# What is in vendor/ goes by its content: nearly everything is built on it, and a fresh checkout's files are all new.
 define CLAIM_TARGET
 mkdir -p "$$CARGO_TARGET_DIR"
 if command -v flock >/dev/null; then
@@ -64,6 +65,14 @@ if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-checkout" 2>/dev/null)" != "$(CURDIR)" ]]
   done
   echo "$(CURDIR)" > "$$CARGO_TARGET_DIR/.umi-checkout"
 fi
+vendor="$$(find vendor -type f | LC_ALL=C sort | xargs cksum)"
+if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-vendor" 2>/dev/null)" != "$$vendor" ]]; then
+  for profile in dev $(CHECK_PROFILE) testrelease release wheel-full; do
+    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile -p parking_lot_core
+  done
+  echo "$$vendor" > "$$CARGO_TARGET_DIR/.umi-vendor"
+fi
+find vendor -type f -exec touch -t 200001010000 {} +
 printf '%s\n' implementation=CPython version=3.11 target_abi=CPython-abi3-3.11 shared=true build_flags= \
   suppress_build_script_link_lines=false > "$$PYO3_CONFIG_FILE.new"
 cmp --silent "$$PYO3_CONFIG_FILE.new" "$$PYO3_CONFIG_FILE" || mv "$$PYO3_CONFIG_FILE.new" "$$PYO3_CONFIG_FILE"
@@ -118,7 +127,7 @@ wheel-full: $(VENV)/.maturin $(VENV)/.full-prerequisites ## build the wheel umi-
 	out="$$(realpath -m "$(or $(OUT),dist)")"
 	rm -rf $(VENV)/full
 	mkdir -p $(VENV)/full
-	ln -s $(addprefix "$(CURDIR)"/,Cargo.toml Cargo.lock README.md LICENSE NOTICE stubs fuzz umi-core umi-faults umi-py) $(VENV)/full
+	ln -s $(addprefix "$(CURDIR)"/,Cargo.toml Cargo.lock README.md LICENSE NOTICE stubs fuzz umi-core umi-faults umi-py vendor) $(VENV)/full
 	sed 's/^name = "umi-memory"$$/name = "umi-memory-full"/' pyproject.toml > $(VENV)/full/pyproject.toml
 	cd $(VENV)/full
 	../bin/maturin build --profile $(or $(PROFILE),wheel-full) $(PYTHON_FEATURES) --locked --out "$$out" --interpreter ../bin/python

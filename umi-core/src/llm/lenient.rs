@@ -19,6 +19,7 @@ pub(crate) struct Found {
 /// The first value of a text that `accepts` takes: the whole text where it is JSON, else the first object or list in it
 /// that is meant.
 pub(crate) fn find(text: &str, accepts: impl Fn(&Value) -> bool) -> Option<Found> {
+    let text = behind_thoughts(text);
     if let Ok(value) = serde_json::from_str::<Value>(text.trim())
         && accepts(&value)
     {
@@ -38,6 +39,12 @@ pub(crate) fn find(text: &str, accepts: impl Fn(&Value) -> bool) -> Option<Found
         }
     }
     None
+}
+
+/// What follows the thoughts that a reasoning model of an open server begins its answer with: drafts are no answer.
+fn behind_thoughts(text: &str) -> &str {
+    let thoughts = text.trim_start().strip_prefix("<think>");
+    thoughts.and_then(|thoughts| thoughts.split_once("</think>")).map_or(text, |(_, answer)| answer)
 }
 
 /// Whether a value that was cut off is kept: a list or an object, with what is whole of it. A text or number that was
@@ -285,6 +292,7 @@ mod tests {
             "Here {you} are [as asked]:\n{\"facts\": [{\"name\": \"Ana\", \"confidence\": 0.5},],} I hope it helps {}",
             "{'facts': [{'name': 'Ana', 'confidence': 0.5 , }, // the only one\n]}",
             "{facts: [{name: \"Ana\", confidence: 0.5}]}",
+            "<think>Perhaps {\"facts\": []}?</think>{\"facts\": [{\"name\": \"Ana\", \"confidence\": 0.5}]}",
         ] {
             assert_eq!(found(text), Some((facts.clone(), false)), "{text}");
         }
