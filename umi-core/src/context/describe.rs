@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, Metadata as FileMetadata},
+    fs::Metadata as FileMetadata,
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::{
     collection::Snapshot,
     facts::Tier,
+    files::open_file,
     items::{Item, ItemSource, byte_count},
     kinds::Kind,
     refs::{BuildRefHasher, RefId},
@@ -81,7 +82,7 @@ fn cannot_be_read(cause: &io::Error) -> String {
 fn of_file(item: &Item, path: &Path, bytes: u64) -> io::Result<String> {
     if item.kind().is_text() {
         let mut sample = Vec::with_capacity(PREVIEW_BYTES);
-        File::open(path)?.take(PREVIEW_BYTES as u64).read_to_end(&mut sample)?;
+        open_file(path)?.take(PREVIEW_BYTES as u64).read_to_end(&mut sample)?;
         if let Some(text) = preview(&sample) {
             return Ok(text);
         }

@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    fs::File,
     io::Read,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -20,6 +19,7 @@ pub use self::{
 };
 use crate::{
     context::{
+        files::open_file,
         items::Pixels,
         kinds::Kind,
         part::{Media, Part},
@@ -86,7 +86,7 @@ impl<'a> Source<'a> {
             }
             Content::Path(path) => {
                 let failed = |cause| Error::file("cannot read", path, cause);
-                let file = File::open(path).map_err(failed)?;
+                let file = open_file(path).map_err(failed)?;
                 let size = file.metadata().map_err(failed)?.len();
                 check_size(size, limit)?;
                 let mut bytes = Vec::with_capacity(size as usize);

@@ -15,6 +15,7 @@ use super::{
         Content, IMAGE_PIXELS, PdfFile, SOURCE_BYTES, Source, VideoFacts, audio_facts, inspect, is_pdf, office_text,
         read_text,
     },
+    files::open_file,
     items::{Item, ItemSource, byte_count},
     kinds::Kind,
     parallel::in_parallel,
@@ -136,7 +137,7 @@ fn head<'a>(source: &Source<'a>) -> Result<Cow<'a, [u8]>> {
     }
     let failed = |cause| Error::file("cannot read", path, cause);
     let mut bytes = Vec::new();
-    fs::File::open(path).map_err(failed)?.take(HEAD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    open_file(path).map_err(failed)?.take(HEAD_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 == HEAD_BYTES && inspect(&bytes, source.media_type).is_err() {
         return source.read(SOURCE_BYTES);
     }
@@ -203,7 +204,7 @@ fn document(source: &Source<'_>, tier: Tier) -> Result<String> {
 fn audio(source: &Source<'_>) -> Result<String> {
     let facts = match source.content {
         Content::Path(path) => {
-            audio_facts(fs::File::open(path).map_err(|cause| Error::file("cannot read", path, cause))?)?
+            audio_facts(open_file(path).map_err(|cause| Error::file("cannot read", path, cause))?)?
         }
         _ => audio_facts(Cursor::new(source.read(SOURCE_BYTES)?))?,
     };
@@ -229,7 +230,7 @@ fn video(source: &Source<'_>) -> Result<String> {
     let facts = match source.content {
         Content::Path(path) => {
             let failed = |cause| Error::file("cannot read", path, cause);
-            film_of(fs::File::open(path).map_err(failed)?).map_err(failed)?
+            film_of(open_file(path).map_err(failed)?).map_err(failed)?
         }
         _ => film(&source.read(SOURCE_BYTES)?),
     };

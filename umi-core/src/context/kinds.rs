@@ -2,13 +2,12 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, Read},
     path::Path,
     str::FromStr,
 };
 
-use super::refs::shown;
+use super::{files::open_file, refs::shown};
 use crate::error::{Error, Result};
 
 /// How much of a file is read to tell what it is, in bytes.
@@ -166,7 +165,7 @@ impl Format {
             return Ok(format);
         }
         let mut sample = Vec::with_capacity(SAMPLE_BYTES);
-        File::open(path)?.take(SAMPLE_BYTES as u64).read_to_end(&mut sample)?;
+        open_file(path)?.take(SAMPLE_BYTES as u64).read_to_end(&mut sample)?;
         Ok(Self::of_bytes(&sample))
     }
 

@@ -1,7 +1,6 @@
 //! Items on their way into a store and back: what is saved of each of them, and what has changed since.
 
 use std::{
-    fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,6 +12,7 @@ use super::{
     collection::Snapshot,
     encode::{IMAGE_PIXELS, SOURCE_BYTES},
     facts::Tier,
+    files::{check_file, open_file},
     items::{Bytes, Item, ItemSource, NewItem, Url},
     parallel::in_parallel,
     refs::RefId,
@@ -143,17 +143,10 @@ fn extension_of(media_type: &str) -> String {
     if is_extension(known) { known.to_owned() } else { "bin".to_owned() }
 }
 
-/// Refuses what is no regular file: a pipe would never end.
-fn check_file(path: &Path) -> io::Result<fs::Metadata> {
-    let found = fs::metadata(path)?;
-    if found.is_file() { Ok(found) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")) }
-}
-
 /// What is in a file; none where it is gone.
 fn content_of(path: &Path) -> Result<Option<FileContent>> {
     let read = || -> io::Result<FileContent> {
-        check_file(path)?;
-        let file = File::open(path)?;
+        let file = open_file(path)?;
         // Before the content, so that a change during the reading shows in a later time.
         let stamp = FileStamp::of(&file.metadata()?)?;
         let (hash, bytes) = digest_of(file, |_| Ok(()))?;

@@ -1,10 +1,10 @@
 //! The encoder of what is text: code, data, settings and plain text, fenced under the name of their file.
 
-use std::{borrow::Cow, fs::File, io::Read};
+use std::{borrow::Cow, io::Read};
 
 use super::{Content, EncodeOptions, Encoder, Source};
 use crate::{
-    context::{kinds::Kind, part::Part},
+    context::{files::open_file, kinds::Kind, part::Part},
     error::{Error, Result},
 };
 
@@ -68,7 +68,7 @@ pub(in crate::context) fn read_text(source: &Source<'_>, limit: usize) -> Result
         Content::Bytes(bytes) => (Cow::Borrowed(&bytes[..bytes.len().min(limit)]), bytes.len() as u64),
         Content::Path(path) => {
             let failed = |cause| Error::file("cannot read", path, cause);
-            let file = File::open(path).map_err(failed)?;
+            let file = open_file(path).map_err(failed)?;
             let size = file.metadata().map_err(failed)?.len();
             let mut bytes = Vec::with_capacity(size.min(limit as u64) as usize);
             file.take(limit as u64).read_to_end(&mut bytes).map_err(failed)?;

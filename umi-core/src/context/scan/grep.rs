@@ -16,7 +16,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::{FileEntry, Scan, read::SAMPLE_BYTES, sql::RESULT_BYTES};
 use crate::{
-    context::refs::shown,
+    context::{files::open_file, refs::shown},
     error::{Error, ErrorKind, Result},
 };
 
@@ -207,7 +207,7 @@ struct Lines {
 impl Lines {
     /// None for a binary file.
     fn open(path: &PathBuf) -> io::Result<Option<Self>> {
-        let mut reader = BufReader::with_capacity(8 * SAMPLE_BYTES, File::open(path)?);
+        let mut reader = BufReader::with_capacity(8 * SAMPLE_BYTES, open_file(path)?);
         let start = reader.fill_buf()?;
         if start[..start.len().min(SAMPLE_BYTES)].contains(&0) {
             return Ok(None);

@@ -8,7 +8,7 @@ use std::{
 
 use super::Scan;
 use crate::{
-    context::{items::byte_count, refs::shown},
+    context::{files::open_file, items::byte_count, refs::shown},
     error::{Error, ErrorKind, Result},
 };
 
@@ -63,7 +63,7 @@ impl Scan {
     /// Opens a file of the scan that has no zero byte at its beginning.
     fn open_text(&self, path: &Path) -> Result<(PathBuf, File)> {
         let path = self.absolute(self.require(path)?);
-        let opened = File::open(&path).and_then(|mut file| {
+        let opened = open_file(&path).and_then(|mut file| {
             let mut sample = Vec::with_capacity(SAMPLE_BYTES);
             file.by_ref().take(SAMPLE_BYTES as u64).read_to_end(&mut sample)?;
             file.rewind()?;

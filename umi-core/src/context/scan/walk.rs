@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fs::{File, Metadata},
+    fs::Metadata,
     io::{self, BufReader},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{FileEntry, ScanOptions};
 use crate::{
     context::{
+        files::open_file,
         kinds::{Format, Kind},
         refs::{NUMBERS, RefId, shown},
     },
@@ -156,7 +157,7 @@ fn found(path: &Path, base: &Path, metadata: &Metadata, failed: &mut dyn FnMut(E
 
 /// The width and height that the header of an image tells; none where it tells nothing.
 fn dimensions(path: &Path) -> io::Result<Option<(u32, u32)>> {
-    match imagesize::reader_size(BufReader::new(File::open(path)?)) {
+    match imagesize::reader_size(BufReader::new(open_file(path)?)) {
         Ok(size) => Ok(u32::try_from(size.width).ok().zip(u32::try_from(size.height).ok())),
         Err(imagesize::ImageError::IoError(cause)) if cause.kind() != io::ErrorKind::UnexpectedEof => Err(cause),
         Err(_) => Ok(None),
