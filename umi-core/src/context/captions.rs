@@ -174,8 +174,12 @@ fn prepare(item: &Item, registry: &EncoderRegistry, model: &str) -> Result<Prepa
         }
         _ => (item.describe(Tier::Fast)?, Vec::new()),
     };
-    let is_short = kind.is_text() && text.chars().nth(SHORT_CHARS).is_none();
-    if is_short || !(kind.is_text() || !pictures.is_empty() || kind == Kind::Document && !is_blank(&text)) {
+    let is_worth_it = match kind {
+        Kind::Document => !pictures.is_empty() || !is_blank(&text),
+        kind if kind.is_text() => text.chars().nth(SHORT_CHARS).is_some(),
+        _ => !pictures.is_empty(),
+    };
+    if !is_worth_it {
         return Ok(Prepared::Told(item.describe(Tier::Fast)?));
     }
     let request = request(kind, &text, pictures);

@@ -182,9 +182,9 @@ pub enum Node {
     /// Bytes, in JSON in base 64.
     Bytes(Arc<Media>),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<Self>),
     /// An object, whose fields keep their order.
-    Object(Vec<(&'static str, Node)>),
+    Object(Vec<(&'static str, Self)>),
 }
 
 impl Node {

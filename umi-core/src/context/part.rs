@@ -164,7 +164,8 @@ mod tests {
     fn a_form_is_made_once_and_shared_by_clones() {
         let media = Media::new("image/png", *b"abc");
         assert_eq!(media.data_url(), "data:image/png;base64,YWJj");
-        assert_eq!(media.clone().memo(0, || 7), Some(&7));
+        let clone = media.clone();
+        assert_eq!(clone.memo(0, || 7), Some(&7));
         assert_eq!(media.memo(0, || 8), Some(&7));
         assert_eq!(media.memo(1, || 8), Some(&8));
         assert_eq!(media.memo(3, || 9), None, "there are three forms");

@@ -109,6 +109,7 @@ pub struct FileStamp {
 impl FileStamp {
     /// The stamp of a file.
     #[cfg(unix)]
+    #[expect(clippy::unnecessary_wraps, reason = "other systems may not tell the time of a file")]
     pub(crate) fn of(file: &fs::Metadata) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);

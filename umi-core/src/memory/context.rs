@@ -171,9 +171,10 @@ impl Memory {
             let note = serde_json::json!({ "note": reference(image)?.to_string() }).to_string();
             let item = NewItem::bytes(self.content(blob).await?, media_type)?.with_metadata(Metadata::parse(&note)?);
             // Two sessions may have given one ref.
-            match context.contains(&image.ref_id.text()) || item.kind() != image.kind() {
-                true => drop(context.add(item)?),
-                false => context.insert(image.ref_id, item)?,
+            if context.contains(&image.ref_id.text()) || item.kind() != image.kind() {
+                context.add(item)?;
+            } else {
+                context.insert(image.ref_id, item)?;
             }
         }
         Ok(context)

@@ -150,7 +150,7 @@ fn is_animated(bytes: &[u8], format: ImageFormat) -> bool {
             if check(decoder.dimensions()).is_err() || decoder.set_limits(limits()).is_err() {
                 return false;
             }
-            decoder.into_frames().take(2).filter(Result::is_ok).count() > 1
+            decoder.into_frames().take(2).flatten().count() > 1
         }
         ImageFormat::Png => PngDecoder::new(reader).is_ok_and(|decoder| decoder.is_apng().unwrap_or(false)),
         ImageFormat::WebP => WebPDecoder::new(reader).is_ok_and(|decoder| decoder.has_animation()),

@@ -1,5 +1,7 @@
 //! The encoders of documents: `rasterize`, `page-text` and `native`.
 
+use std::fmt::Write as _;
+
 use super::{
     EncodeOptions, Encoder, SOURCE_BYTES, Source, broken,
     image::{MAX_WIDTH, QUALITY},
@@ -62,7 +64,7 @@ impl Pages {
             if !text.is_empty() {
                 text.push_str("\n\n");
             }
-            text.push_str(&format!("{}, page {} of {total}:", source.name, index + 1));
+            let _ = write!(text, "{}, page {} of {total}:", source.name, index + 1);
             let Some(image) = page.image else {
                 if words_alone.is_none() {
                     words_alone = Some(index);
@@ -87,7 +89,7 @@ impl Pages {
             left.push(format!("pages {} to {total} left out", read + 1));
         }
         if !left.is_empty() {
-            text.push_str(&format!("\n\n[{}: {}]", source.name, left.join("; ")));
+            let _ = write!(text, "\n\n[{}: {}]", source.name, left.join("; "));
         }
         if !text.is_empty() {
             parts.push(Part::text(text.trim_start().to_owned()));

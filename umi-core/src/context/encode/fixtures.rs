@@ -70,7 +70,7 @@ pub(in crate::context) fn pdf(contents: &[&str], others: &[&[u8]]) -> Vec<u8> {
     let mut places = Vec::new();
     for (number, object) in &objects {
         places.push((*number, bytes.len()));
-        write!(bytes, "{number} 0 obj\n").unwrap();
+        writeln!(bytes, "{number} 0 obj").unwrap();
         bytes.extend(object);
         bytes.extend(b"\nendobj\n");
     }

@@ -1,8 +1,9 @@
-//! The text of office documents: docx, pptx, xlsx and the OpenDocument ones, within limits that hold while they are
+//! The text of office documents: docx, pptx, xlsx and the `OpenDocument` ones, within limits that hold while they are
 //! unpacked.
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     io::{Cursor, Read},
 };
 
@@ -139,12 +140,12 @@ impl<'a> Package<'a> {
         let mut text = String::new();
         for (index, slide) in slides.iter().enumerate() {
             let xml = self.must_read(slide)?;
-            text.push_str(&format!("\n\n## Slide {}\n\n{}", index + 1, markup(&xml, false)?.trim()));
+            let _ = write!(text, "\n\n## Slide {}\n\n{}", index + 1, markup(&xml, false)?.trim());
             let notes = self.relations(slide)?.into_values().find(|file| file.contains("notesSlide"));
             if let Some(xml) = notes.map(|file| self.read(&file)).transpose()?.flatten() {
                 let notes = markup(&xml, false)?;
                 if !notes.trim().is_empty() {
-                    text.push_str(&format!("\n\nNotes: {}", notes.trim()));
+                    let _ = write!(text, "\n\nNotes: {}", notes.trim());
                 }
             }
             check_text(&text)?;
@@ -171,7 +172,7 @@ impl<'a> Package<'a> {
         let mut text = String::new();
         for (name, file) in sheets {
             let Some(xml) = self.read(&file)? else { continue };
-            text.push_str(&format!("\n\n## {name}\n\n"));
+            let _ = write!(text, "\n\n## {name}\n\n");
             sheet(&xml, &shared, &mut text)?;
         }
         Ok(text)
@@ -241,7 +242,7 @@ fn check_text(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The paragraphs and tables of a text, a slide or an OpenDocument file.
+/// The paragraphs and tables of a text, a slide or an `OpenDocument` file.
 fn markup(xml: &str, is_open: bool) -> Result<String> {
     let mut writer = Writer { is_open, ..Writer::default() };
     each_event(xml, |event| {
@@ -300,7 +301,7 @@ impl Writer {
                 }
             }
             "numPr" if self.mark.is_empty() => self.mark.push_str("- "),
-            "list-item" => self.mark = "- ".to_owned(),
+            "list-item" => "- ".clone_into(&mut self.mark),
             "tab" => self.add("\t"),
             "br" | "cr" | "line-break" => self.add("\n"),
             "s" if self.is_open => self.add(" "),
@@ -392,7 +393,7 @@ impl Writer {
                 self.done.push('\n');
             }
             self.done.push_str(&row);
-            self.done.push_str(&format!("|{}\n", " --- |".repeat(cells.len())));
+            let _ = writeln!(self.done, "|{}", " --- |".repeat(cells.len()));
         } else {
             self.done.push_str(&row);
         }
@@ -481,7 +482,7 @@ fn sheet(xml: &str, shared: &[String], text: &mut String) -> Result<()> {
                     if cells.iter().any(|cell| !cell.is_empty()) {
                         text.push_str(&table_row(&cells));
                         if rows == 0 {
-                            text.push_str(&format!("|{}\n", " --- |".repeat(cells.len())));
+                            let _ = writeln!(text, "|{}", " --- |".repeat(cells.len()));
                         }
                         rows += 1;
                         check_text(text)?;
@@ -519,11 +520,11 @@ mod tests {
         let error = text_within(&file, 9_000).unwrap_err();
         assert_eq!((error.kind(), error.details().limit), (ErrorKind::Capacity, Some(9_000)));
         // A size in the directory that is too small does not help: what comes out is counted.
-        let mut lying = file.clone();
+        let mut lying = file;
         let place = lying.windows(4).rposition(|mark| mark == b"PK\x01\x02").unwrap();
         lying[place + 24..place + 28].copy_from_slice(&10_u32.to_le_bytes());
         assert!(text_within(&lying, 9_000).is_err());
-        let many: Vec<String> = (0..FILES + 1).map(|index| index.to_string()).collect();
+        let many: Vec<String> = (0..=FILES).map(|index| index.to_string()).collect();
         let files: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
         assert_eq!(text_within(&zipped(&files), 9_000).unwrap_err().kind(), ErrorKind::Capacity);
         let long = docx(&format!("<w:p><w:t>{}</w:t></w:p>", "x".repeat(TEXT_BYTES + 1)));

@@ -38,7 +38,7 @@ fn images_of_every_format_keep_their_pixels_or_their_look() {
             assert_eq!(seen.to_rgb8(), image, "{format:?}");
         }
     }
-    let (media_type, seen) = resize(&encoded(image.clone(), ImageFormat::Jpeg), "{}").unwrap();
+    let (media_type, seen) = resize(&encoded(image, ImageFormat::Jpeg), "{}").unwrap();
     assert_eq!((media_type.as_str(), seen.dimensions()), ("image/jpeg", (30, 20)));
     let (media_type, seen) = resize(&encoded(see_through(30, 20), ImageFormat::WebP), "{}").unwrap();
     assert_eq!((media_type.as_str(), seen.to_rgba8()), ("image/png", see_through(30, 20)));
@@ -367,7 +367,7 @@ fn what_was_encoded_is_kept_until_an_encoder_takes_its_place() {
     #[derive(Debug)]
     struct Loud;
     impl Encoder for Loud {
-        fn name(&self) -> &str {
+        fn name(&self) -> &'static str {
             "text"
         }
         fn kind(&self) -> Kind {

@@ -1,6 +1,6 @@
 //! The encoder of what is text: code, data, settings and plain text, fenced under the name of their file.
 
-use std::{borrow::Cow, io::Read};
+use std::{borrow::Cow, fmt::Write as _, io::Read};
 
 use super::{Content, EncodeOptions, Encoder, Source};
 use crate::{
@@ -39,7 +39,7 @@ impl Encoder for Fenced {
         let language = if is_word { extension } else { "" };
         let mut shown = fenced(source.name, language, &text);
         if (text.len() as u64) < size {
-            shown.push_str(&format!("\n[cut: the first {} of {size} bytes]", text.len()));
+            let _ = write!(shown, "\n[cut: the first {} of {size} bytes]", text.len());
         }
         Ok(vec![Part::text(shown)])
     }

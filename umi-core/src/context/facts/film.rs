@@ -1,4 +1,4 @@
-//! What the containers MP4 (MOV, 3GP) and Matroska (WebM) say about a film, without decoding it.
+//! What the containers MP4 (MOV, 3GP) and Matroska (`WebM`) say about a film, without decoding it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -152,8 +152,8 @@ fn element(bytes: &[u8]) -> Option<(u64, usize, u64)> {
 mod tests {
     use super::*;
 
-    fn a_box(name: &[u8; 4], inner: &[u8]) -> Vec<u8> {
-        [&u32::try_from(inner.len() + 8).unwrap().to_be_bytes()[..], name, inner].concat()
+    fn a_box(name: [u8; 4], inner: &[u8]) -> Vec<u8> {
+        [&u32::try_from(inner.len() + 8).unwrap().to_be_bytes()[..], &name, inner].concat()
     }
 
     #[test]
@@ -164,9 +164,9 @@ mod tests {
         let mut track = vec![0; 84];
         track[76..78].copy_from_slice(&640_u16.to_be_bytes());
         track[80..82].copy_from_slice(&480_u16.to_be_bytes());
-        let sound = a_box(b"trak", &a_box(b"tkhd", &[0; 84]));
-        let movie = [a_box(b"mvhd", &head), a_box(b"trak", &a_box(b"tkhd", &track)), sound].concat();
-        let file = [a_box(b"ftyp", b"isom"), a_box(b"moov", &movie)].concat();
+        let sound = a_box(*b"trak", &a_box(*b"tkhd", &[0; 84]));
+        let movie = [a_box(*b"mvhd", &head), a_box(*b"trak", &a_box(*b"tkhd", &track)), sound].concat();
+        let file = [a_box(*b"ftyp", b"isom"), a_box(*b"moov", &movie)].concat();
         let facts = film(&file).unwrap();
         assert_eq!((facts.seconds, facts.width, facts.height), (2.5, 640, 480));
         assert_eq!(film_of(io::Cursor::new(&file)).unwrap(), Some(facts));

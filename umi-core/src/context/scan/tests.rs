@@ -138,7 +138,7 @@ fn refs_that_meet_are_told_apart() {
 
 #[test]
 fn texts_are_read_whole_from_the_beginning_and_from_the_end() {
-    let lines: String = (0..50_000).map(|number| format!("line {number}\n")).collect();
+    let lines = (0..50_000).map(|number| format!("line {number}\n")).collect::<Vec<_>>().concat();
     let all = folder(&[("a.txt", lines.as_bytes()), ("b.txt", b"one\ntwo"), ("c.bin", b"x\0y"), ("empty", b"")]);
     let found = scan(&all);
     let path = |name: &'static str| Path::new(name);
@@ -297,7 +297,7 @@ fn more_rows_than_a_batch_holds_are_several() {
     let query = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 70000) SELECT x FROM n";
     let table = asked(&found, query, vec![]).unwrap();
     assert_eq!(
-        table.batches().iter().map(|batch| batch.num_rows()).collect::<Vec<_>>(),
+        table.batches().iter().map(arrow_array::RecordBatch::num_rows).collect::<Vec<_>>(),
         [BATCH_ROWS, 70_000 - BATCH_ROWS]
     );
     assert_eq!(table.rows().last().unwrap(), [Cell::Integer(70_000)]);

@@ -152,9 +152,7 @@ impl Blobs {
             let path = entry.path();
             let gone = entry
                 .metadata()
-                .and_then(|found| {
-                    Ok(found.is_file() && until.is_none_or(|until| found.modified().is_ok_and(|at| at < until)))
-                })
+                .map(|found| found.is_file() && until.is_none_or(|until| found.modified().is_ok_and(|at| at < until)))
                 .and_then(|is_old| if is_old { fs::remove_file(&path).map(|()| true) } else { Ok(false) });
             match gone {
                 Ok(true) => {

@@ -273,7 +273,7 @@ pub(super) fn blobs(connection: &Connection) -> Stored<Vec<Blob>> {
     let sql = "SELECT hash, extension, bytes FROM items WHERE extension IS NOT NULL \
                UNION SELECT hash, extension, bytes FROM attachments WHERE extension IS NOT NULL";
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_map((), |row| Ok(blob(row, 0)?))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let found = statement.query_map((), |row| blob(row, 0))?.collect::<rusqlite::Result<Vec<_>>>()?;
     Ok(found.into_iter().flatten().collect())
 }
 
