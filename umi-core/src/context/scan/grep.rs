@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -206,7 +206,7 @@ struct Lines {
 
 impl Lines {
     /// None for a binary file.
-    fn open(path: &PathBuf) -> io::Result<Option<Self>> {
+    fn open(path: &Path) -> io::Result<Option<Self>> {
         let mut reader = BufReader::with_capacity(8 * SAMPLE_BYTES, open_file(path)?);
         let start = reader.fill_buf()?;
         if start[..start.len().min(SAMPLE_BYTES)].contains(&0) {
