@@ -1,7 +1,8 @@
-"""One measurement of the multimodal context, in a process of its own: `python context_script.py MODULE FOLDER`.
+"""One measurement of the multimodal context, in a process of its own: `python context_script.py MODULE FOLDER PART`.
 
-`MODULE` is `umi`, or the module of a peer with the same surface. Prints a JSON object of operations and their samples,
-in seconds, and in bytes for memory. Needs nothing but the module, and Pillow.
+`MODULE` is `umi`, or the module of a peer with the same surface; `PART` is `items`, `tables` or `messages`. Prints a
+JSON object of operations and their samples, in seconds, and in bytes for memory. Needs nothing but the module, and
+Pillow.
 """
 
 import contextlib
@@ -18,11 +19,17 @@ from PIL import Image
 
 ITEMS = 10_000
 MANY = 100_000
+PHOTOS = ("2 MP", "12 MP")
 
 
-def main(module: str, folder: pathlib.Path) -> dict[str, list[float]]:
-    """Measure everything once."""
+def main(module: str, folder: pathlib.Path, part: str) -> dict[str, list[float]]:
+    """Measure one part once."""
     mm = importlib.import_module(module)
+    return {"items": items, "tables": tables, "messages": messages}[part](mm, folder)
+
+
+def items(mm: Any, folder: pathlib.Path) -> dict[str, list[float]]:
+    """Measure what is done to items, and what shows them."""
     samples: dict[str, list[float]] = {"memory per Path item, 100,000, beside the path": [memory(mm, folder / "many")]}
     files = sorted((folder / "files").iterdir())
     texts = [f"text number {number}" for number in range(ITEMS)]
@@ -47,12 +54,36 @@ def main(module: str, folder: pathlib.Path) -> dict[str, list[float]]:
     samples["miss, 10,000 items, unread"] = each(lambda _: miss(mm, ctx, is_read=False), range(200))
     samples["miss, 10,000 items, read"] = each(lambda _: miss(mm, ctx, is_read=True), range(10))
     samples["`remove(ref)`, 10,000 items"] = each(ctx.remove, refs[:1_000], batch=10)
+    return samples
 
+
+def tables(mm: Any, folder: pathlib.Path) -> dict[str, list[float]]:
+    """Measure what is told of files that nothing has read yet, and once more."""
     ctx = mm.Context()
     for file in sorted((folder / "notes").iterdir()):
         ctx.add(file)
-    samples["`to_md`, 1,000 Markdown files, first"] = each(lambda _: ctx.to_md(), range(1))
-    samples["`to_md`, 1,000 Markdown files, again"] = each(lambda _: ctx.to_md(), range(5))
+    return {
+        "`to_md`, 1,000 Markdown files, first": each(lambda _: ctx.to_md(), range(1)),
+        "`to_md`, 1,000 Markdown files, again": each(lambda _: ctx.to_md(), range(10)),
+    }
+
+
+def messages(mm: Any, folder: pathlib.Path) -> dict[str, list[float]]:
+    """Measure the messages of a long prompt with photos, those of 2 megapixels and those of a telephone."""
+    samples: dict[str, list[float]] = {}
+    for size in PHOTOS:
+        ctx, photos = mm.Context(), sorted((folder / size).iterdir())
+        for number in range(100):
+            ctx.add(f"What was said in turn {number}. " * 10)
+        for photo in photos:
+            ctx.add(photo)
+        to_messages = ctx.to_messages
+        operation = f"`to_messages`, 100 texts, 20 photos of {size}"
+        samples[f"{operation}, first"] = each(to_messages, ["openai"])
+        samples[f"{operation}, again"] = each(to_messages, ["openai"] * 30)
+        kinds = [part["type"] for message in to_messages() for part in message["content"]]
+        if kinds.count("image_url") != len(photos):
+            raise AssertionError(f"{kinds.count('image_url')} photos were sent")
     return samples
 
 
@@ -101,4 +132,4 @@ def resident() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], pathlib.Path(sys.argv[2]))))
+    print(json.dumps(main(sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3])))
