@@ -54,7 +54,7 @@ impl RefNotFound {
     /// The ref that may have been meant: the one of the fewest edits, at most four, among those of the same kind, or else
     /// among all; the first added of several.
     pub fn closest(&self) -> Option<RefId> {
-        self.nearest(1).first().filter(|(_, distance)| *distance <= MEANT_DISTANCE).map(|(item, _)| item.ref_id())
+        meant(&self.nearest(1))
     }
 
     /// The `limit` items whose refs are nearest, those of the same kind first, with their distances.
@@ -81,18 +81,24 @@ impl fmt::Display for RefNotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let session_id = self.items.session_id();
         write!(f, "ref '{}' not found in session {session_id}", markdown::one_line(&self.reference))?;
-        if let Some(closest) = self.closest() {
+        let nearest = self.nearest(TOLD_NEAREST);
+        if let Some(closest) = meant(&nearest) {
             write!(f, ". Did you mean: {closest}?")?;
         }
         if self.items.len() <= TOLD_WHOLE {
             write!(f, "\n\nAvailable refs:\n{}", markdown::summary(&self.items))
         } else {
-            let nearest: Vec<&Item> = self.nearest(TOLD_NEAREST).into_iter().map(|(item, _)| item).collect();
-            let (header, table) = (markdown::header(&self.items), markdown::table(nearest.iter().copied()));
+            let table = markdown::table(nearest.iter().map(|(item, _)| *item));
+            let header = markdown::header(&self.items);
             let others = self.items.len() - nearest.len();
             write!(f, "\n\nNearest refs:\n{header}\n\n{table}and {others} more\n")
         }
     }
+}
+
+/// The first of the nearest items, where it is near enough to have been meant.
+fn meant(nearest: &[(&Item, u32)]) -> Option<RefId> {
+    nearest.first().filter(|(_, distance)| *distance <= MEANT_DISTANCE).map(|(item, _)| item.ref_id())
 }
 
 impl StdError for RefNotFound {}

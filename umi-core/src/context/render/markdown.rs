@@ -75,6 +75,12 @@ fn said(item: &Item) -> Option<String> {
     text("summary").or_else(|| text("note"))
 }
 
+/// Whether all characters of a text are of ASCII, can be seen and need no escape in a cell. Without an early end, which
+/// lets the compiler look at many at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, 0x20..=0x7e) & (byte != b'|'))
+}
+
 /// A table whose columns are as wide as their cells.
 struct Table<'a> {
     names: &'a [&'a str],
@@ -92,20 +98,25 @@ impl<'a> Table<'a> {
     /// Adds the next cell, cut to `limit` characters.
     fn cell(&mut self, text: &str, limit: usize) {
         let start = self.text.len();
-        if text.len() <= limit && text.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'|') {
-            self.text.push_str(text);
-            self.cells.push((self.text.len(), text.len()));
+        if text.len() <= limit && is_plain(text) {
+            self.word(text);
             return;
         }
         push_cell(&mut self.text, &cut(&one_line_of(text, limit), limit));
         self.cells.push((self.text.len(), self.text[start..].chars().count()));
     }
 
+    /// Adds the next cell, of plain characters and as it is.
+    fn word(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.cells.push((self.text.len(), text.len()));
+    }
+
     /// Adds the cells that every table of items has.
     fn item(&mut self, item: &Item) {
-        self.cell(&item.ref_id().text(), SOURCE_CHARS);
-        self.cell(item.role().as_str(), SOURCE_CHARS);
-        self.cell(item.kind().as_str(), SOURCE_CHARS);
+        self.word(&item.ref_id().text());
+        self.word(item.role().as_str());
+        self.word(item.kind().as_str());
         self.cell(&item.source().description(), source_chars(item));
     }
 
