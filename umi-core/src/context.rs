@@ -18,6 +18,7 @@ mod collection;
 mod describe;
 mod encode;
 mod facts;
+mod files;
 mod items;
 mod kinds;
 mod messages;
