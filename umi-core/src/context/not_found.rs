@@ -61,19 +61,18 @@ impl RefNotFound {
     fn nearest(&self, limit: usize) -> Vec<(&Item, u32)> {
         let pattern = Pattern::new(&self.reference);
         let prefix = self.reference.split('_').next().unwrap_or_default();
-        let mut found: Vec<(bool, u32, usize, &Item)> = Vec::with_capacity(self.items.len());
-        for (place, item) in self.items.iter().enumerate() {
+        let mut found: Vec<((bool, u32), &Item)> = Vec::with_capacity(limit + 1);
+        for item in self.items.iter() {
             let distance = pattern.distance(&item.ref_id().text());
-            let is_other = item.kind().prefix() != prefix || distance > MEANT_DISTANCE;
-            found.push((is_other, distance, place, item));
+            let key = (item.kind().prefix() != prefix || distance > MEANT_DISTANCE, distance);
+            if found.len() < limit || found.last().is_some_and(|(last, _)| key < *last) {
+                // Behind those that are as near, which were added before.
+                let place = found.partition_point(|(other, _)| *other <= key);
+                found.insert(place, (key, item));
+                found.truncate(limit);
+            }
         }
-        let key = |(is_other, distance, place, _): &(bool, u32, usize, &Item)| (*is_other, *distance, *place);
-        if found.len() > limit && limit > 0 {
-            found.select_nth_unstable_by_key(limit - 1, key);
-            found.truncate(limit);
-        }
-        found.sort_unstable_by_key(key);
-        found.into_iter().map(|(_, distance, _, item)| (item, distance)).collect()
+        found.into_iter().map(|((_, distance), item)| (item, distance)).collect()
     }
 }
 
