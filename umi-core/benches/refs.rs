@@ -53,7 +53,7 @@ fn filled(items: usize) -> Context {
 
 fn ids(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refs/make_ref_id");
-    for kind in [Kind::Image, Kind::Document, Kind::Text] {
+    for kind in Kind::ALL {
         let context = Context::new();
         group.bench_function(BenchmarkId::from_parameter(kind), |bench| {
             bench.iter_batched(
