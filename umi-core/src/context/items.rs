@@ -296,7 +296,8 @@ impl ItemSource {
     pub fn description(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed((**text).as_ref()),
-            Self::Path(path) => path.to_string_lossy(),
+            // What need not be mended is checked in a fraction of the time.
+            Self::Path(path) => path.to_str().map_or_else(|| path.to_string_lossy(), Cow::Borrowed),
             Self::Url(url) => Cow::Borrowed(url.as_str()),
             Self::Bytes(bytes) => {
                 Cow::Owned(format!("{} ({})", bytes.media_type(), byte_count(bytes.as_slice().len() as u64)))

@@ -41,12 +41,13 @@ pub(crate) fn summary(items: &Snapshot) -> String {
 pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> String {
     let names = ["ref", "role", "kind", "source"];
     let mut widths = names.map(str::len);
+    let ref_chars = Kind::ALL.map(|kind| RefId::new(kind, 0).text().len());
     let mut cells: Vec<Cow<'_, str>> = Vec::new();
     let mut bytes = 0;
     for item in items.clone() {
         let cell = source_cell(item);
-        let chars = cell.chars().count();
-        let found = [ref_chars(item.kind()), item.role().as_str().len(), item.kind().as_str().len(), chars];
+        let chars = chars_of(&cell);
+        let found = [ref_chars[item.kind() as usize], item.role().as_str().len(), item.kind().as_str().len(), chars];
         for (width, found) in widths.iter_mut().zip(found) {
             *width = (*width).max(found.min(COLUMN_CHARS));
         }
@@ -58,7 +59,7 @@ pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> String
     let between = Kind::ALL.map(|kind| {
         Role::ALL.map(|role| {
             let mut cells = String::new();
-            push_end(&mut cells, ref_chars(kind), refs);
+            push_end(&mut cells, ref_chars[kind as usize], refs);
             push_padded(&mut cells, role.as_str(), role.as_str().len(), roles);
             push_padded(&mut cells, kind.as_str(), kind.as_str().len(), kinds);
             cells.push_str("| ");
@@ -73,15 +74,18 @@ pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> String
         out.push_str(&item.ref_id().text());
         out.push_str(&between[item.kind() as usize][item.role() as usize]);
         out.push_str(&cell);
-        push_end(&mut out, cell.chars().count(), sources);
+        push_end(&mut out, chars_of(&cell), sources);
         out.push_str("|\n");
     }
     out
 }
 
-/// The length of the refs of a kind.
-fn ref_chars(kind: Kind) -> usize {
-    RefId::new(kind, 0).text().len()
+/// The characters of a cell: one that is borrowed is plain.
+fn chars_of(cell: &Cow<'_, str>) -> usize {
+    match cell {
+        Cow::Borrowed(text) => text.len(),
+        Cow::Owned(text) => text.chars().count(),
+    }
 }
 
 /// Where the content of an item is, as it stands in a cell.
