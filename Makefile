@@ -259,6 +259,7 @@ release-wheel: $(VENV)/.maturin $(RELEASE_VENV)/.tools
 	rm -rf $(RELEASE_VENV)/wheel
 	$(MAKE) --no-print-directory wheel-light OUT=$(RELEASE_VENV)/wheel
 	$(RELEASE_VENV)/bin/python -m pip install --quiet --no-index --no-deps --force-reinstall $(RELEASE_VENV)/wheel/*.whl
+	printf 'the wheel has %s bytes\n' "$$(wc -c < "$$(echo $(RELEASE_VENV)/wheel/*.whl)")"
 
 ## Housekeeping
 

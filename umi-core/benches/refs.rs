@@ -53,7 +53,7 @@ fn filled(items: usize) -> Context {
 
 fn ids(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refs/make_ref_id");
-    for kind in [Kind::Image, Kind::Document, Kind::Text] {
+    for kind in Kind::ALL {
         let context = Context::new();
         group.bench_function(BenchmarkId::from_parameter(kind), |bench| {
             bench.iter_batched(
@@ -114,7 +114,7 @@ fn get(criterion: &mut Criterion) {
         let refs: Vec<String> = context.snapshot().iter().map(|item| item.ref_id().to_string()).collect();
         let mut next = (0..refs.len()).cycle();
         group.bench_function(BenchmarkId::from_parameter(items), |bench| {
-            bench.iter(|| context.read(&refs[next.next().unwrap_or_default()], |item| item.role()));
+            bench.iter(|| context.read(&refs[next.next().unwrap_or_default()], umi_core::context::Item::role));
         });
     }
     group.finish();

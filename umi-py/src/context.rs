@@ -123,9 +123,11 @@ impl BaseContext {
 
     fn missing(&self, py: Python<'_>, reference: &str) -> PyErr {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let raised = CLASS
-            .import(py, "umi.exceptions", "RefNotFoundError")
-            .and_then(|class| class.call1((MissingRef::new(self.inner.not_found(reference)),)));
+        // Its view of the items is kept as it is: `__init__` takes a message that is a text.
+        let raised = CLASS.import(py, "umi.exceptions", "RefNotFoundError").and_then(|class| {
+            let view = MissingRef::new(self.inner.not_found(reference));
+            class.call_method1(intern!(py, "__new__"), (class, view))
+        });
         raised.map_or_else(|failure| failure, PyErr::from_value)
     }
 

@@ -364,7 +364,7 @@ impl Snapshot {
     }
 
     /// The items.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Item> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Item> + Clone {
         self.slots.iter()
     }
 }

@@ -203,9 +203,7 @@ fn document(source: &Source<'_>, tier: Tier) -> Result<String> {
 
 fn audio(source: &Source<'_>) -> Result<String> {
     let facts = match source.content {
-        Content::Path(path) => {
-            audio_facts(open_file(path).map_err(|cause| Error::file("cannot read", path, cause))?)?
-        }
+        Content::Path(path) => audio_facts(open_file(path).map_err(|cause| Error::file("cannot read", path, cause))?)?,
         _ => audio_facts(Cursor::new(source.read(SOURCE_BYTES)?))?,
     };
     let mut told = duration_in_words(facts.seconds);

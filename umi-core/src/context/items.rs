@@ -3,13 +3,14 @@
 use std::{
     any::Any,
     borrow::Cow,
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
 };
 
 use super::{
+    files,
     kinds::{Format, Kind, kind_of_media_type},
     refs::{RefId, shown},
 };
@@ -295,7 +296,8 @@ impl ItemSource {
     pub fn description(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed((**text).as_ref()),
-            Self::Path(path) => path.to_string_lossy(),
+            // What need not be mended is checked in a fraction of the time.
+            Self::Path(path) => path.to_str().map_or_else(|| path.to_string_lossy(), Cow::Borrowed),
             Self::Url(url) => Cow::Borrowed(url.as_str()),
             Self::Bytes(bytes) => {
                 Cow::Owned(format!("{} ({})", bytes.media_type(), byte_count(bytes.as_slice().len() as u64)))
@@ -426,8 +428,7 @@ impl NewItem {
     pub fn file(path: impl AsRef<Path>) -> Result<Self> {
         let given = path.as_ref();
         let failed = |cause| Error::file("cannot add", given, cause);
-        let path: PathBuf = fs::canonicalize(given).map_err(failed)?;
-        let kind = fs::metadata(&path).map_err(failed)?.file_type();
+        let (path, kind) = files::resolve(given).map_err(failed)?;
         if kind.is_dir() {
             return Err(failed(rustix::io::Errno::ISDIR.into())
                 .with_hint("add the files in it, or scan it with a context of its own"));
@@ -527,6 +528,8 @@ pub(crate) fn byte_count(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

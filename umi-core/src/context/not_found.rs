@@ -54,26 +54,25 @@ impl RefNotFound {
     /// The ref that may have been meant: the one of the fewest edits, at most four, among those of the same kind, or else
     /// among all; the first added of several.
     pub fn closest(&self) -> Option<RefId> {
-        self.nearest(1).first().filter(|(_, distance)| *distance <= MEANT_DISTANCE).map(|(item, _)| item.ref_id())
+        meant(&self.nearest(1))
     }
 
     /// The `limit` items whose refs are nearest, those of the same kind first, with their distances.
     fn nearest(&self, limit: usize) -> Vec<(&Item, u32)> {
         let pattern = Pattern::new(&self.reference);
         let prefix = self.reference.split('_').next().unwrap_or_default();
-        let mut found: Vec<(bool, u32, usize, &Item)> = Vec::with_capacity(self.items.len());
-        for (place, item) in self.items.iter().enumerate() {
+        let mut found: Vec<((bool, u32), &Item)> = Vec::with_capacity(limit + 1);
+        for item in self.items.iter() {
             let distance = pattern.distance(&item.ref_id().text());
-            let is_other = item.kind().prefix() != prefix || distance > MEANT_DISTANCE;
-            found.push((is_other, distance, place, item));
+            let key = (item.kind().prefix() != prefix || distance > MEANT_DISTANCE, distance);
+            if found.len() < limit || found.last().is_some_and(|(last, _)| key < *last) {
+                // Behind those that are as near, which were added before.
+                let place = found.partition_point(|(other, _)| *other <= key);
+                found.insert(place, (key, item));
+                found.truncate(limit);
+            }
         }
-        let key = |(is_other, distance, place, _): &(bool, u32, usize, &Item)| (*is_other, *distance, *place);
-        if found.len() > limit && limit > 0 {
-            found.select_nth_unstable_by_key(limit - 1, key);
-            found.truncate(limit);
-        }
-        found.sort_unstable_by_key(key);
-        found.into_iter().map(|(_, distance, _, item)| (item, distance)).collect()
+        found.into_iter().map(|((_, distance), item)| (item, distance)).collect()
     }
 }
 
@@ -81,18 +80,24 @@ impl fmt::Display for RefNotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let session_id = self.items.session_id();
         write!(f, "ref '{}' not found in session {session_id}", markdown::one_line(&self.reference))?;
-        if let Some(closest) = self.closest() {
+        let nearest = self.nearest(TOLD_NEAREST);
+        if let Some(closest) = meant(&nearest) {
             write!(f, ". Did you mean: {closest}?")?;
         }
         if self.items.len() <= TOLD_WHOLE {
             write!(f, "\n\nAvailable refs:\n{}", markdown::summary(&self.items))
         } else {
-            let nearest: Vec<&Item> = self.nearest(TOLD_NEAREST).into_iter().map(|(item, _)| item).collect();
-            let (header, table) = (markdown::header(&self.items), markdown::table(nearest.iter().copied()));
+            let table = markdown::table(nearest.iter().map(|(item, _)| *item));
+            let header = markdown::header(&self.items);
             let others = self.items.len() - nearest.len();
             write!(f, "\n\nNearest refs:\n{header}\n\n{table}and {others} more\n")
         }
     }
+}
+
+/// The first of the nearest items, where it is near enough to have been meant.
+fn meant(nearest: &[(&Item, u32)]) -> Option<RefId> {
+    nearest.first().filter(|(_, distance)| *distance <= MEANT_DISTANCE).map(|(item, _)| item.ref_id())
 }
 
 impl StdError for RefNotFound {}

@@ -93,6 +93,10 @@ class UmiError(Exception):
         return _rebuild, (type(self), self.message, attributes), dict(vars(self))
 
 
+# where an exception keeps its arguments
+_ARGS: Any = BaseException.args
+
+
 def _rebuild(cls: type[UmiError], message: str, attributes: dict[str, Any]) -> UmiError:
     return cls(message, **attributes)
 
@@ -128,41 +132,29 @@ class RefNotFoundError(NotFoundError):
     for, of the items that there were when the ref was looked up.
     """
 
-    _view: object = None
-    _text: str = ""
-
-    def __init__(self, message: object = "", **attributes: Any) -> None:
-        # what the native module raises is made into text later: most misses are never read
-        if type(message) is str or attributes:
-            super().__init__(str(message), **attributes)
-        else:
-            self._view = message
-
     @property
     def message(self) -> str:
         """What failed, with the refs that there are."""
-        view = self._view  # several threads may read it
-        if view is not None:
-            self._text = str(view)
-            self._view = None
-        return self._text
+        values = self.args
+        return values[0] if values else ""
 
     @message.setter
     def message(self, text: str) -> None:
-        self._text = text
+        self.args = (text,)
 
     @property
     def args(self) -> tuple[Any, ...]:
         """The message."""
-        return (self.message,)
+        values: tuple[Any, ...] = _ARGS.__get__(self)
+        if values and type(values[0]) is not str:
+            # What the native module raises is made into text now: most misses are never read.
+            values = (str(values[0]),)
+            _ARGS.__set__(self, values)
+        return values
 
     @args.setter
     def args(self, values: tuple[Any, ...]) -> None:
-        self._text, self._view = str(values[0]) if values else "", None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        rebuild, arguments, state = super().__reduce__()
-        return rebuild, arguments, {name: value for name, value in state.items() if name not in ("_view", "_text")}
+        _ARGS.__set__(self, values)
 
 
 class FileError(UmiError, OSError):

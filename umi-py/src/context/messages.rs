@@ -60,11 +60,11 @@ pub(crate) fn _render<'py>(
         }
         "request" => {
             let request = guarded(|| py.detach(|| items.to_request(provider, registry, &options)))?;
-            to_py(py, &request)
+            Words::default().to_py(py, &request)
         }
         _ => {
             let messages = guarded(|| py.detach(|| items.to_messages(provider, registry, &options)))?;
-            to_py(py, &messages)
+            Words::default().to_py(py, &messages)
         }
     }
 }
@@ -76,33 +76,50 @@ fn pairs<'py>(given: Option<&Bound<'py, PyAny>>, name: &str) -> PyResult<Vec<(Ki
     dict.iter().map(|(kind, value)| Ok((kind.extract::<Str<'_>>()?.0.parse().py()?, value))).collect()
 }
 
-/// A message as lists, dicts, texts and bytes that are the caller's own.
-fn to_py<'py>(py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match node {
-        Node::Word(word) => PyString::intern(py, word).into_any(),
-        Node::Text(text) => PyString::new(py, text).into_any(),
-        Node::Base64(media) => text_of(py, media, BASE64)?,
-        Node::DataUrl(media) => text_of(py, media, DATA_URL)?,
-        Node::Bytes(media) => {
-            let bytes: Option<&Py<PyBytes>> = media.memo(BYTES, || PyBytes::new(py, &media.bytes).unbind());
-            bytes.map_or_else(|| PyBytes::new(py, &media.bytes), |bytes| bytes.bind(py).clone()).into_any()
+/// The words of the protocol that a message has had so far: few, and each of them many times.
+#[derive(Default)]
+struct Words<'py>(Vec<(&'static str, Bound<'py, PyString>)>);
+
+impl<'py> Words<'py> {
+    fn word(&mut self, py: Python<'py>, word: &'static str) -> Bound<'py, PyString> {
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| std::ptr::eq(*known, word)) {
+            return known.clone();
         }
-        Node::List(nodes) => {
-            let list = PyList::empty(py);
-            for node in nodes {
-                list.append(to_py(py, node)?)?;
+        let made = PyString::intern(py, word);
+        self.0.push((word, made.clone()));
+        made
+    }
+
+    /// A message as lists, dicts, texts and bytes that are the caller's own.
+    fn to_py(&mut self, py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match node {
+            Node::Word(word) => self.word(py, word).into_any(),
+            Node::Text(text) => PyString::new(py, text).into_any(),
+            Node::Base64(media) => text_of(py, media, BASE64)?,
+            Node::DataUrl(media) => text_of(py, media, DATA_URL)?,
+            Node::Bytes(media) => {
+                let bytes: Option<&Py<PyBytes>> = media.memo(BYTES, || PyBytes::new(py, &media.bytes).unbind());
+                bytes.map_or_else(|| PyBytes::new(py, &media.bytes), |bytes| bytes.bind(py).clone()).into_any()
             }
-            list.into_any()
-        }
-        Node::Object(fields) => {
-            let dict = PyDict::new(py);
-            for (key, value) in fields {
-                dict.set_item(PyString::intern(py, key), to_py(py, value)?)?;
+            Node::List(nodes) => {
+                let list = PyList::empty(py);
+                for node in nodes {
+                    list.append(self.to_py(py, node)?)?;
+                }
+                list.into_any()
             }
-            dict.into_any()
-        }
-        other => return Err(wrong_type(&format!("a part of a message, not {other:?}"), intern!(py, "").as_any())),
-    })
+            Node::Object(fields) => {
+                let dict = PyDict::new(py);
+                for (key, value) in fields {
+                    dict.set_item(self.word(py, key), self.to_py(py, value)?)?;
+                }
+                dict.into_any()
+            }
+            other => {
+                return Err(wrong_type(&format!("a part of a message, not {other:?}"), intern!(py, "").as_any()));
+            }
+        })
+    }
 }
 
 /// Bytes in base 64, as a `str` that is made once: nobody can change it.

@@ -25,7 +25,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Item> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Item> + Clone {
         self.chunks.iter().flat_map(|chunk| chunk.slots.iter().flatten())
     }
 

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use super::super::{
     collection::Snapshot,
     facts::Tier,
-    items::{Item, ItemSource},
+    items::{Item, ItemSource, Role},
+    kinds::Kind,
+    refs::RefId,
 };
 
 /// The characters of a source that are shown, but for a path, which is shown whole.
@@ -35,13 +37,75 @@ pub(crate) fn summary(items: &Snapshot) -> String {
     out
 }
 
-/// A table of items, a line each.
-pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item>) -> String {
-    let mut table = Table::new(&["ref", "role", "kind", "source"]);
-    for item in items {
-        table.item(item);
+/// A table of items, a line each. It is what [`Table`] makes of their cells, without a copy of those.
+pub(crate) fn table<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> String {
+    let names = ["ref", "role", "kind", "source"];
+    let mut widths = names.map(str::len);
+    let ref_chars = Kind::ALL.map(|kind| RefId::new(kind, 0).text().len());
+    let mut cells: Vec<Cow<'_, str>> = Vec::new();
+    let mut bytes = 0;
+    for item in items.clone() {
+        let cell = source_cell(item);
+        let chars = chars_of(&cell);
+        let found = [ref_chars[item.kind() as usize], item.role().as_str().len(), item.kind().as_str().len(), chars];
+        for (width, found) in widths.iter_mut().zip(found) {
+            *width = (*width).max(found.min(COLUMN_CHARS));
+        }
+        bytes += cell.len().max(COLUMN_CHARS);
+        cells.push(cell);
     }
-    table.render()
+    let [refs, roles, kinds, sources] = widths;
+    // What stands between ref and source is the same for all items of a kind and a role.
+    let between = Kind::ALL.map(|kind| {
+        Role::ALL.map(|role| {
+            let mut cells = String::new();
+            push_end(&mut cells, ref_chars[kind as usize], refs);
+            push_padded(&mut cells, role.as_str(), role.as_str().len(), roles);
+            push_padded(&mut cells, kind.as_str(), kind.as_str().len(), kinds);
+            cells.push_str("| ");
+            cells
+        })
+    });
+    let line = refs + roles + kinds + names.len() * 3 + 2;
+    let mut out = String::with_capacity((cells.len() + 2) * line + bytes + 2 * sources);
+    push_header(&mut out, &names, &widths);
+    for (item, cell) in items.zip(cells) {
+        out.push_str("| ");
+        out.push_str(&item.ref_id().text());
+        out.push_str(&between[item.kind() as usize][item.role() as usize]);
+        out.push_str(&cell);
+        push_end(&mut out, chars_of(&cell), sources);
+        out.push_str("|\n");
+    }
+    out
+}
+
+/// The characters of a cell: one that is borrowed is plain.
+#[expect(clippy::ptr_arg, reason = "it asks which of the two it is")]
+fn chars_of(cell: &Cow<'_, str>) -> usize {
+    match cell {
+        Cow::Borrowed(text) => text.len(),
+        Cow::Owned(text) => text.chars().count(),
+    }
+}
+
+/// Where the content of an item is, as it stands in a cell.
+fn source_cell(item: &Item) -> Cow<'_, str> {
+    let limit = source_chars(item);
+    match item.source().description() {
+        Cow::Borrowed(text) => cell_of(text, limit),
+        Cow::Owned(text) => Cow::Owned(cell_of(&text, limit).into_owned()),
+    }
+}
+
+/// A text as it stands in a cell, cut to `limit` characters.
+fn cell_of(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit && is_plain(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut cell = String::new();
+    push_cell(&mut cell, &cut(&one_line_of(text, limit), limit));
+    Cow::Owned(cell)
 }
 
 /// A table of items with what is told of them: their own content, or else their metadata's `summary` or `note`.
@@ -75,6 +139,12 @@ fn said(item: &Item) -> Option<String> {
     text("summary").or_else(|| text("note"))
 }
 
+/// Whether all characters of a text are of ASCII, can be seen and need no escape in a cell. Without an early end, which
+/// lets the compiler look at many at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'{' | b'}' | b'~'))
+}
+
 /// A table whose columns are as wide as their cells.
 struct Table<'a> {
     names: &'a [&'a str],
@@ -91,14 +161,9 @@ impl<'a> Table<'a> {
 
     /// Adds the next cell, cut to `limit` characters.
     fn cell(&mut self, text: &str, limit: usize) {
-        let start = self.text.len();
-        if text.len() <= limit && text.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'|') {
-            self.text.push_str(text);
-            self.cells.push((self.text.len(), text.len()));
-            return;
-        }
-        push_cell(&mut self.text, &cut(&one_line_of(text, limit), limit));
-        self.cells.push((self.text.len(), self.text[start..].chars().count()));
+        let cell = cell_of(text, limit);
+        self.text.push_str(&cell);
+        self.cells.push((self.text.len(), cell.chars().count()));
     }
 
     /// Adds the cells that every table of items has.
@@ -119,15 +184,7 @@ impl<'a> Table<'a> {
         let line: usize = widths.iter().map(|width| width + 3).sum::<usize>() + 2;
         let rows = self.cells.len() / widths.len() + 2;
         let mut out = String::with_capacity(rows * line + self.text.len() / 2);
-        for (name, width) in self.names.iter().zip(&widths) {
-            push_padded(&mut out, name, name.len(), *width);
-        }
-        out.push_str("|\n");
-        for width in &widths {
-            out.push('|');
-            out.extend(std::iter::repeat_n('-', width + 2));
-        }
-        out.push_str("|\n");
+        push_header(&mut out, self.names, &widths);
         let mut start = 0;
         for row in self.cells.chunks(widths.len()) {
             for ((end, chars), width) in row.iter().zip(&widths) {
@@ -140,13 +197,31 @@ impl<'a> Table<'a> {
     }
 }
 
-const SPACES: &str = "                                                            ";
+/// Appends the names of the columns, and the line below them.
+fn push_header(out: &mut String, names: &[&str], widths: &[usize]) {
+    for (name, width) in names.iter().zip(widths) {
+        push_padded(out, name, name.len(), *width);
+    }
+    out.push_str("|\n");
+    for width in widths {
+        out.push('|');
+        out.extend(std::iter::repeat_n('-', width + 2));
+    }
+    out.push_str("|\n");
+}
+
+/// One more than the width of the widest column.
+const SPACES: &str = "                                                             ";
 
 fn push_padded(out: &mut String, cell: &str, chars: usize, width: usize) {
     out.push_str("| ");
     out.push_str(cell);
-    out.push_str(&SPACES[..width.saturating_sub(chars)]);
-    out.push(' ');
+    push_end(out, chars, width);
+}
+
+/// Appends the white space behind a cell of so many characters.
+fn push_end(out: &mut String, chars: usize, width: usize) {
+    out.push_str(&SPACES[..=width.saturating_sub(chars)]);
 }
 
 /// The most characters of an item's source that are shown.
@@ -223,6 +298,27 @@ mod tests {
         assert_eq!(cut("ééé", 3), "ééé");
         assert_eq!(cut("éééé", 3), "éé…");
         assert_eq!(one_line_of(&"é".repeat(100), 3), "éééé");
+    }
+
+    #[test]
+    fn items_are_shown_as_by_a_table_of_cells() {
+        let context = Context::sim(7);
+        let show = |context: &Context| {
+            let items = context.snapshot();
+            let mut cells = Table::new(&["ref", "role", "kind", "source"]);
+            items.iter().for_each(|item| cells.item(item));
+            assert_eq!(table(items.iter()), cells.render());
+        };
+        show(&context);
+        for text in ["", "a|b\\|c", "é\n\x1b", &"é".repeat(100), &"x".repeat(59), &"x".repeat(61)] {
+            let role = if text.is_empty() { Role::Developer } else { Role::User };
+            context.add(NewItem::text(text.to_owned()).with_role(role).unwrap()).unwrap();
+            show(&context);
+        }
+        for (kind, name) in [(Kind::Code, "/a.py"), (Kind::Image, "/ü|b.png"), (Kind::Document, "/very/long/")] {
+            context.add(NewItem::known_file(name.repeat(9).into(), kind)).unwrap();
+            show(&context);
+        }
     }
 
     #[test]
