@@ -21,6 +21,8 @@ const FILES: usize = 20_000;
 const UNPACKED_BYTES: usize = 128 * 1024 * 1024;
 /// The most bytes of text that is taken out of a document.
 const TEXT_BYTES: usize = 8 * 1024 * 1024;
+/// What a cell takes beside its text, in bytes.
+const CELL_BYTES: usize = size_of::<String>();
 /// The most empty cells that are shown in front of one.
 const COLUMNS: usize = 256;
 
@@ -147,7 +149,7 @@ impl<'a> Package<'a> {
                     text.push_str(&format!("\n\nNotes: {}", notes.trim()));
                 }
             }
-            check_text(&text)?;
+            check_text(text.len())?;
         }
         Ok(text)
     }
@@ -234,9 +236,10 @@ fn characters(event: &Event<'_>) -> Option<String> {
     }
 }
 
-fn check_text(text: &str) -> Result<()> {
-    if text.len() > TEXT_BYTES {
-        return Err(too_large("bytes of text", TEXT_BYTES, text.len() as u64));
+/// Refuses more text than is taken out of a document, of which so many bytes are held already.
+fn check_text(bytes: usize) -> Result<()> {
+    if bytes > TEXT_BYTES {
+        return Err(too_large("bytes of text", TEXT_BYTES, bytes as u64));
     }
     Ok(())
 }
@@ -258,7 +261,7 @@ fn markup(xml: &str, is_open: bool) -> Result<String> {
                 }
             }
         }
-        check_text(&writer.done)
+        check_text(writer.done.len() + writer.paragraph.len() + writer.held)
     })?;
     Ok(writer.done)
 }
@@ -275,6 +278,8 @@ struct Writer {
     repeated: usize,
     /// The cells of the rows that are being read, the innermost last.
     rows: Vec<Vec<String>>,
+    /// The bytes of text in them.
+    held: usize,
     /// How many rows of the table came before.
     tables: Vec<usize>,
 }
@@ -312,6 +317,7 @@ impl Writer {
             "tc" | "table-cell" => {
                 if let Some(row) = self.rows.last_mut() {
                     row.push(String::new());
+                    self.held += CELL_BYTES;
                 }
             }
             _ => {}
@@ -330,6 +336,7 @@ impl Writer {
             }
             "tr" | "table-row" => {
                 if let Some(row) = self.rows.pop() {
+                    self.held = self.held.saturating_sub(row.iter().map(|cell| CELL_BYTES + cell.len()).sum());
                     self.row(&row);
                 }
             }
@@ -361,10 +368,12 @@ impl Writer {
             return;
         }
         if let Some(cell) = self.rows.last_mut().and_then(|row| row.last_mut()) {
+            let before = cell.len();
             if !cell.is_empty() {
                 cell.push(' ');
             }
             cell.push_str(text);
+            self.held += cell.len() - before;
             return;
         }
         let is_item = mark == "- ";
@@ -383,7 +392,9 @@ impl Writer {
         let row = table_row(cells);
         // A table in the cell of another one.
         if let Some(cell) = self.rows.last_mut().and_then(|row| row.last_mut()) {
-            cell.push_str(&cells.join(" "));
+            let text = cells.join(" ");
+            self.held += text.len();
+            cell.push_str(&text);
             return;
         }
         let before = self.tables.last_mut().map_or(1, |rows| std::mem::replace(rows, *rows + 1));
@@ -447,7 +458,7 @@ fn shared_strings(xml: &str) -> Result<Vec<String>> {
 fn sheet(xml: &str, shared: &[String], text: &mut String) -> Result<()> {
     let mut row: Vec<String> = Vec::new();
     let (mut kind, mut column, mut value, mut is_value) = (String::new(), 0, String::new(), false);
-    let mut rows = 0_usize;
+    let (mut rows, mut held) = (0_usize, 0_usize);
     each_event(xml, |event| {
         match event {
             Event::Start(element) => match element.local_name().as_ref() {
@@ -466,17 +477,22 @@ fn sheet(xml: &str, shared: &[String], text: &mut String) -> Result<()> {
                         "s" => {
                             let number = value.trim().parse::<usize>().ok();
                             let string = number.and_then(|number| shared.get(number));
-                            string.cloned().ok_or_else(|| broken("a sheet").with_hint("a cell names no text"))?
+                            string.ok_or_else(|| broken("a sheet").with_hint("a cell names no text"))?.as_str()
                         }
-                        "b" => if value.trim() == "1" { "TRUE" } else { "FALSE" }.to_owned(),
-                        _ => value.clone(),
+                        "b" if value.trim() == "1" => "TRUE",
+                        "b" => "FALSE",
+                        _ => value.as_str(),
                     };
+                    // Many cells may name one long text.
+                    held += CELL_BYTES + shown.len();
+                    check_text(text.len() + held)?;
                     if column > row.len() && column <= COLUMNS {
                         row.resize(column, String::new());
                     }
-                    row.push(shown);
+                    row.push(shown.to_owned());
                 }
                 "row" => {
+                    held = 0;
                     let cells = std::mem::take(&mut row);
                     if cells.iter().any(|cell| !cell.is_empty()) {
                         text.push_str(&table_row(&cells));
@@ -484,7 +500,7 @@ fn sheet(xml: &str, shared: &[String], text: &mut String) -> Result<()> {
                             text.push_str(&format!("|{}\n", " --- |".repeat(cells.len())));
                         }
                         rows += 1;
-                        check_text(text)?;
+                        check_text(text.len())?;
                     }
                 }
                 _ => {}
@@ -526,6 +542,23 @@ mod tests {
         let many: Vec<String> = (0..FILES + 1).map(|index| index.to_string()).collect();
         let files: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
         assert_eq!(text_within(&zipped(&files), 9_000).unwrap_err().kind(), ErrorKind::Capacity);
+        let string = "x".repeat(1024 * 1024);
+        let cells = r#"<c t="s"><v>0</v></c>"#.repeat(64);
+        let cell = format!("<w:tc><w:p><w:t>{string}</w:t></w:p></w:tc>");
+        let bombs = [
+            zipped(&[
+                ("xl/workbook.xml", r#"<workbook><sheet name="a" r:id="r"/></workbook>"#),
+                ("xl/_rels/workbook.xml.rels", r#"<R><Relationship Id="r" Target="a.xml"/></R>"#),
+                ("xl/sharedStrings.xml", &format!("<sst><si><t>{string}</t></si></sst>")),
+                // The row never ends.
+                ("xl/a.xml", &format!("<worksheet><row>{cells}</worksheet>")),
+            ]),
+            docx(&format!("<w:tbl><w:tr>{}</w:p>", cell.repeat(9))),
+        ];
+        for bomb in bombs {
+            let error = text_within(&bomb, UNPACKED_BYTES).unwrap_err();
+            assert_eq!(error.details().limit, Some(TEXT_BYTES as u64), "{error}");
+        }
         let long = docx(&format!("<w:p><w:t>{}</w:t></w:p>", "x".repeat(TEXT_BYTES + 1)));
         assert_eq!(text_within(&long, UNPACKED_BYTES).unwrap_err().kind(), ErrorKind::Capacity);
     }
