@@ -16,7 +16,7 @@ pub use self::{
     decode::IMAGE_PIXELS,
     image::ImageReader,
     options::EncodeOptions,
-    video::{Ffmpeg, VideoFacts, VideoReader},
+    video::{FILM_FORMATS, Ffmpeg, VideoFacts, VideoReader},
 };
 use crate::{
     context::{
