@@ -145,6 +145,23 @@ fn a_bad_file_names_its_ref_or_leaves_word() {
     assert!(context.snapshot().to_messages(Provider::OpenAi, &registry, &unknown).is_err(), "a mistake of the caller");
 }
 
+#[test]
+fn media_types_are_taken_by_any_of_their_names() {
+    let registry = EncoderRegistry::default();
+    for name in ["audio/x-wav", "audio/wave", "Audio/Vnd.Wave"] {
+        let context = Context::new();
+        context.add(NewItem::bytes(wav(), name).unwrap()).unwrap();
+        let messages = |provider| context.snapshot().to_messages(provider, &registry, &MessageOptions::default());
+        let json = messages(Provider::OpenAi).unwrap().to_json();
+        assert_eq!(json[0]["content"][1]["input_audio"]["format"], "wav", "{name}");
+        let json = messages(Provider::Gemini).unwrap().to_json();
+        assert_eq!(json[0]["parts"][1]["inline_data"]["mime_type"], "audio/wav", "{name}");
+    }
+    let url = Url::new("https://example.com/a", Some("image/jpg")).unwrap();
+    assert_eq!(url.media_type(), Some("image/jpeg"));
+    assert_eq!(Media::new("image/jpg", *b"x").media_type, "image/jpeg");
+}
+
 fn long_context() -> Context {
     let context = Context::sim(3);
     context.add(NewItem::text("Never cut this. ".repeat(20)).with_role(Role::System).unwrap()).unwrap();
