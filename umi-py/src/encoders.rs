@@ -14,8 +14,8 @@ use pyo3::{
 use umi_core::{
     Error, ErrorKind, Result,
     context::{
-        Channels, Content, EncodeOptions, Encoder, EncoderRegistry, Ffmpeg, ImageReader, Kind, Media, Part, Pixels,
-        Source, VideoFacts, VideoReader,
+        Channels, Content, EncodeOptions, Encoder, EncoderRegistry, FILM_FORMATS, Ffmpeg, ImageReader, Kind, Media,
+        Part, Pixels, Source, VideoFacts, VideoReader,
     },
 };
 
@@ -233,7 +233,10 @@ impl PyAv {
 impl VideoReader for PyAv {
     fn facts(&self, source: &Source<'_>) -> Result<VideoFacts> {
         let told = Self::call(source, |module, film| {
-            module.call_method1(intern!(module.py(), "film_facts"), (film,))?.extract::<(f64, u32, u32, Option<f64>)>()
+            let arguments = (film, FILM_FORMATS);
+            module
+                .call_method1(intern!(module.py(), "film_facts"), arguments)?
+                .extract::<(f64, u32, u32, Option<f64>)>()
         });
         match told {
             Some(told) => {
@@ -247,7 +250,7 @@ impl VideoReader for PyAv {
     fn frames(&self, source: &Source<'_>, times: &[f64], sides: u32) -> Result<Vec<Pixels>> {
         let frames = Self::call(source, |module, film| {
             module
-                .call_method1(intern!(module.py(), "film_frames"), (film, times.to_vec(), sides))?
+                .call_method1(intern!(module.py(), "film_frames"), (film, FILM_FORMATS, times.to_vec(), sides))?
                 .extract::<Vec<Row>>()
         });
         match frames {
