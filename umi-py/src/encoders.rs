@@ -6,7 +6,7 @@ use std::{
 };
 
 use pyo3::{
-    exceptions::{PyImportError, PyMemoryError, PyOSError},
+    exceptions::{PyException, PyImportError, PyMemoryError, PyOSError},
     intern,
     prelude::*,
     types::{PyBytes, PyDict},
@@ -84,9 +84,15 @@ fn media_module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 /// What Python raised, as an error of the core.
 fn failed(py: Python<'_>, what: &str, cause: PyErr) -> Error {
     let hint = cause.value(py).getattr(intern!(py, "hint")).and_then(|hint| hint.extract::<String>()).ok();
-    let told: String = cause.value(py).to_string().chars().take(200).collect();
+    let mut told: String = cause.value(py).to_string().chars().take(200).collect();
     let class = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
-    let kind = if cause.is_instance_of::<PyImportError>(py) {
+    if told.is_empty() {
+        told.clone_from(&class);
+    }
+    let kind = if !cause.is_instance_of::<PyException>(py) {
+        // Ctrl-C, or the end of the program: it is not the item's fault, and ends the call.
+        ErrorKind::Closed
+    } else if cause.is_instance_of::<PyImportError>(py) {
         ErrorKind::FeatureNotBuilt
     } else if cause.is_instance_of::<PyMemoryError>(py) || class == "CapacityError" {
         ErrorKind::Capacity
