@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import builtins
 import io
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -226,6 +228,122 @@ def test_films_are_shown_by_their_pictures(tmp_path: Path) -> None:
             part for part in ctx.to_messages("gemini", encoders={"video": "native"})[0]["parts"] if "text" not in part
         ]
         assert part["inline_data"] == {"mime_type": "video/mp4", "data": path.read_bytes()}
+
+
+@pytest.mark.timeout(120)
+def test_a_film_whose_pictures_seldom_stand_by_themselves_comes_to_its_end(tmp_path: Path) -> None:
+    """Five minutes, one picture of 50 seconds stands by itself."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "long.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=2, options={"g": "100", "preset": "ultrafast"})
+        stream.width = stream.height = 32
+        for index in range(600):
+            shade = index * 255 // 600
+            container.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (32, 32), (shade, shade, shade)))))
+        container.mux(stream.encode())
+    ctx = Context()
+    ctx.add(path)
+    images = _images(ctx.to_messages(encoders={"video": "frames"}, encoder_kwargs={"video": {"max_frames": 16}}))
+    shades = [image.convert("L").getpixel((16, 16)) for image in images]
+    assert len(shades) == 16
+    for index, shade in enumerate(shades):
+        assert abs(shade - 255 * (index + 0.5) / 16) < 12, shades
+
+
+def test_what_only_says_that_it_is_a_film_opens_no_other_file_and_no_network(tmp_path: Path) -> None:
+    """Lists of files and descriptions of sessions are refused, as bytes and as files."""
+    pytest.importorskip("av")
+    film = tmp_path / "secret.mp4"
+    _film(film)
+    session = b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    session += b"a=rtpmap:96 H264/90000\n"
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{film}\n#EXT-X-ENDLIST\n".encode()
+    for evil in (session, f"ffconcat version 1.0\nfile {film.name}\n".encode(), playlist):
+        path = tmp_path / "evil.mp4"
+        path.write_bytes(evil)
+        for item, media_type in ((path, None), (evil, "video/mp4")):
+            ctx = Context()
+            ctx.add(item, media_type=media_type) if media_type else ctx.add(item)
+            with pytest.raises((umi.UmiError, ValueError), match="film cannot be decoded"):
+                ctx.to_messages()
+
+
+def test_an_image_is_decoded_as_what_it_says_that_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other plugins of Pillow, one of which starts Ghostscript, are not asked."""
+    asked = []
+    opened = Image.open
+    monkeypatch.setattr(Image, "open", lambda *args, **options: asked.append(options) or opened(*args, **options))
+    ctx = Context()
+    ctx.add(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", media_type="image/heic")
+    with pytest.raises(umi.FeatureNotBuiltError):
+        ctx.to_messages()
+    assert asked
+    assert all(set(options["formats"]) <= {"HEIF", "AVIF"} for options in asked)
+
+
+def test_an_interrupt_in_an_encoder_is_no_fault_of_the_item() -> None:
+    """It ends the call, with a placeholder too; an exception without words is told by its class."""
+
+    class Interrupted:
+        name = "interrupted"
+        kind = "image"
+
+        def encode(self, source: Any, *, error: str) -> list[str]:
+            raise getattr(builtins, error)
+
+    encoders.register(Interrupted())
+    ctx = Context()
+    ctx.add(picture())
+    options: dict[str, Any] = {"encoders": {"image": "interrupted"}, "on_error": "placeholder"}
+    for error in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(error):
+            ctx.to_messages(encoder_kwargs={"image": {"error": error.__name__}}, **options)
+    [_, told] = _texts(ctx.to_messages(encoder_kwargs={"image": {"error": "KeyError"}}, **options))
+    assert told == "[not sent: encoder `interrupted` failed: KeyError]"
+
+
+def test_the_keyboard_ends_the_wait_for_an_encoder() -> None:
+    """However long it takes."""
+    started, release = threading.Event(), threading.Event()
+
+    class Slow:
+        name = "slow"
+        kind = "image"
+
+        def encode(self, source: Any) -> list[str]:
+            started.set()
+            release.wait(60)
+            return ["done"]
+
+    def interrupt() -> None:
+        started.wait(60)
+        signal.raise_signal(signal.SIGINT)
+
+    encoders.register(Slow())
+    ctx = Context()
+    ctx.add(picture())
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ctx.to_messages(encoders={"image": "slow"})
+        assert not release.is_set()
+    finally:
+        release.set()
+        thread.join()
+
+
+def test_images_of_rare_modes_are_sent() -> None:
+    """With premultiplied alpha, and of more than 16 bits."""
+    ctx = Context()
+    ctx.add(Image.new("LA", (2, 2), (200, 255)).convert("La"))
+    deep = Image.new("I", (2, 1), 1 << 20)
+    deep.putpixel((1, 0), 1 << 19)
+    ctx.add(deep)
+    pale, deep = _images(ctx.to_messages())
+    assert pale.convert("RGBA").getpixel((0, 0)) == (200, 200, 200, 255)
+    assert deep.convert("L").getpixel((0, 0)) == 2 * deep.convert("L").getpixel((1, 0)) == 128
 
 
 def test_without_a_decoder_of_films_the_command_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

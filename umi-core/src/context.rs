@@ -34,8 +34,8 @@ mod scan;
 pub use self::{
     collection::{Context, Snapshot},
     encode::{
-        Content, EncodeOptions, Encoder, EncoderRegistry, Ffmpeg, IMAGE_PIXELS, ImageReader, SOURCE_BYTES, Source,
-        VideoFacts, VideoReader,
+        Content, EncodeOptions, Encoder, EncoderRegistry, FILM_FORMATS, Ffmpeg, IMAGE_PIXELS, ImageReader,
+        SOURCE_BYTES, Source, VideoFacts, VideoReader,
     },
     facts::Tier,
     items::{Bytes, Channels, Held, Item, ItemSource, NewItem, Object, Pixels, Role, Url},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use pyo3::{
-    exceptions::{PyImportError, PyMemoryError, PyOSError},
+    exceptions::{PyException, PyImportError, PyMemoryError, PyOSError},
     intern,
     prelude::*,
     types::{PyBytes, PyDict},
@@ -14,8 +14,8 @@ use pyo3::{
 use umi_core::{
     Error, ErrorKind, Result,
     context::{
-        Channels, Content, EncodeOptions, Encoder, EncoderRegistry, Ffmpeg, ImageReader, Kind, Media, Part, Pixels,
-        Source, VideoFacts, VideoReader,
+        Channels, Content, EncodeOptions, Encoder, EncoderRegistry, FILM_FORMATS, Ffmpeg, ImageReader, Kind, Media,
+        Part, Pixels, Source, VideoFacts, VideoReader,
     },
 };
 
@@ -84,9 +84,15 @@ fn media_module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 /// What Python raised, as an error of the core.
 fn failed(py: Python<'_>, what: &str, cause: PyErr) -> Error {
     let hint = cause.value(py).getattr(intern!(py, "hint")).and_then(|hint| hint.extract::<String>()).ok();
-    let told: String = cause.value(py).to_string().chars().take(200).collect();
+    let mut told: String = cause.value(py).to_string().chars().take(200).collect();
     let class = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
-    let kind = if cause.is_instance_of::<PyImportError>(py) {
+    if told.is_empty() {
+        told.clone_from(&class);
+    }
+    let kind = if !cause.is_instance_of::<PyException>(py) {
+        // Ctrl-C, or the end of the program: it is not the item's fault, and ends the call.
+        ErrorKind::Closed
+    } else if cause.is_instance_of::<PyImportError>(py) {
         ErrorKind::FeatureNotBuilt
     } else if cause.is_instance_of::<PyMemoryError>(py) || class == "CapacityError" {
         ErrorKind::Capacity
@@ -233,7 +239,10 @@ impl PyAv {
 impl VideoReader for PyAv {
     fn facts(&self, source: &Source<'_>) -> Result<VideoFacts> {
         let told = Self::call(source, |module, film| {
-            module.call_method1(intern!(module.py(), "film_facts"), (film,))?.extract::<(f64, u32, u32, Option<f64>)>()
+            let arguments = (film, FILM_FORMATS);
+            module
+                .call_method1(intern!(module.py(), "film_facts"), arguments)?
+                .extract::<(f64, u32, u32, Option<f64>)>()
         });
         match told {
             Some(told) => {
@@ -247,7 +256,7 @@ impl VideoReader for PyAv {
     fn frames(&self, source: &Source<'_>, times: &[f64], sides: u32) -> Result<Vec<Pixels>> {
         let frames = Self::call(source, |module, film| {
             module
-                .call_method1(intern!(module.py(), "film_frames"), (film, times.to_vec(), sides))?
+                .call_method1(intern!(module.py(), "film_frames"), (film, FILM_FORMATS, times.to_vec(), sides))?
                 .extract::<Vec<Row>>()
         });
         match frames {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use pyo3::{
-    exceptions::PyRuntimeError,
+    exceptions::{PyException, PyRuntimeError},
     intern,
     prelude::*,
     sync::PyOnceLock,
@@ -62,8 +62,15 @@ pub(crate) fn load_classes(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Makes the exception of an error, with its attributes and its cause.
+/// Makes the exception of an error, with its attributes and its cause. What is no error, such as Ctrl-C in a caller's
+/// own code, is raised as it is.
 pub(crate) fn to_py(py: Python<'_>, error: &Error) -> PyErr {
+    if error.kind() == ErrorKind::Closed
+        && let Some(python) = error.source().and_then(|source| source.downcast_ref::<PythonError>())
+        && !python.error.is_instance_of::<PyException>(py)
+    {
+        return python.error.clone_ref(py);
+    }
     match to_value(py, error) {
         Ok(value) => PyErr::from_value(value),
         Err(failure) => failure,

@@ -9,6 +9,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
@@ -255,6 +256,29 @@ pub(crate) fn block_on<T: Send>(
     // What was given up may close a store, which waits for threads that may wait for the interpreter.
     py.detach(move || drop(future));
     outcome
+}
+
+/// Runs work on a thread of its own, without holding the interpreter. An interrupt from the keyboard ends the wait for
+/// it; the work itself, whose decoders cannot be stopped, comes to its end unseen.
+pub(crate) fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> umi_core::Result<T> + Send + 'static,
+) -> PyResult<T> {
+    let (sender, mut receiver) = mpsc::channel();
+    let run = move || {
+        // Nobody waits any more where it was interrupted.
+        drop(sender.send(catch_unwind(AssertUnwindSafe(work))));
+    };
+    thread::Builder::new().name("umi-context".to_owned()).spawn(run)?;
+    loop {
+        let (outcome, waiting) = py.detach(move || (receiver.recv_timeout(SIGNAL_CHECK), receiver));
+        receiver = waiting;
+        match outcome {
+            Ok(outcome) => return outcome.unwrap_or_else(|panic| Err(from_panic(panic.as_ref()))).py(),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("a thread ended without word")).py(),
+        }
+    }
 }
 
 /// Wakes the thread that drives a future.

@@ -15,7 +15,7 @@ pub use self::{
     decode::IMAGE_PIXELS,
     image::ImageReader,
     options::EncodeOptions,
-    video::{Ffmpeg, VideoFacts, VideoReader},
+    video::{FILM_FORMATS, Ffmpeg, VideoFacts, VideoReader},
 };
 use crate::{
     context::{
@@ -118,15 +118,24 @@ pub(super) fn broken(what: &str) -> Error {
     Error::invalid_input(format!("cannot be read as {what}"))
 }
 
-/// Calls a decoder of others' making, whose panics over damaged bytes are errors here.
+/// Calls a decoder of others' making, whose panics over damaged bytes are errors here. What unwinds with an error of
+/// its own gives it back.
 pub(super) fn guarded<T>(what: &str, decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(broken(what).with_hint("its decoder gave up")))
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|cause| match cause.downcast::<Error>() {
+        Ok(error) => Err(*error),
+        Err(_) => Err(broken(what).with_hint("its decoder gave up")),
+    })
 }
 
-/// An encoded image in a smaller box.
+/// The size of an image in a smaller box.
+pub(super) fn scaled_size(size: (u32, u32), sides: u32) -> (u32, u32) {
+    pixels::fit(size, (sides, sides))
+}
+
+/// An encoded image in a smaller box, as it is to be seen.
 pub(super) fn scale_media(media: &Media, sides: u32) -> Result<Media> {
     let decoded = decode::decode(&media.bytes, &media.media_type)?;
-    let pixels = decoded.pixels.within(sides, sides)?;
+    let pixels = decoded.pixels.within(sides, sides)?.into_owned().oriented(decoded.orientation)?;
     if decoded.is_lossless { pixels.to_png() } else { pixels.to_jpeg(image::QUALITY as u8) }
 }
 

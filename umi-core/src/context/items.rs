@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     files,
-    kinds::{Format, Kind, kind_of_media_type},
+    kinds::{Format, Kind, canonical, kind_of_media_type},
     refs::{RefId, shown},
 };
 use crate::{
@@ -499,7 +499,7 @@ impl NewItem {
     }
 }
 
-/// A media type in lower case and without parameters.
+/// A media type in lower case and without parameters, by the one name that is used for it here.
 fn essence(media_type: &str) -> Result<Box<str>> {
     let token = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
@@ -507,7 +507,7 @@ fn essence(media_type: &str) -> Result<Box<str>> {
     let bare = media_type.split(';').next().unwrap_or_default().trim();
     match bare.split_once('/') {
         Some((major, minor)) if token(major) && token(minor) && bare.len() <= MEDIA_TYPE_BYTES => {
-            Ok(bare.to_ascii_lowercase().into())
+            Ok(canonical(&bare.to_ascii_lowercase()).into())
         }
         _ => Err(Error::invalid_input(format!("`{}` is not a media type", shown(media_type)))
             .with_hint("a media type is such as `image/png`")),

@@ -215,22 +215,31 @@ pub(crate) fn kind_of_media_type(media_type: &str) -> Kind {
     }
 }
 
-fn by_media_type(media_type: &str) -> Option<Format> {
-    let canonical = match media_type {
+/// The one name of a media type that has several; those that Python's `mimetypes`, browsers and `infer` use among them.
+pub(crate) fn canonical(media_type: &str) -> &str {
+    match media_type {
         "image/jpg" | "image/pjpeg" => "image/jpeg",
         "image/x-png" => "image/png",
         "image/x-ms-bmp" => "image/bmp",
         "application/x-pdf" => "application/pdf",
-        "audio/x-wav" | "audio/wave" | "audio/vnd.wave" => "audio/wav",
-        "audio/mp3" => "audio/mpeg",
+        "audio/x-wav" | "audio/wave" | "audio/vnd.wave" | "audio/x-pn-wav" => "audio/wav",
+        "audio/mp3" | "audio/x-mp3" | "audio/x-mpeg" | "audio/mpeg3" => "audio/mpeg",
         "audio/m4a" | "audio/x-m4a" => "audio/mp4",
         "audio/x-flac" => "audio/flac",
+        "audio/x-aac" | "audio/aacp" => "audio/aac",
+        "audio/x-aiff" => "audio/aiff",
+        "application/ogg" => "audio/ogg",
+        "video/x-m4v" => "video/mp4",
         "text/json" => "application/json",
         "text/xml" => "application/xml",
         "text/yaml" | "text/x-yaml" | "application/x-yaml" => "application/yaml",
         "text/rtf" => "application/rtf",
         other => other,
-    };
+    }
+}
+
+fn by_media_type(media_type: &str) -> Option<Format> {
+    let canonical = canonical(media_type);
     if canonical == TEXT.media_type {
         return Some(TEXT); // sources of programs have it too
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     collection::Snapshot,
-    encode::{Content, EncodeOptions, Encoder, EncoderRegistry, IMAGE_PIXELS, Source},
+    encode::{Content, EncodeOptions, Encoder, EncoderRegistry, IMAGE_PIXELS, Source, inspect},
     items::{Item, ItemSource, Role},
     kinds::Kind,
     parallel::in_parallel,
@@ -211,6 +211,8 @@ impl Node {
 #[derive(Clone, Debug)]
 struct Entry {
     role: Role,
+    /// How an error calls the item.
+    place: String,
     /// The ref with the note and what else is known of it.
     lead: Arc<str>,
     parts: Vec<Part>,
@@ -302,7 +304,7 @@ impl Snapshot {
         let items: Vec<&Item> = self.iter().collect();
         let mut entries = plan.encode_all(&items)?;
         if let Some(tokens) = options.budget_tokens {
-            budget::fit(provider, &mut entries, tokens)?;
+            budget::fit(provider, &mut entries, tokens, options.on_error)?;
         }
         Ok(entries)
     }
@@ -401,7 +403,7 @@ impl<'a> Plan<'a> {
             _ => return Err(Error::internal("a text needs no encoder")),
         };
         let parts = self.registry.encode(&source(item, &name, content), &**encoder, self.options_of(kind))?;
-        Ok(parts.to_vec())
+        Ok(parts.iter().cloned().map(sized).collect())
     }
 
     /// The entry of an item whose parts the provider takes, or the error or the words in their place.
@@ -414,15 +416,10 @@ impl<'a> Plan<'a> {
             }
             Ok(parts)
         });
-        let parts = match (checked, self.options.on_error) {
-            (Ok(parts), _) => parts,
-            (Err(error), OnError::Placeholder) => vec![Part::text(format!("[not sent: {}]", error.message()))],
-            (Err(error), OnError::Raise) => {
-                let name = item.name().map(|name| format!(" (`{}`)", name.chars().take(64).collect::<String>()));
-                return Err(error.with_place(&format!("`{}`{}", item.ref_id(), name.unwrap_or_default())));
-            }
-        };
-        Ok(Entry { role: item.role(), lead: lead::of(item).into(), parts })
+        let name = item.name().map(|name| format!(" (`{}`)", name.chars().take(64).collect::<String>()));
+        let place = format!("`{}`{}", item.ref_id(), name.unwrap_or_default());
+        let parts = checked.or_else(|error| in_its_place(error, &place, self.options.on_error))?;
+        Ok(Entry { role: item.role(), place, lead: lead::of(item).into(), parts })
     }
 
     fn not_taken(&self, part: &Part) -> Error {
@@ -434,6 +431,30 @@ impl<'a> Plan<'a> {
         let what: String = what.chars().take(96).collect();
         Error::new(ErrorKind::InvalidInput, format!("the format `{}` does not take {what}", self.provider))
             .with_hint("choose another encoder for its kind, or on_error=\"placeholder\"")
+    }
+}
+
+/// What stands for an item that cannot be sent: the error with its place, or words.
+fn in_its_place(error: Error, place: &str, on_error: OnError) -> Result<Vec<Part>> {
+    match on_error {
+        // Where the call was ended, the item is not at fault.
+        OnError::Placeholder if error.kind() != ErrorKind::Closed => {
+            Ok(vec![Part::text(format!("[not sent: {}]", error.message()))])
+        }
+        _ => Err(error.with_place(place)),
+    }
+}
+
+/// A part with the size of its image, which an encoder of a user's does not say.
+fn sized(part: Part) -> Part {
+    match &part {
+        Part::Media(media) if media.size.is_none() && media.media_type.starts_with("image/") => {
+            match inspect(&media.bytes, &media.media_type) {
+                Ok(seen) => Part::media(Media::clone(media).with_size(seen.width, seen.height)),
+                Err(_) => part,
+            }
+        }
+        _ => part,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::kinds::Kind;
+use super::kinds::{Kind, canonical};
 
 /// What an encoder makes of an item: texts and media in the order in which the model reads them.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,10 +76,12 @@ struct Memo {
 }
 
 impl Media {
-    /// Encoded bytes of a media type.
+    /// Encoded bytes of a media type. Of one that has several names, `image/jpg` say, the usual one is kept.
     pub fn new(media_type: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Self {
+        let media_type = media_type.into();
+        let name = canonical(&media_type);
         Self {
-            media_type: media_type.into(),
+            media_type: if name == media_type { media_type } else { name.to_owned() },
             bytes: bytes.into(),
             name: None,
             size: None,

@@ -30,8 +30,11 @@ def decode_image(data: bytes, limit: int) -> _Pixels:
     image_module = _pillow()
     with contextlib.suppress(ImportError):  # AVIF may do without, and else it is told below
         importlib.import_module("pillow_heif").register_heif_opener()
+    image_module.init()
+    # others would start programs over what only says that it is such an image
+    formats = [name for name in ("HEIF", "AVIF") if name in image_module.OPEN]
     try:
-        image = image_module.open(io.BytesIO(data))
+        image = image_module.open(io.BytesIO(data), formats=formats)
     except image_module.DecompressionBombError as error:
         raise CapacityError(f"has more than {limit} pixels", limit=limit) from error
     except importlib.import_module("PIL").UnidentifiedImageError as error:
@@ -45,6 +48,8 @@ def decode_image(data: bytes, limit: int) -> _Pixels:
 
 def pixels_of(image: Any) -> _Pixels:
     """Give the pixels of an image of PIL."""
+    if image.mode == "La":  # which is converted to this one alone
+        image = image.convert("LA")
     if image.mode not in _MODES.values():
         has_alpha = "A" in image.mode or "a" in image.mode or "transparency" in image.info
         image = image.convert("RGBA" if has_alpha else "RGB")
@@ -63,17 +68,18 @@ def has_av() -> bool:
     return importlib.util.find_spec("av") is not None
 
 
-def _open(film: Any) -> Any:
+def _open(film: Any, formats: str) -> Any:
+    # lists of other files, and descriptions of what is sent over a network, are no films
+    options = {"format_whitelist": formats, "protocol_whitelist": "file"}
     av = importlib.import_module("av")
     if isinstance(film, bytes):
-        return av.open(io.BytesIO(film))
-    # a playlist could name addresses
-    return av.open(str(film), options={"protocol_whitelist": "file"})
+        return av.open(io.BytesIO(film), options=options | {"protocol_whitelist": "pipe"})
+    return av.open(f"file:{film}", options=options)
 
 
-def film_facts(film: Any) -> tuple[float, int, int, float | None]:
+def film_facts(film: Any, formats: str) -> tuple[float, int, int, float | None]:
     """Give the seconds, width and height of a film, and how many pictures it has in a second."""
-    with _open(film) as container:
+    with _open(film, formats) as container:
         if not container.streams.video:
             raise InvalidInputError("it has no pictures")
         stream = container.streams.video[0]
@@ -86,29 +92,37 @@ def film_facts(film: Any) -> tuple[float, int, int, float | None]:
         return seconds, stream.codec_context.width, stream.codec_context.height, rate
 
 
-def film_frames(film: Any, times: Sequence[float], sides: int) -> list[_Pixels]:
+def film_frames(film: Any, formats: str, times: Sequence[float], sides: int) -> list[_Pixels]:
     """Decode the pictures that are seen at these times, which are in order."""
     frames: list[_Pixels] = []
-    with _open(film) as container:
+    with _open(film, formats) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         start = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
         waiting = [time + start for time in times]
+        sought = start
         if len(waiting) > 0 and waiting[0] - start > _SEEK_SECONDS:
-            _seek(container, stream, waiting[0])
+            sought = waiting[0]
+            _seek(container, stream, sought)
         last = None
         decoder = container.decode(stream)
+        left_at = None  # when the picture is seen that was decoded before a seek
+        may_seek = True
         while waiting:
             frame = next(decoder, None)
             if frame is None:
                 break
             at = frame.time if frame.time is not None else 0.0
+            # a seek leads to the last picture that stands by itself, which may lie behind what was decoded already
+            may_seek = may_seek and (left_at is None or at > left_at)
+            left_at = None
             while waiting and at > waiting[0]:
                 frames.append(_pixels(last if last is not None else frame, sides))
                 waiting.pop(0)
             last = frame
-            if waiting and waiting[0] - at > _SEEK_SECONDS:
-                _seek(container, stream, waiting[0])
+            if may_seek and waiting and waiting[0] - at > _SEEK_SECONDS and sought != waiting[0]:
+                sought, left_at = waiting[0], at
+                _seek(container, stream, sought)
                 decoder = container.decode(stream)
                 last = None
         # the last picture is seen until the end

@@ -169,6 +169,13 @@ fn pixels_of_pil(image: &Bound<'_, PyAny>) -> PyResult<Result<Pixels>> {
         .getattr(intern!(py, "info"))?
         .cast_into::<PyDict>()
         .is_ok_and(|info| info.contains(intern!(py, "transparency")).unwrap_or_default());
+    let mode = if mode == "La" {
+        // which is converted to this one alone
+        image = image.call_method1(intern!(py, "convert"), ("LA",))?;
+        "LA".to_owned()
+    } else {
+        mode
+    };
     let bytes = |image: &Bound<'_, PyAny>| image.call_method0(intern!(py, "tobytes"))?.extract::<Vec<u8>>();
     let (channels, data) = match mode.as_str() {
         // 16 bits a pixel, of which the upper eight are shown: PIL's own way cuts all above 255
@@ -181,7 +188,12 @@ fn pixels_of_pil(image: &Bound<'_, PyAny>) -> PyResult<Result<Pixels>> {
                 .chunks_exact(4)
                 .map(|four| i32::from_ne_bytes([four[0], four[1], four[2], four[3]]))
                 .collect();
-            let shift = if wide.iter().any(|value| *value > 255) { 8 } else { 0 };
+            // of 8 bits, of 16, or of as many as there are
+            let shift = match wide.iter().max() {
+                Some(most @ 65_536..) => 24 - most.leading_zeros(),
+                Some(256..) => 8,
+                _ => 0,
+            };
             (Channels::Gray, wide.into_iter().map(|value| (value >> shift).clamp(0, 255) as u8).collect())
         }
         "L" if !is_transparent => (Channels::Gray, bytes(&image)?),
@@ -189,7 +201,7 @@ fn pixels_of_pil(image: &Bound<'_, PyAny>) -> PyResult<Result<Pixels>> {
         "RGB" if !is_transparent => (Channels::Rgb, bytes(&image)?),
         "RGBA" => (Channels::Rgba, bytes(&image)?),
         other => {
-            let has_opacity = is_transparent || matches!(other, "PA" | "La" | "RGBa");
+            let has_opacity = is_transparent || matches!(other, "PA" | "RGBa");
             let (mode, channels) = if has_opacity { ("RGBA", Channels::Rgba) } else { ("RGB", Channels::Rgb) };
             (channels, bytes(&image.call_method1(intern!(py, "convert"), (mode,))?)?)
         }

@@ -14,7 +14,8 @@ use super::{BaseContext, json::JsonObject};
 use crate::{
     convert::{Str, Whole, wrong_type},
     encoders::registry,
-    error::{IntoPyResult, guarded},
+    error::IntoPyResult,
+    runtime::interruptible,
 };
 
 /// The forms of encoded bytes that are kept beside them, all of them immutable.
@@ -55,15 +56,15 @@ pub(crate) fn _render<'py>(
     let (items, registry) = (context.get().inner.snapshot(), registry());
     match what.0 {
         "tokens" => {
-            let tokens = guarded(|| py.detach(|| items.count_tokens(provider, registry, &options)))?;
+            let tokens = interruptible(py, move || items.count_tokens(provider, registry, &options))?;
             tokens.into_bound_py_any(py)
         }
         "request" => {
-            let request = guarded(|| py.detach(|| items.to_request(provider, registry, &options)))?;
+            let request = interruptible(py, move || items.to_request(provider, registry, &options))?;
             Words::default().to_py(py, &request)
         }
         _ => {
-            let messages = guarded(|| py.detach(|| items.to_messages(provider, registry, &options)))?;
+            let messages = interruptible(py, move || items.to_messages(provider, registry, &options))?;
             Words::default().to_py(py, &messages)
         }
     }

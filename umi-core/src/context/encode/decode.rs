@@ -135,11 +135,34 @@ fn shown(error: &ImageError) -> String {
     error.to_string().chars().take(200).collect()
 }
 
-/// Whether no end follows the image itself (a preview in front of it has an end of its own). Its decoder would fill what
-/// is missing with grey.
+/// Whether the first image of the file has no end. Its decoder would fill what is missing with grey. What cameras append
+/// behind the end, films and further images, is not looked at.
 fn is_cut_jpeg(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    last(0xd9) < last(0xda)
+    let (mut at, mut is_scan) = (2, false);
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|pair| is_marker(pair, is_scan))) {
+        at += found + 2;
+        match bytes[at - 1] {
+            0xd9 => return false,
+            // Marks without a length.
+            0x01 | 0xd0..=0xd8 => {}
+            mark => {
+                let Some(length) = bytes.get(at..at + 2) else { return true };
+                at += usize::from(u16::from_be_bytes([length[0], length[1]]));
+                is_scan |= mark == 0xda;
+            }
+        }
+    }
+    true
+}
+
+/// In the data of a scan, a byte of zero says that the one before is no mark, and others are for resuming.
+fn is_marker(pair: &[u8], is_scan: bool) -> bool {
+    match pair {
+        [0xff, 0x00 | 0xff] => false,
+        [0xff, 0xd0..=0xd7] => !is_scan,
+        [0xff, _] => true,
+        _ => false,
+    }
 }
 
 fn is_animated(bytes: &[u8], format: ImageFormat) -> bool {
@@ -155,5 +178,27 @@ fn is_animated(bytes: &[u8], format: ImageFormat) -> bool {
         ImageFormat::Png => PngDecoder::new(reader).is_ok_and(|decoder| decoder.is_apng().unwrap_or(false)),
         ImageFormat::WebP => WebPDecoder::new(reader).is_ok_and(|decoder| decoder.has_animation()),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::encode::fixtures::{colorful, encoded, png};
+
+    #[test]
+    fn a_jpeg_is_whole_whatever_follows_its_end() {
+        let photo = encoded(colorful(60, 40), ImageFormat::Jpeg);
+        let film = [&b"\0\0\0\x18ftypmp42"[..], b"\xff\xda\0\x08\xff\xd8"].concat();
+        let preview = [&photo[..2], b"\xff\xe1", &(photo.len() as u16 + 2).to_be_bytes(), &photo, &photo[2..]].concat();
+        for whole in [photo.clone(), [&photo[..], &film].concat(), preview.clone()] {
+            assert!(!is_cut_jpeg(&whole));
+            assert!(decode(&whole, "image/jpeg").is_ok());
+        }
+        for end in 0..photo.len() {
+            assert!(is_cut_jpeg(&photo[..end]), "{end}");
+        }
+        assert!(is_cut_jpeg(&preview[..preview.len() - 1]), "the end of the preview is not that of the image");
+        assert!(decode(&png(2, 2), "image/jpeg").is_ok());
     }
 }

@@ -150,7 +150,8 @@ impl Encoder for Tile {
         // A grid whose tiles are at most a side long, and not more than are allowed: else the image is scaled down.
         let (mut width, mut height) = (whole.width(), whole.height());
         while width.div_ceil(side) * height.div_ceil(side) > most {
-            (width, height) = super::pixels::fit((width, height), (width - width.div_ceil(20), height));
+            let (across, down) = if width >= height { (width.div_ceil(20), 0) } else { (0, height.div_ceil(20)) };
+            (width, height) = super::pixels::fit((width, height), (width - across, height - down));
         }
         let scaled = whole.within(width, height)?;
         let (columns, rows) = (scaled.width().div_ceil(side), scaled.height().div_ceil(side));

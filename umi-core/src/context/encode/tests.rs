@@ -152,6 +152,8 @@ fn tiles_cover_the_image_pixel_by_pixel() {
     assert_eq!(texts(&small), "<image/png (200, 130)>");
     let few = encode_with(Kind::Image, "tile", "image/png", &png(2_000, 64), r#"{"max_width": 64, "max_tiles": 4}"#);
     assert_eq!(few.unwrap().len(), 6);
+    let thin = encode_with(Kind::Image, "tile", "image/png", &png(1, 20_000), "{}").unwrap();
+    assert_eq!(texts(&thin).lines().last(), Some("<image/png (1, 1004)>"));
 }
 
 #[test]

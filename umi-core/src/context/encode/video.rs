@@ -1,11 +1,14 @@
 //! The encoders of films: `frames`, `mosaic` and `native`, and [`VideoReader`], which decodes what they show.
 
 use std::{
+    ffi::OsString,
     fmt,
-    io::ErrorKind as IoErrorKind,
+    io::{self, ErrorKind as IoErrorKind, Read},
     path::PathBuf,
     process::{Command, Output, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
 };
 
 use super::{Content, EncodeOptions, Encoder, SOURCE_BYTES, Source, decode::decode, image::MAX_WIDTH};
@@ -20,6 +23,16 @@ use crate::{
 
 /// The most frames that are shown of a film.
 const FRAMES: u32 = 256;
+/// How long ffmpeg may take for one picture.
+const FFMPEG_SECONDS: Duration = Duration::from_secs(120);
+/// The most bytes that it is heard out for: a picture of the largest size.
+const FFMPEG_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The containers that are read as films, by the names that ffmpeg and PyAV have for them. What else they read are lists
+/// of other files and addresses, and descriptions of what is sent over a network.
+pub const FILM_FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,flv,\
+    asf,ogg,mxf,gif,apng,dv,nut,rm,wtv";
+
 /// The largest film that is sent as it is, in bytes.
 const VIDEO_BYTES: u32 = 20_000_000;
 
@@ -69,36 +82,81 @@ pub trait VideoReader: Send + Sync + fmt::Debug {
 #[derive(Clone, Debug)]
 pub struct Ffmpeg {
     program: PathBuf,
+    /// How long one call of it may take.
+    limit: Duration,
 }
 
 impl Default for Ffmpeg {
     /// The one that is found on the path.
     fn default() -> Self {
-        Self { program: PathBuf::from("ffmpeg") }
+        Self::new("ffmpeg")
     }
 }
 
 impl Ffmpeg {
     /// The program at a path.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into() }
+        Self { program: program.into(), limit: FFMPEG_SECONDS }
+    }
+
+    /// Ends a call of the program that takes longer, 2 minutes by default.
+    #[must_use]
+    pub fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     fn run(&self, source: &Source<'_>, before: &[&str], after: &[&str]) -> Result<Output> {
         let Content::Path(path) = source.content else {
             return Err(Error::invalid_input("ffmpeg reads films in files alone").with_hint("add it by its path"));
         };
-        // Playlists within a file could name addresses.
+        let mut address = OsString::from("file:");
+        address.push(path);
         let mut command = Command::new(&self.program);
-        command.args(["-nostdin", "-hide_banner", "-protocol_whitelist", "file"]).args(before).arg("-i").arg(path);
-        let output = command.args(after).stdin(Stdio::null()).output();
-        output.map_err(|error| match error.kind() {
+        command.args(["-nostdin", "-hide_banner", "-protocol_whitelist", "file", "-format_whitelist", FILM_FORMATS]);
+        command.args(before).arg("-i").arg(address).args(after);
+        let failed = |error: io::Error| match error.kind() {
             IoErrorKind::NotFound => Error::new(ErrorKind::FeatureNotBuilt, "films are decoded by PyAV or ffmpeg")
                 .with_hint("pip install \"umi-memory[video]\", or install ffmpeg")
                 .with_source(error),
             _ => Error::file("cannot run", &self.program, error),
+        };
+        output_within(&mut command, self.limit).map_err(failed)?.ok_or_else(|| {
+            let seconds = self.limit.as_secs();
+            Error::new(ErrorKind::Capacity, format!("ffmpeg took more than {seconds} s over it"))
         })
     }
+}
+
+/// What a program says and gives until its end; none where it has not ended in time, after which it is no more.
+fn output_within(command: &mut Command, limit: Duration) -> io::Result<Option<Output>> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (sender, heard) = mpsc::channel();
+    let listen = |pipe: Option<Box<dyn Read + Send>>, is_out: bool| {
+        let sender = sender.clone();
+        move || {
+            let mut bytes = Vec::new();
+            let read = pipe.map_or(Ok(0), |pipe| pipe.take(FFMPEG_BYTES).read_to_end(&mut bytes));
+            // Nobody listens any more where the time was up.
+            drop(sender.send((is_out, read.map(|_| bytes))));
+        }
+    };
+    let out = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    let told = child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    thread::Builder::new().spawn(listen(out, true))?;
+    thread::Builder::new().spawn(listen(told, false))?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        match heard.recv_timeout(limit) {
+            Ok((true, bytes)) => stdout = bytes?,
+            Ok((false, bytes)) => stderr = bytes?,
+            Err(_) => {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(Output { status: child.wait()?, stdout, stderr }))
 }
 
 impl VideoReader for Ffmpeg {
@@ -298,6 +356,28 @@ mod tests {
         assert_eq!(clock(62.5), "1:02.5");
         assert_eq!(times(&facts, 1.0, 4), [7.8125, 23.4375, 39.0625, 54.6875]);
         assert_eq!(times(&VideoFacts::default(), 1.0, 4), [0.0], "of one that does not say how long it is");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_decoder_is_told_what_it_may_read_and_ended_when_it_hangs() {
+        use std::{fs, os::unix::fs::PermissionsExt};
+        let folder = tempfile::tempdir().unwrap();
+        let (program, told) = (folder.path().join("ffmpeg"), folder.path().join("told"));
+        let script = format!("#!/bin/sh\necho \"$@\" > '{}'\nexec sleep 1000\n", told.display());
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("a.mp4");
+        let source =
+            Source { name: "a.mp4", kind: Kind::Video, media_type: "video/mp4", content: Content::Path(&path) };
+        let error = Ffmpeg::new(program).with_limit(Duration::from_secs(3)).facts(&source).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Capacity, "ffmpeg took more than 3 s over it"));
+        let told = fs::read_to_string(told).unwrap();
+        assert!(told.contains("-protocol_whitelist file") && told.contains(&format!("-i file:{}", path.display())));
+        let formats = told.split_once("-format_whitelist ").unwrap().1.split(' ').next().unwrap().to_owned();
+        for list in ["concat", "hls", "dash", "sdp", "rtsp", "image2", "lavfi"] {
+            assert!(!formats.split(',').any(|format| format == list), "{list}");
+        }
     }
 
     #[test]

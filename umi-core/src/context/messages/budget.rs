@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Entry, Provider};
+use super::{Entry, OnError, Provider, in_its_place};
 use crate::{
     context::{
-        encode::scale_media,
+        encode::{scale_media, scaled_size},
+        parallel::in_parallel,
         part::{Media, Part},
     },
     error::{Error, ErrorKind, Result},
@@ -16,6 +17,8 @@ use crate::{
 const ITEM_TOKENS: usize = 4;
 /// The least that is left of a text that is cut.
 const TEXT_TOKENS: usize = 32;
+/// The size of an image that does not say it.
+const USUAL_SIZE: (u32, u32) = (1_024, 1_024);
 /// What a page takes of a PDF that the provider reads by itself: its image and its words.
 const PAGE_TOKENS: usize = 2_000;
 
@@ -33,8 +36,8 @@ fn of_part(provider: Provider, part: &Part) -> usize {
     match part {
         Part::Text(text) => estimate_tokens(text),
         Part::Media(media) => of_media(provider, media),
-        // What is there is not known before it is fetched: an image of a usual size.
-        Part::Link { .. } => of_image(provider, (1_024, 1_024)),
+        // What is there is not known before it is fetched.
+        Part::Link { .. } => of_image(provider, USUAL_SIZE),
     }
 }
 
@@ -44,6 +47,9 @@ fn of_media(provider: Provider, media: &Media) -> usize {
     }
     if let Some(pages) = media.pages {
         return pages * if provider == Provider::Gemini { 258 } else { PAGE_TOKENS };
+    }
+    if media.media_type.starts_with("image/") {
+        return of_image(provider, USUAL_SIZE);
     }
     let is_video = media.media_type.starts_with("video/");
     // Where it does not say how long it plays, as long as its bytes would at a usual rate.
@@ -81,22 +87,21 @@ fn of_image(provider: Provider, (width, height): (u32, u32)) -> usize {
     tokens
 }
 
-/// Cuts the user's items until all fit: first images are scaled, then texts are cut, then items are left out, each time
-/// from the least recent on. Every cut is told in the text.
-pub(super) fn fit(provider: Provider, entries: &mut [Entry], budget: usize) -> Result<()> {
-    let mut over = count(provider, entries).saturating_sub(budget);
-    let sides: &[u32] = if provider == Provider::Gemini { &[384] } else { &[512, 256] };
-    for side in sides {
-        over = step(provider, entries, over, |entry, _| scale(provider, entry, *side, budget))?;
+/// Cuts the user's items until all fit: first images are scaled, then texts are cut, then items are left out, at last
+/// what is known of them is cut; each time from the least recent on. Every cut is told in the text.
+pub(super) fn fit(provider: Provider, entries: &mut [Entry], budget: usize, on_error: OnError) -> Result<()> {
+    if count(provider, entries) <= budget {
+        return Ok(());
     }
-    over = step(provider, entries, over, |entry, over| {
-        cut(entry, over, budget);
-        Ok(())
-    })?;
-    over = step(provider, entries, over, |entry, _| {
-        leave_out(provider, entry, budget);
-        Ok(())
-    })?;
+    scale(provider, entries, budget, on_error)?;
+    let over = count(provider, entries).saturating_sub(budget);
+    let over = step(provider, entries, over, |entry, over| cut(entry, over, budget));
+    let over = step(provider, entries, over, |entry, _| leave_out(provider, entry, budget));
+    let over = step(provider, entries, over, |entry, mut over| {
+        if let Some(shorter) = shortened(&entry.lead, &mut over, budget) {
+            entry.lead = shorter;
+        }
+    });
     if over > 0 {
         let needed = budget + over;
         return Err(Error::new(
@@ -114,45 +119,87 @@ fn step(
     provider: Provider,
     entries: &mut [Entry],
     mut over: usize,
-    mut change: impl FnMut(&mut Entry, usize) -> Result<()>,
-) -> Result<usize> {
+    mut change: impl FnMut(&mut Entry, usize),
+) -> usize {
     for entry in entries.iter_mut().filter(|entry| !entry.is_system()) {
         if over == 0 {
             break;
         }
         let before = of_entry(provider, entry);
-        change(entry, over)?;
+        change(entry, over);
         over = (over + of_entry(provider, entry)).saturating_sub(before);
     }
-    Ok(over)
+    over
 }
 
-fn scale(provider: Provider, entry: &mut Entry, side: u32, budget: usize) -> Result<()> {
-    let mut parts: Vec<Part> = Vec::with_capacity(entry.parts.len());
-    for part in std::mem::take(&mut entry.parts) {
-        let Part::Media(media) = &part else {
-            parts.push(part);
-            continue;
-        };
-        let scaled = match media.size {
-            Some((width, height)) if width.max(height) > side => Some(scale_media(media, side)?),
-            _ => None,
-        };
-        let Some(scaled) = scaled.filter(|scaled| of_media(provider, scaled) < of_media(provider, media)) else {
-            parts.push(part);
-            continue;
-        };
-        let (width, height) = scaled.size.unwrap_or_default();
-        let told = format!("[scaled to {width}×{height} pixels to fit the budget of {budget} tokens]");
-        let is_told = |part: &Part| matches!(part, Part::Text(text) if text.starts_with("[scaled to "));
-        if parts.last().is_some_and(is_told) {
-            parts.pop();
+/// Scales images, the least recent first, into a box of 512 pixels, and where that is not enough into one of 256. What
+/// each will take is known before, so that every one is scaled once, from what it was.
+fn scale(provider: Provider, entries: &mut [Entry], budget: usize, on_error: OnError) -> Result<()> {
+    let mut sides: Vec<Option<u32>> = vec![None; entries.len()];
+    let mut over = count(provider, entries).saturating_sub(budget);
+    let boxes: &[u32] = if provider == Provider::Gemini { &[384] } else { &[512, 256] };
+    for side in boxes {
+        for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.is_system()) {
+            if over == 0 {
+                break;
+            }
+            let (before, after) = (
+                scaled_tokens(provider, entry, sides[index], budget),
+                scaled_tokens(provider, entry, Some(*side), budget),
+            );
+            if after < before {
+                sides[index] = Some(*side);
+                over = over.saturating_sub(before - after);
+            }
         }
-        parts.push(Part::text(told));
-        parts.push(Part::Media(Arc::new(scaled)));
     }
-    entry.parts = parts;
+    let chosen: Vec<(usize, u32)> =
+        sides.into_iter().enumerate().filter_map(|(index, side)| Some((index, side?))).collect();
+    let made = in_parallel(chosen.len(), |place| {
+        let (index, side) = chosen[place];
+        scaled(provider, &entries[index], side, budget)
+    });
+    for ((index, _), parts) in chosen.into_iter().zip(made) {
+        let entry = &mut entries[index];
+        entry.parts = parts.or_else(|error| in_its_place(error, &entry.place, on_error))?;
+    }
     Ok(())
+}
+
+/// The size of an image in a box, where that takes fewer tokens.
+fn smaller(provider: Provider, part: &Part, side: u32) -> Option<(u32, u32)> {
+    let Part::Media(media) = part else { return None };
+    let size = media.size.filter(|_| media.media_type.starts_with("image/"))?;
+    let within = scaled_size(size, side);
+    (of_image(provider, within) < of_image(provider, size)).then_some(within)
+}
+
+fn told((width, height): (u32, u32), budget: usize) -> Part {
+    Part::text(format!("[scaled to {width}×{height} pixels to fit the budget of {budget} tokens]"))
+}
+
+/// What the parts of an entry would take with its images in a box.
+fn scaled_tokens(provider: Provider, entry: &Entry, side: Option<u32>, budget: usize) -> usize {
+    let of = |part: &Part| match side.and_then(|side| smaller(provider, part, side)) {
+        Some(size) => of_image(provider, size) + of_part(provider, &told(size, budget)),
+        None => of_part(provider, part),
+    };
+    entry.parts.iter().map(of).sum()
+}
+
+fn scaled(provider: Provider, entry: &Entry, side: u32, budget: usize) -> Result<Vec<Part>> {
+    let mut parts = Vec::with_capacity(entry.parts.len());
+    for part in &entry.parts {
+        match part {
+            Part::Media(media) if smaller(provider, part, side).is_some() => {
+                let scaled = scale_media(media, side)?;
+                parts.push(told(scaled.size.unwrap_or_default(), budget));
+                parts.push(Part::media(scaled));
+            }
+            _ => parts.push(part.clone()),
+        }
+    }
+    Ok(parts)
 }
 
 /// Cuts the texts of an entry, the longest first and each once, by as much as is over.
@@ -163,20 +210,27 @@ fn cut(entry: &mut Entry, mut over: usize, budget: usize) {
         .filter_map(|part| if let Part::Text(text) = part { Some((estimate_tokens(text), text)) } else { None })
         .collect();
     texts.sort_by_key(|(tokens, _)| std::cmp::Reverse(*tokens));
-    for (tokens, text) in texts {
-        let told = |kept: usize, all: usize| {
-            format!("\n[cut: the first {kept} of {all} characters, to fit the budget of {budget} tokens]")
-        };
-        let all = text.chars().count();
-        let note = estimate_tokens(&told(all, all)) + 1;
-        if over == 0 || tokens <= TEXT_TOKENS + note {
-            return;
-        }
-        let kept = prefix(text, tokens.saturating_sub(over + note).max(TEXT_TOKENS));
-        let shorter = format!("{kept}{}", told(kept.chars().count(), all));
-        over = over.saturating_sub(tokens.saturating_sub(estimate_tokens(&shorter)));
-        *text = shorter.into();
+    for (_, text) in texts {
+        let Some(shorter) = shortened(text, &mut over, budget) else { return };
+        *text = shorter;
     }
+}
+
+/// A text without as much of its end as is over, which becomes less by that. None where it is too short, or nothing is
+/// over.
+fn shortened(text: &str, over: &mut usize, budget: usize) -> Option<Arc<str>> {
+    let told = |kept: usize, all: usize| {
+        format!("\n[cut: the first {kept} of {all} characters, to fit the budget of {budget} tokens]")
+    };
+    let (tokens, all) = (estimate_tokens(text), text.chars().count());
+    let note = estimate_tokens(&told(all, all)) + 1;
+    if *over == 0 || tokens <= TEXT_TOKENS + note {
+        return None;
+    }
+    let kept = prefix(text, tokens.saturating_sub(*over + note).max(TEXT_TOKENS));
+    let shorter = format!("{kept}{}", told(kept.chars().count(), all));
+    *over = over.saturating_sub(tokens.saturating_sub(estimate_tokens(&shorter)));
+    Some(shorter.into())
 }
 
 /// The longest beginning of a text that takes at most so many tokens.

@@ -145,6 +145,98 @@ fn a_bad_file_names_its_ref_or_leaves_word() {
     assert!(context.snapshot().to_messages(Provider::OpenAi, &registry, &unknown).is_err(), "a mistake of the caller");
 }
 
+#[test]
+fn media_types_are_taken_by_any_of_their_names() {
+    let registry = EncoderRegistry::default();
+    for name in ["audio/x-wav", "audio/wave", "Audio/Vnd.Wave"] {
+        let context = Context::new();
+        context.add(NewItem::bytes(wav(), name).unwrap()).unwrap();
+        let messages = |provider| context.snapshot().to_messages(provider, &registry, &MessageOptions::default());
+        let json = messages(Provider::OpenAi).unwrap().to_json();
+        assert_eq!(json[0]["content"][1]["input_audio"]["format"], "wav", "{name}");
+        let json = messages(Provider::Gemini).unwrap().to_json();
+        assert_eq!(json[0]["parts"][1]["inline_data"]["mime_type"], "audio/wav", "{name}");
+    }
+    let url = Url::new("https://example.com/a", Some("image/jpg")).unwrap();
+    assert_eq!(url.media_type(), Some("image/jpeg"));
+    assert_eq!(Media::new("image/jpg", *b"x").media_type, "image/jpeg");
+}
+
+/// An encoder of a user's: it gives media of which nothing is said but their type.
+#[derive(Debug)]
+struct Plain(&'static str, Vec<u8>);
+
+impl Encoder for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Image
+    }
+
+    fn options(&self) -> Option<&[&str]> {
+        None
+    }
+
+    fn is_pure(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, _: &Source<'_>, _: &EncodeOptions) -> Result<Vec<Part>> {
+        Ok(vec![Part::media(Media::new(self.0, self.1.clone()))])
+    }
+}
+
+fn plain(media_type: &'static str, bytes: Vec<u8>) -> (Context, EncoderRegistry, MessageOptions) {
+    let (context, registry) = (Context::new(), EncoderRegistry::default());
+    context.add(NewItem::object(Picture(1, 1))).unwrap();
+    registry.register(Arc::new(Plain(media_type, bytes)));
+    (context, registry, MessageOptions::default().with_encoder(Kind::Image, "plain"))
+}
+
+#[test]
+fn images_of_an_encoder_of_ones_own_count_and_are_scaled_like_others() {
+    let (context, registry, options) = plain("image/png", png(1_600, 1_200));
+    let own = context.snapshot().count_tokens(Provider::OpenAi, &registry, &options).unwrap();
+    assert!(own > 765, "{own}");
+    let options = options.with_budget_tokens(500);
+    let json = context.snapshot().to_messages(Provider::OpenAi, &registry, &options).unwrap().to_json().to_string();
+    assert!(json.contains("[scaled to 512×384 pixels to fit the budget of 500 tokens]"));
+    let (context, registry, options) = plain("image/heic", vec![0; 3_000]);
+    let options = options.with_on_error(OnError::Placeholder);
+    assert!(context.snapshot().count_tokens(Provider::Gemini, &registry, &options).unwrap() > 256);
+}
+
+#[test]
+fn an_image_that_cannot_be_scaled_names_its_ref_or_leaves_word() {
+    let whole = png(1_600, 1_200);
+    let (context, registry, options) = plain("image/png", whole[..whole.len() / 2].to_vec());
+    let options = options.with_budget_tokens(300);
+    let messages = |options: &MessageOptions| context.snapshot().to_messages(Provider::OpenAi, &registry, options);
+    let error = messages(&options).unwrap_err();
+    assert!(
+        error
+            .message()
+            .starts_with(&format!("`{}`: cannot be read as", context.snapshot().iter().next().unwrap().ref_id())),
+        "{error}"
+    );
+    let json = messages(&options.with_on_error(OnError::Placeholder)).unwrap().to_json();
+    assert!(json[0]["content"][1]["text"].as_str().unwrap().starts_with("[not sent: cannot be read as"), "{json}");
+}
+
+#[test]
+fn a_long_note_is_cut_when_nothing_else_is_left() {
+    let (context, registry) = (Context::new(), EncoderRegistry::default());
+    let note = Metadata::parse(&json!({"note": "word ".repeat(4_000)}).to_string()).unwrap();
+    context.add(NewItem::text("short").with_metadata(note)).unwrap();
+    let options = MessageOptions::default().with_budget_tokens(1_000);
+    let json = context.snapshot().to_messages(Provider::OpenAi, &registry, &options).unwrap().to_json();
+    let lead = json[0]["content"][0]["text"].as_str().unwrap();
+    assert!(lead.starts_with("[ref=txt_") && lead.contains("[cut: the first "), "{lead}");
+    assert!(lead.len() > 2_000 && json[0]["content"][1]["text"] == "short", "{json}");
+}
+
 fn long_context() -> Context {
     let context = Context::sim(3);
     context.add(NewItem::text("Never cut this. ".repeat(20)).with_role(Role::System).unwrap()).unwrap();
