@@ -133,6 +133,21 @@ def test_the_default_store_is_named_by_the_environment_at_each_use(
         context.save("")
 
 
+def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    context = Context(session_id="s")
+    ref = context.add("hello")
+    context.save("~/store")
+    assert (tmp_path / "home" / "store" / "umi.db").exists()
+    assert len(Context.load("s", Path("~/store"))) == 1
+    assert Context.get(f"s/{ref}", db="~/store") is not None
+    monkeypatch.setenv("UMI_DATA_DIR", "~/data")
+    context.save()
+    assert (tmp_path / "home" / "data" / "contexts" / "umi.db").exists()
+    assert not (tmp_path / "~").exists()
+
+
 def test_a_store_is_shared_with_a_memory_and_with_other_processes(tmp_path: Path) -> None:
     store = tmp_path / "store"
     script = """

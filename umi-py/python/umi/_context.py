@@ -86,8 +86,8 @@ def _store(db: str | os.PathLike[str] | None) -> str:
         folder = os.fspath(db)
         if not folder:
             raise InvalidInputError("db is not the path of a folder", hint="leave it out to mean the user's own store")
-        return folder
-    data = os.environ.get("UMI_DATA_DIR")
+        return os.path.expanduser(folder)  # noqa: PTH111 - pathlib takes long to import
+    data = os.path.expanduser(os.environ.get("UMI_DATA_DIR", ""))  # noqa: PTH111 - as above
     if not data:
         home = os.environ.get("XDG_DATA_HOME", "")
         # What is not absolute is to be ignored, as the XDG specification says.
