@@ -179,7 +179,7 @@ impl Memory {
         Ok(context)
     }
 
-    /// The document, and what the episodes in it stand for, the best first.
+    /// The document, and what its episodes and the episodes of its facts stand for, the best first.
     async fn prompt(
         &self,
         query: Option<&str>,
@@ -195,12 +195,12 @@ impl Memory {
             Some(query) => self.relevant(query, options, scope).await?,
             None => self.latest(&resolved, options.unwrap_or(&RecallOptions::default())).await?,
         };
-        let episodes = items.iter().filter_map(|(row, _)| match row {
-            Row::Episode(episode) => Some(episode.id),
-            Row::Fact(_) => None,
-        });
-        let mut attachments = self.attachments(&resolved, episodes).await?;
-        let named = attachments.iter().map(|(id, attachment)| Ok((*id, reference(attachment)?.to_string())));
+        // What is known of an item may be a fact that was found in its words.
+        let origins: BTreeMap<Uuid, Uuid> =
+            items.iter().filter_map(|(row, _)| Some((row.id(), row.episode_id()?))).collect();
+        let mut attachments = self.attachments(&resolved, origins.values().copied()).await?;
+        let named = origins.iter().filter_map(|(row, episode)| Some((*row, attachments.get(episode)?)));
+        let named = named.map(|(row, attachment)| Ok((row, reference(attachment)?.to_string())));
         let refs: BTreeMap<Uuid, String> = named.collect::<Result<_>>()?;
         let counter = self.parts.config.token_counter().cloned();
         let (document, shown) = blocking(move || {
@@ -225,7 +225,8 @@ impl Memory {
             prompt.render_with_refs(&count)
         })
         .await?;
-        Ok((document, shown.iter().filter_map(|id| attachments.remove(id)).collect()))
+        let shown = shown.iter().filter_map(|row| attachments.remove(origins.get(row)?)).collect();
+        Ok((document, shown))
     }
 
     async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {

@@ -1,8 +1,14 @@
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use super::*;
 use crate::{
-    context::{Channels, Kind, NewItem, Object, Pixels, Role},
+    context::{self, Channels, NewItem, Object, Pixels, Role},
+    episode::Kind,
+    llm::{Completion, scripted::ScriptedModel},
+    memory::{builder::MemoryBuilder, options::RecallOptions},
     metadata::Metadata,
     world::ManualClock,
 };
@@ -11,8 +17,8 @@ use crate::{
 struct Red;
 
 impl Object for Red {
-    fn kind(&self) -> Kind {
-        Kind::Image
+    fn kind(&self) -> context::Kind {
+        context::Kind::Image
     }
 
     fn description(&self) -> String {
@@ -203,4 +209,24 @@ async fn a_remembered_context_is_found_and_its_images_are_shown() {
 
     memory.forget(&first.episode_ids[0].to_string(), crate::ForgetReach::Version, &scope).await.unwrap();
     assert_eq!(memory.remembered_item(&reference, &scope).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_fact_from_the_words_of_an_image_leads_to_it_and_shows_it_once() {
+    let said = r#"{"facts":[{"turn":1,"type":"note","name":"kiln","attribute":null,
+        "content":"The kiln in the yard is red","confidence":0.9,"event_time":null}]}"#;
+    let model = ScriptedModel::from_fn(move |_| Ok(Completion::new(said)));
+    let memory = MemoryBuilder::sim(7).language_model(Arc::new(model)).build().await.unwrap();
+    let context = Context::with_session("trip").unwrap();
+    let note = Metadata::parse(r#"{"note":"the red kiln in the yard"}"#).unwrap();
+    let image = context.add(NewItem::object(Red).with_metadata(note)).unwrap();
+    let result = memory.remember_context(&context.snapshot(), RememberOptions::default(), &Scope::new()).await.unwrap();
+    assert_eq!(result.entity_count(), 1, "{result:?}");
+    for (include, places) in [(vec![Kind::Fact], 1), (vec![Kind::Fact, Kind::Episode], 2)] {
+        let options = RecallOptions::default().with_include(include).unwrap();
+        let shown = memory.context_items(None, 2_000, Some(&options), &Scope::new()).await.unwrap().snapshot();
+        let document = shown.iter().next().unwrap().source().as_text().unwrap().to_owned();
+        assert_eq!(document.matches(&format!("ref=\"trip/{image}\"")).count(), places, "{document}");
+        assert_eq!(shown.iter().skip(1).map(Item::ref_id).collect::<Vec<_>>(), [image]);
+    }
 }
