@@ -230,3 +230,18 @@ async fn a_fact_from_the_words_of_an_image_leads_to_it_and_shows_it_once() {
         assert_eq!(shown.iter().skip(1).map(Item::ref_id).collect::<Vec<_>>(), [image]);
     }
 }
+
+#[tokio::test]
+async fn a_recovered_context_says_when_it_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let clock = ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap());
+    let store = ContextStore::open(path("store")).await.unwrap().with_clock(Arc::new(clock.clone()));
+    let context = Context::with_session("s").unwrap();
+    context.add(NewItem::text("a text of the context")).unwrap();
+    store.save(&context.snapshot(), Some("alice")).await.unwrap();
+    store.close().await.unwrap();
+    Memory::recover(&path("store"), &path("saved"), None).await.unwrap();
+    let saved = ContextStore::open(path("saved")).await.unwrap();
+    assert_eq!(saved.load("s", Some("alice")).await.unwrap().saved_at, clock.now());
+}
