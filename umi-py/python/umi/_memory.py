@@ -767,6 +767,10 @@ class Memory:
 
         It reads as if it had never been said: the predecessor of a forgotten version is current again, or ends where
         what followed begins. `chain=True` forgets the whole history, as `history()` shows it.
+
+        What an episode of `remember_context()` stands for is not found any more at once. Its bytes are in the store's
+        folder until `purge()`, or until `Context.gc()` an hour after they were put; where another episode or a saved
+        context holds the same content, they stay.
         """
         return await self._engine.forget(id, chain, (user, agent, session))
 
@@ -785,9 +789,15 @@ class Memory:
     async def forget_scope(
         self, *, confirm: bool = False, user: str | None = None, agent: str | None = None, session: str | None = None
     ) -> int:
-        """Forgets everything of a scope: facts, episodes, core and working memory, jobs. Gives how many rows that were.
+        """Forgets everything of a scope: facts, episodes, core and working memory, jobs, and saved contexts.
+
+        Nothing finds it any more at once. Its bytes, files of images among them, are in the store's folder until
+        `purge()`; those of images also go with `Context.gc()` an hour after they were put.
 
         It needs an explicit `user`, or `confirm=True` for the handle's own scope.
+
+        Returns:
+            How many episodes and facts that were.
         """
         return await self._engine.forget_scope(confirm, (user, agent, session))
 
