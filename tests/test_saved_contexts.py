@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import shutil
 import signal
@@ -302,3 +304,45 @@ async def test_a_remembered_context_is_recalled_with_its_images(tmp_path: Path) 
         with pytest.raises(FileError, match=context.ref_ids()[1]):
             await memory.remember_context(context)
         assert (await memory.stats())["episodes"] == 0
+
+
+async def test_a_prompt_outlives_images_that_are_damaged_lost_or_not_taken(tmp_path: Path) -> None:
+    context = Context(session_id="trip")
+    image = io.BytesIO()
+    Image.effect_noise((400, 400), 60).save(image, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(image.getvalue()[:-2000])
+    cut = context.add(tmp_path / "cut.jpg", metadata={"note": "the red kiln in the yard"})
+    lost = context.add(Image.new("RGB", (8, 8), GREEN), metadata={"note": "the green kiln in the yard"})
+    whole = context.add(Image.new("RGB", (8, 8), RED), metadata={"note": "the old kiln in the yard"})
+    store = tmp_path / "store"
+    async with Memory.open(store, user="alice") as memory:
+        await memory.remember_context(context)
+        content = [await memory.remembered_item(f"trip/{ref}") for ref in (lost, whole)]
+        assert content[0] is not None
+        assert content[1] is not None
+        name = hashlib.sha256(content[0]["content"]).hexdigest()
+        for damage in ("other", None):
+            if damage is None:
+                (store / "blobs" / f"{name}.png").unlink()
+            else:
+                (store / "blobs" / f"{name}.png").write_text(damage)
+            for format in ("openai", "openai-responses", "anthropic", "gemini"):
+                messages = str(await memory.context("Where is the kiln in the yard?", format=format))
+                assert f"[ref={cut}]" in messages
+                assert messages.count("[not sent: ") == 2
+                assert f"[not sent: the content of `trip/{lost}` cannot be read]" in messages
+                assert f"[ref={whole}]" in messages
+                assert "image/png" in messages
+
+
+def test_a_damaged_file_of_an_image_is_mended_by_saving_again(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    context = filled(tmp_path)
+    context.save(store)
+    for name in blobs(store):
+        file = store / "blobs" / name
+        file.write_bytes(bytes(len(file.read_bytes())))
+    with pytest.raises(CorruptStoreError):
+        Context.load("s", store)
+    context.save(store)
+    assert len(Context.load("s", store)) == len(context)

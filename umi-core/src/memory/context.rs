@@ -17,7 +17,7 @@ use crate::{
     context::{self, Context, NewItem},
     entity::EntityType,
     episode::Kind,
-    error::Result,
+    error::{ErrorKind, Result},
     ledger::{Attachment, EpisodePage, FactFilter},
     metadata::Metadata,
     scope::Scope,
@@ -135,10 +135,11 @@ impl Memory {
     }
 
     /// The document as the items of a context, to be rendered into the messages of a provider: the document as a text, then
-    /// the images among what it shows, the best first, at most [`CONTEXT_IMAGES`].
+    /// the images among what it shows, the best first, at most [`CONTEXT_IMAGES`]. In the place of one whose content is
+    /// lost or cannot be read there is a text that says so: one damaged file costs no prompt.
     ///
     /// # Errors
-    /// As [`Memory::context`]; `CorruptStore` where an image is lost.
+    /// As [`Memory::context`].
     ///
     /// # Example
     /// ```
@@ -168,8 +169,19 @@ impl Memory {
                 break;
             }
             left -= 1;
-            let note = serde_json::json!({ "note": reference(image)?.to_string() }).to_string();
-            let item = NewItem::bytes(self.content(blob).await?, media_type)?.with_metadata(Metadata::parse(&note)?);
+            let reference = reference(image)?.to_string();
+            let note = Metadata::parse(&serde_json::json!({ "note": &reference }).to_string())?;
+            let content = match self.content(blob).await {
+                Ok(content) => content,
+                Err(error) if matches!(error.kind(), ErrorKind::CorruptStore | ErrorKind::StoreIo) => {
+                    tracing::warn!(target: "umi::memory", %error, %reference, "a prompt was rendered without an image");
+                    let lost = NewItem::text(format!("[not sent: the content of `{reference}` cannot be read]"));
+                    context.add(lost.with_metadata(note))?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let item = NewItem::bytes(content, media_type)?.with_metadata(note);
             // Two sessions may have given one ref.
             match context.contains(&image.ref_id.text()) || item.kind() != image.kind() {
                 true => drop(context.add(item)?),

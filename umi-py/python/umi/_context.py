@@ -393,6 +393,6 @@ def items_of(context: Context) -> BaseContext:
 
 
 def messages_of(items: BaseContext, format: str) -> list[Any]:
-    """Give the messages of what a memory shows."""
-    messages: list[Any] = _render(items, "messages", format, None, None, None, "raise")
+    """Give the messages of what a memory shows; a text stands for what cannot be sent: a damaged image costs none."""
+    messages: list[Any] = _render(items, "messages", format, None, None, None, "placeholder")
     return messages

@@ -502,7 +502,8 @@ class Memory:
             options: How to recall.
             format: None for the document alone. `openai`, `openai-responses`, `anthropic` or `gemini` for messages, as
                 `Context.to_messages` gives them, of the document and of the images of remembered contexts among what it
-                shows: the best first, at most eight, each behind the ref that the document has for it.
+                shows: the best first, at most eight, each behind the ref that the document has for it. A text that
+                says why stands for an image that is damaged, lost, or not taken by the format.
             user: The tenant, if not the handle's.
             agent: The agent, if not the handle's.
             session: The session, if not the handle's.
