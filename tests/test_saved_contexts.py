@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -333,6 +334,46 @@ async def test_a_prompt_outlives_images_that_are_damaged_lost_or_not_taken(tmp_p
                 assert f"[not sent: the content of `trip/{lost}` cannot be read]" in messages
                 assert f"[ref={whole}]" in messages
                 assert "image/png" in messages
+
+
+def test_images_keep_their_depth_palette_and_what_is_noted_in_them(tmp_path: Path) -> None:
+    context = Context(session_id="s")
+    images = []
+    for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"):
+        image = Image.new(mode, (40, 30))
+        for place in range(1200):
+            bands = len(image.getbands())
+            if bands > 1:
+                image.putpixel((place % 40, place // 40), tuple((place * band) % 256 for band in range(1, bands + 1)))
+            else:
+                value = {"1": place % 2, "I;16": place * 50, "I": place * 70_000, "F": place / 7}.get(mode, place % 256)
+                image.putpixel((place % 40, place // 40), value)
+        if mode in {"P", "PA"}:
+            image.putpalette([channel % 251 for channel in range(768)])
+        images.append(image)
+    photo = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Umi"
+    Image.effect_noise((40, 30), 60).save(photo, "JPEG", exif=exif, dpi=(300, 300))
+    images.append(Image.open(photo))
+    arrays = [np.arange(12, dtype=kind).reshape(3, 4) for kind in ("<u2", ">u2", "float32", "float64", "uint8")]
+    for image in images:
+        context.add(image)
+    for array in arrays:
+        context.add(array)
+    for _ in range(2):
+        context.save(tmp_path / "store")
+        context = Context.load("s", tmp_path / "store")
+        loaded = [context.get(ref) for ref in context]
+        for image, found in zip(images, loaded, strict=False):
+            assert (found.mode, found.size, found.tobytes()) == (image.mode, image.size, image.tobytes())
+            assert found.getpalette() == image.getpalette()
+        for array, found in zip(arrays, loaded[len(images) :], strict=True):
+            assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+    noted = loaded[len(images) - 1]
+    assert (noted.getexif()[0x0112], noted.getexif()[0x010F]) == (6, "Umi")
+    assert noted.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+    assert len(context.to_messages(on_error="raise")[0]["content"]) == 2 * len(context)
 
 
 def test_a_damaged_file_of_an_image_is_mended_by_saving_again(tmp_path: Path) -> None:

@@ -97,14 +97,18 @@ fn pending_item(item: &Item) -> Result<Pending> {
         ItemSource::Url(url) => {
             SavedSource::Url { uri: url.as_str().to_owned(), media_type: url.media_type().map(str::to_owned) }
         }
-        ItemSource::Bytes(_) | ItemSource::Object(_) => {
+        ItemSource::Bytes(_) => {
             let (media_type, new) = blob_of(item)?.ok_or_else(|| Error::internal("an item without content"))?;
             let placeholder = Blob::placeholder(&new.extension);
             blob = Some(new);
-            match item.source() {
-                ItemSource::Object(_) => SavedSource::Object { media_type, blob: placeholder },
-                _ => SavedSource::Bytes { media_type, blob: placeholder },
-            }
+            SavedSource::Bytes { media_type, blob: placeholder }
+        }
+        ItemSource::Object(object) => {
+            let media = object.stored(IMAGE_PIXELS as u64)?;
+            let extension = extension_of(&media.media_type);
+            let placeholder = Blob::placeholder(&extension);
+            blob = Some(NewBlob { content: BlobContent::Bytes(Arc::new(media.bytes)), extension });
+            SavedSource::Object { media_type: media.media_type, blob: placeholder }
         }
     };
     let item = SavedItem { ref_id: item.ref_id(), role: item.role(), source, metadata: item.metadata().cloned() };
@@ -131,8 +135,8 @@ pub(crate) fn with_blobs(pending: Vec<Pending>, put: Vec<Blob>) -> Vec<SavedItem
     pending.into_iter().map(with_blob).collect()
 }
 
-/// The content of an item that is to be copied into a store, with its media type; none of a text and of an address.
-/// Files are not read yet.
+/// The content of an item that is to be copied into a store, with its media type, as models read it: an object as PNG;
+/// none of a text and of an address. Files are not read yet.
 ///
 /// # Errors
 /// What makes an object unreadable.
@@ -172,6 +176,7 @@ fn extension_of(media_type: &str) -> String {
         "audio/mp4" => "m4a",
         "video/quicktime" => "mov",
         "application/octet-stream" => "bin",
+        "application/x-npy" => "npy",
         other => other.rsplit_once('/').map_or("", |(_, subtype)| subtype),
     };
     if is_extension(known) { known.to_owned() } else { "bin".to_owned() }

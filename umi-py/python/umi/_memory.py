@@ -570,7 +570,8 @@ class Memory:
 
         An episode holds the text; of a file or an image its name, the `note`, `summary` and `caption` of its metadata
         and what can be extracted without a model. The content is copied into the store. Texts without words are passed
-        over. A repeated call with the same contents gives the same episodes.
+        over. Images in memory are kept as PNG of 8 bits a channel, as models read them. A repeated call with the same
+        contents and metadata gives the same episodes.
 
         A result of `recall()` that comes from one of them has its `ref`, by which `remembered_item()` gives the
         content.
