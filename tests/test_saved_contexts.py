@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
 import os
 import pickle
 import shutil
@@ -12,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -137,6 +140,21 @@ def test_the_default_store_is_named_by_the_environment_at_each_use(
     assert len(Context.load("s")) == 1
     with pytest.raises(InvalidInputError):
         context.save("")
+
+
+def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    context = Context(session_id="s")
+    ref = context.add("hello")
+    context.save("~/store")
+    assert (tmp_path / "home" / "store" / "umi.db").exists()
+    assert len(Context.load("s", Path("~/store"))) == 1
+    assert Context.get(f"s/{ref}", db="~/store") is not None
+    monkeypatch.setenv("UMI_DATA_DIR", "~/data")
+    context.save()
+    assert (tmp_path / "home" / "data" / "contexts" / "umi.db").exists()
+    assert not (tmp_path / "~").exists()
 
 
 def test_a_store_is_shared_with_a_memory_and_with_other_processes(tmp_path: Path) -> None:
@@ -309,3 +327,85 @@ def test_reading_where_no_store_is_makes_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StoreIOError):
         Context.load("s1", db=tmp_path / "file")
+
+
+async def test_a_prompt_outlives_images_that_are_damaged_lost_or_not_taken(tmp_path: Path) -> None:
+    context = Context(session_id="trip")
+    image = io.BytesIO()
+    Image.effect_noise((400, 400), 60).save(image, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(image.getvalue()[:-2000])
+    cut = context.add(tmp_path / "cut.jpg", metadata={"note": "the red kiln in the yard"})
+    lost = context.add(Image.new("RGB", (8, 8), GREEN), metadata={"note": "the green kiln in the yard"})
+    whole = context.add(Image.new("RGB", (8, 8), RED), metadata={"note": "the old kiln in the yard"})
+    store = tmp_path / "store"
+    async with Memory.open(store, user="alice") as memory:
+        await memory.remember_context(context)
+        content = [await memory.remembered_item(f"trip/{ref}") for ref in (lost, whole)]
+        assert content[0] is not None
+        assert content[1] is not None
+        name = hashlib.sha256(content[0]["content"]).hexdigest()
+        for damage in ("other", None):
+            if damage is None:
+                (store / "blobs" / f"{name}.png").unlink()
+            else:
+                (store / "blobs" / f"{name}.png").write_text(damage)
+            for format in ("openai", "openai-responses", "anthropic", "gemini"):
+                messages = str(await memory.context("Where is the kiln in the yard?", format=format))
+                assert f"[ref={cut}]" in messages
+                assert messages.count("[not sent: ") == 2
+                assert f"[not sent: the content of `trip/{lost}` cannot be read]" in messages
+                assert f"[ref={whole}]" in messages
+                assert "image/png" in messages
+
+
+def test_images_keep_their_depth_palette_and_what_is_noted_in_them(tmp_path: Path) -> None:
+    context = Context(session_id="s")
+    images = []
+    for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"):
+        image = Image.new(mode, (40, 30))
+        for place in range(1200):
+            bands = len(image.getbands())
+            if bands > 1:
+                image.putpixel((place % 40, place // 40), tuple((place * band) % 256 for band in range(1, bands + 1)))
+            else:
+                value = {"1": place % 2, "I;16": place * 50, "I": place * 70_000, "F": place / 7}.get(mode, place % 256)
+                image.putpixel((place % 40, place // 40), value)
+        if mode in {"P", "PA"}:
+            image.putpalette([channel % 251 for channel in range(768)])
+        images.append(image)
+    photo = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Umi"
+    Image.effect_noise((40, 30), 60).save(photo, "JPEG", exif=exif, dpi=(300, 300))
+    images.append(Image.open(photo))
+    arrays = [np.arange(12, dtype=kind).reshape(3, 4) for kind in ("<u2", ">u2", "float32", "float64", "uint8")]
+    for image in images:
+        context.add(image)
+    for array in arrays:
+        context.add(array)
+    for _ in range(2):
+        context.save(tmp_path / "store")
+        context = Context.load("s", tmp_path / "store")
+        loaded = [context.get(ref) for ref in context]
+        for image, found in zip(images, loaded, strict=False):
+            assert (found.mode, found.size, found.tobytes()) == (image.mode, image.size, image.tobytes())
+            assert found.getpalette() == image.getpalette()
+        for array, found in zip(arrays, loaded[len(images) :], strict=True):
+            assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
+    noted = loaded[len(images) - 1]
+    assert (noted.getexif()[0x0112], noted.getexif()[0x010F]) == (6, "Umi")
+    assert noted.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+    assert len(context.to_messages(on_error="raise")[0]["content"]) == 2 * len(context)
+
+
+def test_a_damaged_file_of_an_image_is_mended_by_saving_again(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    context = filled(tmp_path)
+    context.save(store)
+    for name in blobs(store):
+        file = store / "blobs" / name
+        file.write_bytes(bytes(len(file.read_bytes())))
+    with pytest.raises(CorruptStoreError):
+        Context.load("s", store)
+    context.save(store)
+    assert len(Context.load("s", store)) == len(context)

@@ -17,6 +17,7 @@ use super::{
     files::open_file,
     items::{Item, ItemSource, byte_count},
     kinds::Kind,
+    parallel::in_parallel,
     refs::{BuildRefHasher, RefId},
 };
 
@@ -30,12 +31,15 @@ struct Stamp {
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
+    /// When anything about the file changed last; callers cannot set it back.
+    touched: (i64, i64),
 }
 
 impl From<&FileMetadata> for Stamp {
     fn from(file: &FileMetadata) -> Self {
         let modified = (file.mtime(), file.mtime_nsec());
-        Self { device: file.dev(), inode: file.ino(), bytes: file.len(), modified }
+        let touched = (file.ctime(), file.ctime_nsec());
+        Self { device: file.dev(), inode: file.ino(), bytes: file.len(), modified, touched }
     }
 }
 
@@ -49,25 +53,42 @@ impl Descriptions {
     /// The items with their descriptions. What a file that cannot be read is described by begins with `[cannot be read:`.
     pub(super) fn of<'a>(&self, items: &'a Snapshot) -> Vec<(&'a Item, Arc<str>)> {
         let old = std::mem::take(&mut *self.known.lock());
+        let items: Vec<&'a Item> = items.iter().collect();
+        let look = |item: &'a Item| {
+            let ItemSource::Path(path) = item.source() else { return Ok((None, in_memory(item).into())) };
+            let file = match path.metadata() {
+                Ok(file) => file,
+                Err(cause) => return Ok((None, cannot_be_read(&cause).into())),
+            };
+            let stamp = Stamp::from(&file);
+            match old.get(&item.ref_id()) {
+                Some((then, text)) if *then == stamp => Ok((Some(stamp), Arc::clone(text))),
+                _ => Err((&**path, stamp)),
+            }
+        };
+        // What is known needs no thread.
+        let looked: Vec<Result<(Option<Stamp>, Arc<str>), (&Path, Stamp)>> =
+            items.iter().map(|item| look(item)).collect();
+        let new: Vec<(&Item, &Path, Stamp)> = items
+            .iter()
+            .zip(&looked)
+            .filter_map(|(item, looked)| looked.as_ref().err().map(|(path, stamp)| (*item, *path, *stamp)))
+            .collect();
+        let read: Vec<Arc<str>> = in_parallel(new.len(), |place| {
+            let (item, path, stamp) = new[place];
+            of_file(item, path, stamp.bytes).unwrap_or_else(|cause| cannot_be_read(&cause)).into()
+        });
+        let mut read = read.into_iter();
         let mut known: HashMap<_, _, BuildRefHasher> = HashMap::default();
-        let mut described = Vec::new();
-        for item in items.iter() {
-            let ItemSource::Path(path) = item.source() else {
-                described.push((item, in_memory(item).into()));
-                continue;
+        let mut described = Vec::with_capacity(items.len());
+        for (item, looked) in items.into_iter().zip(looked) {
+            let (stamp, text) = match looked {
+                Ok(told) => told,
+                Err((_, stamp)) => (Some(stamp), read.next().unwrap_or_default()),
             };
-            let text = match path.metadata() {
-                Ok(file) => {
-                    let stamp = Stamp::from(&file);
-                    let text = match old.get(&item.ref_id()) {
-                        Some((then, text)) if *then == stamp => Arc::clone(text),
-                        _ => of_file(item, path, file.len()).unwrap_or_else(|cause| cannot_be_read(&cause)).into(),
-                    };
-                    known.insert(item.ref_id(), (stamp, Arc::clone(&text)));
-                    text
-                }
-                Err(cause) => cannot_be_read(&cause).into(),
-            };
+            if let Some(stamp) = stamp {
+                known.insert(item.ref_id(), (stamp, Arc::clone(&text)));
+            }
             described.push((item, text));
         }
         *self.known.lock() = known;
@@ -212,5 +233,22 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &told()), "known");
         fs::write(&path, "other").unwrap();
         assert_eq!(&*told(), "other");
+        // Neither the size nor the time of the content gives this change away.
+        let modified = path.metadata().unwrap().modified().unwrap();
+        fs::write(&path, "OTHER").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_eq!(&*told(), "OTHER");
+    }
+
+    #[test]
+    fn many_files_keep_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context::sim(1);
+        for number in 0..100 {
+            let path = folder.path().join(format!("{number}.txt"));
+            fs::write(&path, number.to_string()).unwrap();
+            context.add(NewItem::file(&path).unwrap()).unwrap();
+        }
+        assert_eq!(described(&context), (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use super::{
     files,
     kinds::{Format, Kind, canonical, kind_of_media_type},
+    part::Media,
     refs::{RefId, shown},
 };
 use crate::{
@@ -92,6 +93,14 @@ pub trait Object: Any + Send + Sync + fmt::Debug {
     /// `Capacity` where it has more than `limit` pixels, before memory is spent on them; `InvalidInput` where it cannot
     /// give any.
     fn pixels(&self, limit: u64) -> Result<Pixels>;
+
+    /// The form in which a saved context keeps it: unless it has one of its own, its pixels as PNG of 8 bits a channel.
+    ///
+    /// # Errors
+    /// As [`Self::pixels`].
+    fn stored(&self, limit: u64) -> Result<Media> {
+        self.pixels(limit)?.to_png()
+    }
 }
 
 /// What a pixel consists of, a byte each.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -30,6 +31,27 @@ use crate::{
 /// A file that changed so shortly before it was looked at may have changed again without a later time.
 const RACY: SignedDuration = SignedDuration::from_secs(2);
 
+/// How many objects are encoded at a time: as many are in memory in two forms at once.
+const OBJECTS: usize = 8;
+
+/// The places of items in batches, of which none has more than a few objects to encode.
+pub(crate) fn batches(items: &Snapshot, places: Range<usize>) -> Vec<Range<usize>> {
+    let mut batches = Vec::new();
+    let (mut start, mut objects) = (places.start, 0);
+    let some = items.iter().enumerate().skip(places.start).take(places.len());
+    for (place, item) in some {
+        objects += usize::from(matches!(item.source(), ItemSource::Object(_)));
+        if objects > OBJECTS {
+            batches.push(start..place);
+            (start, objects) = (place, 1);
+        }
+    }
+    if start < places.end {
+        batches.push(start..places.end);
+    }
+    batches
+}
+
 /// An item that is about to be saved: what it is, without the blob that is still to be put.
 pub(crate) struct Pending {
     item: SavedItem,
@@ -42,17 +64,29 @@ impl AsRef<[u8]> for Bytes {
     }
 }
 
-/// Makes what is to be saved of items: files are read for their hashes, objects are encoded as PNG. Blocks.
+/// Makes something of the items at some places, each on one of several threads. Blocks.
+///
+/// # Errors
+/// The first one of `make`, with the item's ref.
+pub(crate) fn of_each<T: Send>(
+    items: &Snapshot,
+    places: Range<usize>,
+    make: impl Fn(usize, &Item) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let items: Vec<(usize, &Item)> = items.iter().enumerate().skip(places.start).take(places.len()).collect();
+    let made = in_parallel(items.len(), |index| {
+        let (place, item) = items[index];
+        make(place, item).map_err(|error| error.with_place(&format!("`{}`", item.ref_id())))
+    });
+    made.into_iter().collect()
+}
+
+/// Makes what is to be saved of the items at some places: files are read for their hashes, objects are encoded. Blocks.
 ///
 /// # Errors
 /// What makes an item unreadable, with its ref. A file that is gone is no error: it is saved without a hash.
-pub(crate) fn pending(items: &Snapshot) -> Result<Vec<Pending>> {
-    let items: Vec<&Item> = items.iter().collect();
-    let made = in_parallel(items.len(), |index| {
-        let item = items[index];
-        pending_item(item).map_err(|error| error.with_place(&format!("`{}`", item.ref_id())))
-    });
-    made.into_iter().collect()
+pub(crate) fn pending(items: &Snapshot, places: Range<usize>) -> Result<Vec<Pending>> {
+    of_each(items, places, |_, item| pending_item(item))
 }
 
 fn pending_item(item: &Item) -> Result<Pending> {
@@ -63,14 +97,18 @@ fn pending_item(item: &Item) -> Result<Pending> {
         ItemSource::Url(url) => {
             SavedSource::Url { uri: url.as_str().to_owned(), media_type: url.media_type().map(str::to_owned) }
         }
-        ItemSource::Bytes(_) | ItemSource::Object(_) => {
+        ItemSource::Bytes(_) => {
             let (media_type, new) = blob_of(item)?.ok_or_else(|| Error::internal("an item without content"))?;
             let placeholder = Blob::placeholder(&new.extension);
             blob = Some(new);
-            match item.source() {
-                ItemSource::Object(_) => SavedSource::Object { media_type, blob: placeholder },
-                _ => SavedSource::Bytes { media_type, blob: placeholder },
-            }
+            SavedSource::Bytes { media_type, blob: placeholder }
+        }
+        ItemSource::Object(object) => {
+            let media = object.stored(IMAGE_PIXELS as u64)?;
+            let extension = extension_of(&media.media_type);
+            let placeholder = Blob::placeholder(&extension);
+            blob = Some(NewBlob { content: BlobContent::Bytes(Arc::new(media.bytes)), extension });
+            SavedSource::Object { media_type: media.media_type, blob: placeholder }
         }
     };
     let item = SavedItem { ref_id: item.ref_id(), role: item.role(), source, metadata: item.metadata().cloned() };
@@ -83,10 +121,10 @@ pub(crate) fn new_blobs(pending: &[Pending]) -> Vec<NewBlob> {
 }
 
 /// The items with the blobs that were put for them, in their order.
-pub(crate) fn with_blobs(pending: &[Pending], put: Vec<Blob>) -> Vec<SavedItem> {
+pub(crate) fn with_blobs(pending: Vec<Pending>, put: Vec<Blob>) -> Vec<SavedItem> {
     let mut put = put.into_iter();
-    let with_blob = |pending: &Pending| {
-        let mut item = pending.item.clone();
+    let with_blob = |pending: Pending| {
+        let mut item = pending.item;
         if let SavedSource::Bytes { blob, .. } | SavedSource::Object { blob, .. } = &mut item.source
             && let Some(put) = put.next()
         {
@@ -94,11 +132,11 @@ pub(crate) fn with_blobs(pending: &[Pending], put: Vec<Blob>) -> Vec<SavedItem> 
         }
         item
     };
-    pending.iter().map(with_blob).collect()
+    pending.into_iter().map(with_blob).collect()
 }
 
-/// The content of an item that is to be copied into a store, with its media type; none of a text and of an address.
-/// Files are not read yet.
+/// The content of an item that is to be copied into a store, with its media type, as models read it: an object as PNG;
+/// none of a text and of an address. Files are not read yet.
 ///
 /// # Errors
 /// What makes an object unreadable.
@@ -138,6 +176,7 @@ fn extension_of(media_type: &str) -> String {
         "audio/mp4" => "m4a",
         "video/quicktime" => "mov",
         "application/octet-stream" => "bin",
+        "application/x-npy" => "npy",
         other => other.rsplit_once('/').map_or("", |(_, subtype)| subtype),
     };
     if is_extension(known) { known.to_owned() } else { "bin".to_owned() }

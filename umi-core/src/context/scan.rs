@@ -9,6 +9,7 @@ mod table;
 mod walk;
 
 use std::{
+    collections::HashMap,
     fmt, fs,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
@@ -29,7 +30,7 @@ use super::{
     collection::Context,
     items::NewItem,
     kinds::{Format, Kind},
-    refs::{RefId, check_session, shown},
+    refs::{BuildRefHasher, RefId, check_session, shown},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -207,6 +208,8 @@ impl fmt::Debug for FileEntry {
 pub struct Scan {
     folder: Arc<Folder>,
     entries: Vec<Arc<FileEntry>>,
+    /// The places of the entries by their refs, made by the first one that asks.
+    places: OnceLock<HashMap<RefId, usize, BuildRefHasher>>,
     database: OnceLock<Database>,
 }
 
@@ -255,14 +258,14 @@ impl Scan {
         let entries = walk::named(files, &base, &session_id)?.into_iter().map(Arc::new).collect();
         let threads = options.threads.unwrap_or_else(walk::default_threads);
         let folder = Folder { root, base, session_id, threads, links, errors };
-        Ok(Self { folder: Arc::new(folder), entries, database: OnceLock::new() })
+        Ok(Self { folder: Arc::new(folder), entries, places: OnceLock::new(), database: OnceLock::new() })
     }
 
     /// The files that a filter lets through, with the refs that they have here.
     #[must_use]
     pub fn filter(&self, filter: &FileFilter) -> Self {
         let entries = self.entries.iter().filter(|entry| filter.matches(entry)).cloned().collect();
-        Self { folder: Arc::clone(&self.folder), entries, database: OnceLock::new() }
+        Self { folder: Arc::clone(&self.folder), entries, places: OnceLock::new(), database: OnceLock::new() }
     }
 
     /// The folder or file that was scanned: absolute, without symbolic links.
@@ -351,7 +354,9 @@ impl Scan {
                 return Err(Error::invalid_input(message));
             }
         };
-        let found = RefId::parse(local).and_then(|id| self.entries.iter().find(|entry| entry.ref_id == id));
+        let places = || self.entries.iter().enumerate().map(|(place, entry)| (entry.ref_id, place)).collect();
+        let found = RefId::parse(local).and_then(|id| self.places.get_or_init(places).get(&id));
+        let found = found.and_then(|place| self.entries.get(*place));
         found.ok_or_else(|| {
             let (reference, session_id) = (shown(reference), shown(self.session_id()));
             let message =

@@ -17,7 +17,7 @@ use crate::{
     context::{self, Context, NewItem},
     entity::EntityType,
     episode::Kind,
-    error::Result,
+    error::{ErrorKind, Result},
     ledger::{Attachment, EpisodePage, FactFilter},
     metadata::Metadata,
     scope::Scope,
@@ -135,10 +135,11 @@ impl Memory {
     }
 
     /// The document as the items of a context, to be rendered into the messages of a provider: the document as a text, then
-    /// the images among what it shows, the best first, at most [`CONTEXT_IMAGES`].
+    /// the images among what it shows, the best first, at most [`CONTEXT_IMAGES`]. In the place of one whose content is
+    /// lost or cannot be read there is a text that says so: one damaged file costs no prompt.
     ///
     /// # Errors
-    /// As [`Memory::context`]; `CorruptStore` where an image is lost.
+    /// As [`Memory::context`].
     ///
     /// # Example
     /// ```
@@ -168,8 +169,19 @@ impl Memory {
                 break;
             }
             left -= 1;
-            let note = serde_json::json!({ "note": reference(image)?.to_string() }).to_string();
-            let item = NewItem::bytes(self.content(blob).await?, media_type)?.with_metadata(Metadata::parse(&note)?);
+            let reference = reference(image)?.to_string();
+            let note = Metadata::parse(&serde_json::json!({ "note": &reference }).to_string())?;
+            let content = match self.content(blob).await {
+                Ok(content) => content,
+                Err(error) if matches!(error.kind(), ErrorKind::CorruptStore | ErrorKind::StoreIo) => {
+                    tracing::warn!(target: "umi::memory", %error, %reference, "a prompt was rendered without an image");
+                    let lost = NewItem::text(format!("[not sent: the content of `{reference}` cannot be read]"));
+                    context.add(lost.with_metadata(note))?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let item = NewItem::bytes(content, media_type)?.with_metadata(note);
             // Two sessions may have given one ref.
             if context.contains(&image.ref_id.text()) || item.kind() != image.kind() {
                 context.add(item)?;
@@ -180,7 +192,7 @@ impl Memory {
         Ok(context)
     }
 
-    /// The document, and what the episodes in it stand for, the best first.
+    /// The document, and what its episodes and the episodes of its facts stand for, the best first.
     async fn prompt(
         &self,
         query: Option<&str>,
@@ -196,12 +208,12 @@ impl Memory {
             Some(query) => self.relevant(query, options, scope).await?,
             None => self.latest(&resolved, options.unwrap_or(&RecallOptions::default())).await?,
         };
-        let episodes = items.iter().filter_map(|(row, _)| match row {
-            Row::Episode(episode) => Some(episode.id),
-            Row::Fact(_) => None,
-        });
-        let mut attachments = self.attachments(&resolved, episodes).await?;
-        let named = attachments.iter().map(|(id, attachment)| Ok((*id, reference(attachment)?.to_string())));
+        // What is known of an item may be a fact that was found in its words.
+        let origins: BTreeMap<Uuid, Uuid> =
+            items.iter().filter_map(|(row, _)| Some((row.id(), row.episode_id()?))).collect();
+        let mut attachments = self.attachments(&resolved, origins.values().copied()).await?;
+        let named = origins.iter().filter_map(|(row, episode)| Some((*row, attachments.get(episode)?)));
+        let named = named.map(|(row, attachment)| Ok((row, reference(attachment)?.to_string())));
         let refs: BTreeMap<Uuid, String> = named.collect::<Result<_>>()?;
         let counter = self.parts.config.token_counter().cloned();
         let (document, shown) = blocking(move || {
@@ -226,7 +238,8 @@ impl Memory {
             prompt.render_with_refs(&count)
         })
         .await?;
-        Ok((document, shown.iter().filter_map(|id| attachments.remove(id)).collect()))
+        let shown = shown.iter().filter_map(|row| attachments.remove(origins.get(row)?)).collect();
+        Ok((document, shown))
     }
 
     async fn relevant(&self, query: &str, options: Option<&RecallOptions>, scope: &Scope) -> Result<Vec<(Row, f64)>> {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -21,15 +22,12 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    context::{
-        Context, GlobalRef, Item, ItemSource, RefId, Snapshot,
-        save::{self, Pending},
-    },
+    context::{Context, GlobalRef, Item, ItemSource, RefId, Snapshot, save},
     digest::digest,
     entity::SOURCE_BYTES,
     error::{Error, ErrorKind, Result},
     ledger::{
-        Attachment, Blob, BlobContent, Ledger, NewBlob, SavedItem, SavedSource,
+        Attachment, Blob, BlobContent, Ledger, NewBlob, SavedContext, SavedItem, SavedSource,
         saved::{file_uri, missing},
         sqlite::blobs::BLOBS,
     },
@@ -78,7 +76,7 @@ impl fmt::Debug for ContextStore {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LoadedContext {
-    /// The context. Objects in memory came back as bytes of encoded images.
+    /// The context. Objects in memory came back as bytes of the form in which they were kept.
     pub context: Context,
     /// The refs of files that are gone or have another content than when they were saved.
     pub changed: Vec<RefId>,
@@ -148,18 +146,27 @@ impl ContextStore {
     /// `Capacity` for an object that gives no pixels, each with the ref; `Storage` kinds. Nothing is saved then.
     pub async fn save(&self, items: &Snapshot, user: Option<&str>) -> Result<()> {
         let scope = scope_of(items.session_id(), user)?;
-        let snapshot = items.clone();
-        let pending: Arc<Vec<Pending>> = Arc::new(blocking(move || save::pending(&snapshot)).await?);
         let mut attempt = 1;
         loop {
-            let now = self.clock.now();
-            let put = self.ledger().put_blobs(save::new_blobs(&pending), now).await?;
-            match self.ledger().save_context(&scope, save::with_blobs(&pending, put), now).await {
-                // Somebody has purged the store between the two.
+            match self.try_save(items, &scope).await {
+                // Somebody has purged the store before the blobs were named.
                 Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
         }
+    }
+
+    async fn try_save(&self, items: &Snapshot, scope: &Scope) -> Result<()> {
+        // Before any file is read, so that one which is changed from here on is read again by loading.
+        let now = self.clock.now();
+        let mut saved = Vec::with_capacity(items.len());
+        for places in save::batches(items, 0..items.len()) {
+            let snapshot = items.clone();
+            let pending = blocking(move || save::pending(&snapshot, places)).await?;
+            let put = self.ledger().put_blobs(save::new_blobs(&pending), self.clock.now()).await?;
+            saved.extend(save::with_blobs(pending, put));
+        }
+        self.ledger().save_context(scope, saved, now).await
     }
 
     /// Loads the context of a session.
@@ -168,16 +175,30 @@ impl ContextStore {
     /// `NotFound` where the user has saved no such context; `CorruptStore` where a blob is lost.
     pub async fn load(&self, session_id: &str, user: Option<&str>) -> Result<LoadedContext> {
         let scope = scope_of(session_id, user)?;
-        let saved = self.ledger().saved_context(&scope).await?.ok_or_else(|| {
-            let shown: String = session_id.chars().take(64).collect();
-            Error::new(ErrorKind::NotFound, format!("no context is saved under the session `{shown}`"))
-                .with_hint("save it first, with the same `user` and store")
-        })?;
+        let mut before = None;
+        loop {
+            let saved = self.ledger().saved_context(&scope).await?.ok_or_else(|| {
+                let shown: String = session_id.chars().take(64).collect();
+                Error::new(ErrorKind::NotFound, format!("no context is saved under the session `{shown}`"))
+                    .with_hint("save it first, with the same `user` and store")
+            })?;
+            match self.loaded(session_id, &saved).await {
+                // Whoever saved it again, and purged the store, between the reading of its rows and of its blobs.
+                Err(error) if error.kind() == ErrorKind::CorruptStore && before.as_ref() != Some(&saved) => {
+                    before = Some(saved);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// A saved context with what its blobs hold.
+    async fn loaded(&self, session_id: &str, saved: &SavedContext) -> Result<LoadedContext> {
         let (items, saved_at) = (saved.items.clone(), saved.saved_at);
         let changed = blocking(move || Ok(save::changed(&items, saved_at))).await?;
         let context = Context::with_session(session_id)?;
         let mut objects = Vec::new();
-        for item in saved.items {
+        for item in &saved.items {
             if matches!(item.source, SavedSource::Object { .. }) {
                 objects.push(item.ref_id);
             }
@@ -185,7 +206,7 @@ impl ContextStore {
                 Some(blob) => self.ledger().blob(blob).await?,
                 None => None,
             };
-            let (ref_id, item) = save::restored(item, content)?;
+            let (ref_id, item) = save::restored(item.clone(), content)?;
             context.insert(ref_id, item)?;
         }
         Ok(LoadedContext { context, changed, objects, saved_at })
@@ -233,20 +254,22 @@ fn scope_of(session_id: &str, user: Option<&str>) -> Result<Scope> {
 
 /// An item on its way into an episode.
 struct Words {
+    place: usize,
     reference: GlobalRef,
     turn: Turn,
     media_type: Option<String>,
     name: Option<String>,
     uri: Option<String>,
-    blob: Option<NewBlob>,
+    new: Option<NewBlob>,
+    blob: Option<Blob>,
 }
 
 impl Memory {
     /// Remembers a context: an episode for every item, in order. It holds the text, or else name, note, summary and what
     /// can be extracted without a model; the content is copied into the store's blobs. Empty texts are passed over.
     ///
-    /// A repeated call with the same contents gives the same episodes. In batches of [`REMEMBER_BATCH`] items, each of
-    /// which is one transaction.
+    /// A repeated call with the same contents and metadata gives the same episodes. All contents are put before the first
+    /// episode; these follow in batches of [`REMEMBER_BATCH`], each of which is one transaction.
     ///
     /// # Errors
     /// As [`Memory::remember`], and `File` or `Capacity`, with the ref, for a file that cannot be read or has more than
@@ -274,13 +297,12 @@ impl Memory {
         scope: &Scope,
     ) -> Result<RememberResult> {
         self.check_open()?;
-        let (snapshot, limit) = (context.clone(), self.parts.config.text_bytes());
-        let mut words = blocking(move || all_words(&snapshot, limit)).await?;
+        let mut words = self.ready_words(context, 0..context.len()).await?;
         let mut result = RememberResult::default();
         while !words.is_empty() {
             let rest = words.split_off(words.len().min(REMEMBER_BATCH));
             let batch = std::mem::replace(&mut words, rest);
-            for one in self.remember_words(&batch, &options, scope).await? {
+            for one in self.remember_words(context, batch, &options, scope).await? {
                 result.episode_ids.extend(one.episode_ids);
                 result.entities.extend(one.entities);
                 result.evolutions.extend(one.evolutions);
@@ -291,33 +313,60 @@ impl Memory {
         Ok(result)
     }
 
+    /// The words of the items at some places, whose contents are in the store when this returns.
+    async fn ready_words(&self, context: &Snapshot, places: Range<usize>) -> Result<Vec<Words>> {
+        let limit = self.parts.config.text_bytes();
+        let mut ready = Vec::with_capacity(places.len());
+        for places in save::batches(context, places) {
+            let snapshot = context.clone();
+            let mut words = blocking(move || all_words(&snapshot, places, limit)).await?;
+            let new: Vec<NewBlob> = words.iter().filter_map(|words| words.new.clone()).collect();
+            let mut attempt = 1;
+            let put = loop {
+                match self.ledger().put_blobs(new.clone(), self.now()).await {
+                    // Somebody purges the store.
+                    Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+                    outcome => break outcome?,
+                }
+            };
+            let mut put = put.into_iter();
+            for words in &mut words {
+                words.blob = words.new.take().and_then(|_| put.next());
+            }
+            ready.extend(words);
+        }
+        Ok(ready)
+    }
+
     async fn remember_words(
         &self,
-        batch: &[Words],
+        context: &Snapshot,
+        mut batch: Vec<Words>,
         options: &RememberOptions,
         scope: &Scope,
     ) -> Result<Vec<RememberResult>> {
+        let places = batch.first().map_or(0, |words| words.place)..batch.last().map_or(0, |words| words.place + 1);
         let mut attempt = 1;
         loop {
-            let new: Vec<NewBlob> = batch.iter().filter_map(|words| words.blob.clone()).collect();
-            let mut put = self.ledger().put_blobs(new, self.now()).await?.into_iter();
             let requests = batch.iter().map(|words| {
-                let blob = words.blob.as_ref().and_then(|_| put.next());
                 let mut turn = words.turn.clone();
-                let key = key_of(&words.reference, &turn.text, blob.as_ref());
+                let key = key_of(words);
                 turn.attachment = Some(Attachment {
                     session_id: words.reference.session_id().to_owned(),
                     ref_id: words.reference.ref_id(),
                     name: words.name.clone(),
                     uri: words.uri.clone(),
                     media_type: words.media_type.clone(),
-                    blob,
+                    blob: words.blob.clone(),
                 });
                 RememberRequest::from(turn).with_key(key).with_options(options.clone()).with_scope(scope.clone())
             });
             match self.remember_batch(requests.collect()).await {
-                // Somebody has purged the store between the two.
-                Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+                // Somebody has purged the store before the blobs were named.
+                Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    batch = self.ready_words(context, places.clone()).await?;
+                }
                 outcome => return outcome,
             }
         }
@@ -381,29 +430,27 @@ pub(super) fn reference(attachment: &Attachment) -> Result<GlobalRef> {
     GlobalRef::new(&attachment.session_id, attachment.ref_id)
 }
 
-/// Tells an item and its content from every other: who remembers the same again gets the same episode.
-fn key_of(reference: &GlobalRef, text: &str, blob: Option<&Blob>) -> String {
-    let content = blob.map_or("", Blob::hash);
-    format!("context:{}", digest(format!("{reference}\n{content}\n{text}").as_bytes()))
+/// Tells an item, its content and what is noted of it from every other: who remembers the same again gets the same episode.
+fn key_of(words: &Words) -> String {
+    let Words { reference, turn, blob, .. } = words;
+    let content = blob.as_ref().map_or("", Blob::hash);
+    let (role, metadata) = (turn.role.as_deref().unwrap_or_default(), turn.metadata.as_str());
+    format!("context:{}", digest(format!("{reference}\n{content}\n{role}\n{metadata}\n{}", turn.text).as_bytes()))
 }
 
-fn all_words(items: &Snapshot, limit: usize) -> Result<Vec<Words>> {
-    let mut words = Vec::with_capacity(items.len());
-    for item in items.iter() {
-        let made = words_of(items.session_id(), item, limit);
-        words.extend(made.map_err(|error| error.with_place(&format!("`{}`", item.ref_id())))?);
-    }
-    Ok(words)
+fn all_words(items: &Snapshot, places: Range<usize>, limit: usize) -> Result<Vec<Words>> {
+    let made = save::of_each(items, places, |place, item| words_of(items.session_id(), place, item, limit))?;
+    Ok(made.into_iter().flatten().collect())
 }
 
 /// None of a text without words.
-fn words_of(session_id: &str, item: &Item, limit: usize) -> Result<Option<Words>> {
+fn words_of(session_id: &str, place: usize, item: &Item, limit: usize) -> Result<Option<Words>> {
     let content = save::blob_of(item)?;
     let (text, is_cut) = save::words(item, limit);
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let (media_type, blob) = match (content, item.source()) {
+    let (media_type, new) = match (content, item.source()) {
         (Some((media_type, blob)), _) => (Some(media_type), Some(blob)),
         (None, ItemSource::Text(whole)) if is_cut => {
             let bytes: Vec<u8> = (**whole).as_ref().as_bytes().to_vec();
@@ -423,7 +470,7 @@ fn words_of(session_id: &str, item: &Item, limit: usize) -> Result<Option<Words>
     turn.source = uri.clone().filter(|uri| uri.len() <= SOURCE_BYTES);
     let name = item.name().map(std::borrow::Cow::into_owned);
     let reference = GlobalRef::new(session_id, item.ref_id())?;
-    Ok(Some(Words { reference, turn, media_type, name, uri, blob }))
+    Ok(Some(Words { place, reference, turn, media_type, name, uri, new, blob: None }))
 }
 
 #[cfg(test)]

@@ -398,8 +398,11 @@ impl Memory {
         }
     }
 
-    /// Removes everything of a scope, its core and working memory and jobs included. Gives the number of episodes and
-    /// facts.
+    /// Removes everything of a scope, its core and working memory, jobs and saved contexts included. Gives the number of
+    /// episodes and facts.
+    ///
+    /// The bytes of what was remembered or saved stay in the folder until [`Memory::purge`]; those of blobs also go when
+    /// blobs are collected an hour after they were put.
     ///
     /// # Errors
     /// `InvalidInput` when the call names no user and `confirm` is not set; `Storage` kinds when the ledger fails.

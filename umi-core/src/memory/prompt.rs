@@ -21,7 +21,7 @@ pub(crate) struct Prompt<'a> {
     pub(crate) facts: Vec<(&'a Entity, f64)>,
     /// Recalled episodes with their score.
     pub(crate) episodes: Vec<(&'a Episode, f64)>,
-    /// The global refs of episodes that stand for items of a context.
+    /// The global refs of what stands for items of a context, or was found in their words, by the ids of the rows.
     pub(crate) refs: BTreeMap<Uuid, String>,
     /// The tokens that the sections of working memory and of what was recalled may take together, tags included.
     pub(crate) budget_tokens: usize,
@@ -49,7 +49,7 @@ impl Prompt<'_> {
         Ok(self.render_with_refs(count_tokens)?.0)
     }
 
-    /// As [`Self::render`], with the episodes in the document that have a ref, the best first.
+    /// As [`Self::render`], with the rows in the document that have a ref, the best first.
     ///
     /// # Errors
     /// As [`Self::render`].

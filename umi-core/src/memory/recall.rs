@@ -341,6 +341,14 @@ pub(super) enum Row {
 }
 
 impl Row {
+    /// Its own id.
+    pub(super) fn id(&self) -> Uuid {
+        match self {
+            Self::Fact(fact) => fact.id,
+            Self::Episode(episode) => episode.id,
+        }
+    }
+
     /// The episode that it is, or that it was found in.
     pub(super) fn episode_id(&self) -> Option<Uuid> {
         match self {

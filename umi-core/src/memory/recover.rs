@@ -228,7 +228,7 @@ impl Rebuild {
         loop {
             let (back, found) = off(damaged, move |salvage| salvage.context(after)).await?;
             damaged = back;
-            let Some((context, scope, items)) = found else { return Ok(damaged) };
+            let Some((context, scope, saved_at, items)) = found else { return Ok(damaged) };
             after = Some(context);
             let mut kept = Vec::with_capacity(items.len());
             for item in items {
@@ -243,7 +243,8 @@ impl Rebuild {
                 kept.push(item);
             }
             self.report.context_items += kept.len() as u64;
-            self.ledger.save_context(&scope, kept, now).await?;
+            // With a later time, a file that changed right after the saving would pass for the saved one.
+            self.ledger.save_context(&scope, kept, saved_at.unwrap_or(now)).await?;
         }
     }
 

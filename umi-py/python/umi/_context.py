@@ -98,8 +98,8 @@ def _store(db: str | os.PathLike[str] | None) -> str:
         folder = os.fspath(db)
         if not folder:
             raise InvalidInputError("db is not the path of a folder", hint="leave it out to mean the user's own store")
-        return folder
-    data = os.environ.get("UMI_DATA_DIR")
+        return os.path.expanduser(folder)  # noqa: PTH111 - pathlib takes long to import
+    data = os.path.expanduser(os.environ.get("UMI_DATA_DIR", ""))  # noqa: PTH111 - as above
     if not data:
         home = os.environ.get("XDG_DATA_HOME", "")
         # What is not absolute is to be ignored, as the XDG specification says.
@@ -229,8 +229,10 @@ class Context(BaseContext, metaclass=_ContextType):
     def save(self, db: str | os.PathLike[str] | None = None, user: str | None = None) -> None:
         """Save the context, in the place of what was saved of its session.
 
-        Roles, order, metadata, addresses and the hashes of files go into the store's ledger; bytes and images (as PNG)
-        into files called by the hash of their content, one for however many contexts. Files stay where they are.
+        Roles, order, metadata, addresses and the hashes of files go into the store's ledger; bytes and images into
+        files called by the hash of their content, one for however many contexts. An image of Pillow is kept with its
+        depth, palette, EXIF and resolution, as PNG or (modes `F`, `I`, `CMYK`, `LAB`, `PA`, `YCbCr`) as TIFF, other
+        modes with 8 bits as `RGB`; of several frames the current one; an array as `.npy`. Files stay where they are.
         Everything is on the disk when this returns; nothing is saved where it raises.
 
         Args:
@@ -249,7 +251,8 @@ class Context(BaseContext, metaclass=_ContextType):
     def load(cls, session_id: str, db: str | os.PathLike[str] | None = None, user: str | None = None) -> Self:
         """Give a saved context, whose `changed` lists the files that are gone or have another content by now.
 
-        Images come back as images of Pillow where it is installed, else as the bytes of PNG files.
+        Images come back as images of Pillow and arrays as arrays of NumPy where these are installed, else as the bytes
+        of what was kept.
 
         Args:
             session_id: The session of the context.
@@ -503,6 +506,6 @@ def items_of(context: Context) -> BaseContext:
 
 
 def messages_of(items: BaseContext, format: str) -> list[Any]:
-    """Give the messages of what a memory shows."""
-    messages: list[Any] = _render(items, "messages", format, None, None, None, "raise")
+    """Give the messages of what a memory shows; a text stands for what cannot be sent: a damaged image costs none."""
+    messages: list[Any] = _render(items, "messages", format, None, None, None, "placeholder")
     return messages

@@ -502,7 +502,8 @@ class Memory:
             options: How to recall.
             format: None for the document alone. `openai`, `openai-responses`, `anthropic` or `gemini` for messages, as
                 `Context.to_messages` gives them, of the document and of the images of remembered contexts among what it
-                shows: the best first, at most eight, each behind the ref that the document has for it.
+                shows: the best first, at most eight, each behind the ref that the document has for it. A text that
+                says why stands for an image that is damaged, lost, or not taken by the format.
             user: The tenant, if not the handle's.
             agent: The agent, if not the handle's.
             session: The session, if not the handle's.
@@ -569,7 +570,8 @@ class Memory:
 
         An episode holds the text; of a file or an image its name, the `note`, `summary` and `caption` of its metadata
         and what can be extracted without a model. The content is copied into the store. Texts without words are passed
-        over. A repeated call with the same contents gives the same episodes.
+        over. Images in memory are kept as PNG of 8 bits a channel, as models read them. A repeated call with the same
+        contents and metadata gives the same episodes.
 
         A result of `recall()` that comes from one of them has its `ref`, by which `remembered_item()` gives the
         content.
@@ -767,6 +769,10 @@ class Memory:
 
         It reads as if it had never been said: the predecessor of a forgotten version is current again, or ends where
         what followed begins. `chain=True` forgets the whole history, as `history()` shows it.
+
+        What an episode of `remember_context()` stands for is not found any more at once. Its bytes are in the store's
+        folder until `purge()`, or until `Context.gc()` an hour after they were put; where another episode or a saved
+        context holds the same content, they stay.
         """
         return await self._engine.forget(id, chain, (user, agent, session))
 
@@ -785,9 +791,15 @@ class Memory:
     async def forget_scope(
         self, *, confirm: bool = False, user: str | None = None, agent: str | None = None, session: str | None = None
     ) -> int:
-        """Forgets everything of a scope: facts, episodes, core and working memory, jobs. Gives how many rows that were.
+        """Forgets everything of a scope: facts, episodes, core and working memory, jobs, and saved contexts.
+
+        Nothing finds it any more at once. Its bytes, files of images among them, are in the store's folder until
+        `purge()`; those of images also go with `Context.gc()` an hour after they were put.
 
         It needs an explicit `user`, or `confirm=True` for the handle's own scope.
+
+        Returns:
+            How many episodes and facts that were.
         """
         return await self._engine.forget_scope(confirm, (user, agent, session))
 

@@ -2,10 +2,10 @@
 
 use std::{any::Any, fmt};
 
-use pyo3::{buffer::PyBuffer, intern, prelude::*, types::PyDict};
+use pyo3::{buffer::PyBuffer, intern, prelude::*, pybacked::PyBackedBytes, types::PyDict};
 use umi_core::{
     Error, ErrorKind, Result,
-    context::{Channels, Kind, Object, Pixels},
+    context::{Channels, Kind, Media, Object, Pixels},
 };
 
 use crate::{
@@ -73,6 +73,16 @@ impl Image {
             object.getattr(intern!(object.py(), "size"))?.extract()
         })
     }
+
+    /// Refuses what has more than `limit` pixels.
+    fn check_size(&self, limit: u64) -> Result<()> {
+        let (width, height) = self.size()?;
+        if width.saturating_mul(height) <= limit {
+            return Ok(());
+        }
+        let message = format!("an image has {width}×{height} pixels, at most {limit} are allowed");
+        Err(Error::new(ErrorKind::Capacity, message))
+    }
 }
 
 fn shape(array: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
@@ -128,12 +138,20 @@ impl Object for Image {
         Some(width * height * bytes_a_pixel)
     }
 
-    fn pixels(&self, limit: u64) -> Result<Pixels> {
-        let (width, height) = self.size()?;
-        if width.saturating_mul(height) > limit {
-            let message = format!("an image has {width}×{height} pixels, at most {limit} are allowed");
-            return Err(Error::new(ErrorKind::Capacity, message));
+    fn stored(&self, limit: u64) -> Result<Media> {
+        self.check_size(limit)?;
+        let name = if self.is_array { "stored_array" } else { "stored_image" };
+        let stored: Option<(String, PyBackedBytes)> = self.ask(|object| {
+            object.py().import(intern!(object.py(), "umi._images"))?.call_method1(name, (object,))?.extract()
+        })?;
+        match stored {
+            Some((media_type, bytes)) => Ok(Media::new(media_type, &*bytes)),
+            None => self.pixels(limit)?.to_png(),
         }
+    }
+
+    fn pixels(&self, limit: u64) -> Result<Pixels> {
+        self.check_size(limit)?;
         if self.is_array { self.ask(pixels_of_array)? } else { self.ask(pixels_of_pil)? }
     }
 }

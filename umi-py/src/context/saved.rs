@@ -70,13 +70,14 @@ pub(crate) fn _load(
     Ok(changed.into_iter().map(|ref_id| ref_id.to_string()).collect())
 }
 
-/// The image of Pillow that a saved object is, where Pillow is installed.
+/// The image of Pillow or the array of NumPy that a saved object is, where the package is installed.
 fn image(py: Python<'_>, item: &Item) -> PyResult<Option<NewItem>> {
     let ItemSource::Bytes(bytes) = item.source() else { return Ok(None) };
-    let Ok(pillow) = py.import(intern!(py, "PIL.Image")) else { return Ok(None) };
-    let file =
-        py.import(intern!(py, "io"))?.getattr(intern!(py, "BytesIO"))?.call1((PyBytes::new(py, bytes.as_slice()),))?;
-    let object = pillow.call_method1(intern!(py, "open"), (file,))?;
+    let restored = py.import(intern!(py, "umi._images"))?.getattr(intern!(py, "restored"))?;
+    let object = restored.call1((bytes.media_type(), PyBytes::new(py, bytes.as_slice())))?;
+    if object.is_none() {
+        return Ok(None);
+    }
     let new = adding::new_item(&object, None)?;
     Ok(Some(match item.metadata() {
         Some(metadata) => new.with_metadata(metadata.clone()),

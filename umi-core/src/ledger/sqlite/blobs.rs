@@ -46,7 +46,10 @@ impl Blobs {
     }
 
     /// Keeps contents; all of them are on the disk when this returns. One that is there already is marked as new, so that
-    /// it is spared until a row names it. Blocks.
+    /// it is spared until a row names it; where its file was damaged, it is written again. Blocks.
+    ///
+    /// # Errors
+    /// `NotFound`, to be tried again, where somebody purged the store at the same time; `File` and `StoreIo`.
     pub(super) fn put(&self, contents: &[NewBlob], now: Timestamp) -> Result<Vec<Blob>> {
         if contents.is_empty() {
             return Ok(Vec::new());
@@ -257,15 +260,17 @@ fn put_file(folder: &Path, new: &NewBlob, now: Timestamp) -> Result<Blob> {
     Ok(blob)
 }
 
-/// Whether a blob is there as it should be. Marks it as new, so that nobody removes it.
+/// Whether a blob is there with the content that its name says. Marks it as new, so that nobody removes it.
 fn is_there(folder: &Path, blob: &Blob, now: Timestamp) -> Result<bool> {
     let path = folder.join(blob.file_name());
-    let marked = OpenOptions::new().write(true).open(&path).and_then(|file| {
+    let opened = OpenOptions::new().read(true).write(true).open(&path).and_then(|file| {
         file.set_modified(system_time(now))?;
-        Ok(file.metadata()?.len() == blob.bytes())
+        Ok((file.metadata()?.len() == blob.bytes()).then_some(file))
     });
-    match marked {
-        Ok(is_whole) => Ok(is_whole),
+    match opened {
+        // Whoever cannot read it has to write it again.
+        Ok(Some(file)) => Ok(digest_of(file, |_| Ok(())).is_ok_and(|(hash, _)| hash == blob.hash())),
+        Ok(None) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(errors::from_io(error, "open", &path)),
     }
@@ -291,15 +296,20 @@ impl Part {
         self.file.write_all(bytes).map_err(|error| errors::from_io(error, "write", &self.path))
     }
 
+    /// # Errors
+    /// `NotFound` where somebody has purged the store: the caller puts the content again.
     fn finish(mut self, blob: &Blob, now: Timestamp) -> Result<()> {
         let path = self.path.with_file_name(blob.file_name());
-        self.file
-            .set_modified(system_time(now))
-            .and_then(|()| self.file.sync_all())
-            .and_then(|()| fs::rename(&self.path, &path))
-            .map_err(|error| errors::from_io(error, "write", &path))?;
-        self.is_done = true;
-        Ok(())
+        let failed = |error| errors::from_io(error, "write", &path);
+        self.file.set_modified(system_time(now)).and_then(|()| self.file.sync_all()).map_err(failed)?;
+        match fs::rename(&self.path, &path) {
+            Ok(()) => {
+                self.is_done = true;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(saved::missing(blob)),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 
@@ -328,4 +338,45 @@ fn system_time(time: Timestamp) -> SystemTime {
     let micros = Duration::from_micros(time.as_microsecond().unsigned_abs());
     let moved = if time.as_microsecond() < 0 { UNIX_EPOCH.checked_sub(micros) } else { UNIX_EPOCH.checked_add(micros) };
     moved.unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn new(content: &str) -> NewBlob {
+        let content = BlobContent::Bytes(Arc::new(content.as_bytes().to_vec()));
+        NewBlob { content, extension: "txt".to_owned() }
+    }
+
+    #[test]
+    fn a_damaged_file_of_the_same_length_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::of_folder(folder.path());
+        let source = folder.path().join("source.txt");
+        fs::write(&source, "content").unwrap();
+        let of_file = NewBlob { content: BlobContent::File(source, 100), extension: "txt".to_owned() };
+        for again in [new("content"), of_file] {
+            let blob = blobs.put(&[new("content")], system_now()).unwrap().remove(0);
+            let path = folder.path().join(BLOBS).join(blob.file_name());
+            fs::write(&path, "CONTENT").unwrap();
+            assert_eq!(blobs.put(&[again], system_now()).unwrap(), [blob.clone()]);
+            assert_eq!(blobs.read(&blob).unwrap().as_deref(), Some(&b"content"[..]));
+        }
+    }
+
+    #[test]
+    fn a_purge_in_the_midst_of_putting_is_no_failure_of_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::of_folder(folder.path());
+        let blob = blobs.put(&[new("content")], system_now()).unwrap().remove(0);
+        let mut part = Part::make(&folder.path().join(BLOBS)).unwrap();
+        part.write(b"content").unwrap();
+        assert_eq!(blobs.collect(&BTreeSet::new(), None).unwrap(), 1);
+        let error = part.finish(&blob, system_now()).unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::NotFound, true));
+    }
 }

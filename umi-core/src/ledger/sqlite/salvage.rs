@@ -136,6 +136,8 @@ pub(crate) struct Salvage {
     working: Vec<Place>,
     /// The items of saved contexts by the keys of their contexts, each with its place in it and its own key.
     items: BTreeMap<i64, Vec<(i64, i64, Place)>>,
+    /// When contexts were saved, by their keys.
+    saved_at: HashMap<i64, Timestamp>,
     /// The attachments of episodes.
     attachments: HashMap<i64, Place>,
     blobs: Blobs,
@@ -187,6 +189,7 @@ impl Salvage {
             forgotten_decisions: HashSet::new(),
             working: Vec::new(),
             items: BTreeMap::new(),
+            saved_at: HashMap::new(),
             attachments: HashMap::new(),
             blobs: Blobs::of_folder(folder),
             to_extract: HashMap::new(),
@@ -333,6 +336,12 @@ impl Salvage {
             }
             (false, [Null, Text(_), Text(_), Text(_), Text(_) | Null]) => {
                 self.slots.insert(record.key, place);
+            }
+            (false, [Null, Text(_), Text(_), Text(_), Integer(saved_at)]) => {
+                let Ok(saved_at) = Timestamp::from_microsecond(*saved_at) else { return };
+                // Of an old copy of the page and the new one, the earlier time lets more files be read again.
+                let known = self.saved_at.entry(record.key).or_insert(saved_at);
+                *known = saved_at.min(*known);
             }
             (false, [Null, episode, sighting, Integer(ordinal), Blob(_), Integer(embeds)]) => {
                 let owner = match (episode, sighting) {
@@ -483,8 +492,9 @@ impl Salvage {
         (places.into_iter().filter_map(|place| values::key(&self.pages.record(place)?)).collect(), next)
     }
 
-    /// The items of the next saved context behind `after`, by the context's key; none behind the last one.
-    pub(crate) fn context(&mut self, after: Option<i64>) -> Option<(i64, Scope, Vec<SavedItem>)> {
+    /// The next saved context behind `after`, by the contexts' keys: its key, its scope, when it was saved, where that is
+    /// not lost, and its items. None behind the last one.
+    pub(crate) fn context(&mut self, after: Option<i64>) -> Option<(i64, Scope, Option<Timestamp>, Vec<SavedItem>)> {
         let mut next = after.map_or(i64::MIN, |after| after.saturating_add(1));
         loop {
             let (&context, places) = self.items.range(next..).next()?;
@@ -501,7 +511,7 @@ impl Salvage {
                 }
             }
             if let Some(scope) = scope {
-                return Some((context, scope, items));
+                return Some((context, scope, self.saved_at.get(&context).copied(), items));
             }
             next = context.saturating_add(1);
         }

@@ -1,8 +1,14 @@
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use super::*;
 use crate::{
-    context::{Channels, Kind, NewItem, Object, Pixels, Role},
+    context::{self, Channels, NewItem, Object, Pixels, Role},
+    episode::Kind,
+    llm::{Completion, scripted::ScriptedModel},
+    memory::{builder::MemoryBuilder, options::RecallOptions},
     metadata::Metadata,
     world::ManualClock,
 };
@@ -11,8 +17,8 @@ use crate::{
 struct Red;
 
 impl Object for Red {
-    fn kind(&self) -> Kind {
-        Kind::Image
+    fn kind(&self) -> context::Kind {
+        context::Kind::Image
     }
 
     fn description(&self) -> String {
@@ -203,4 +209,133 @@ async fn a_remembered_context_is_found_and_its_images_are_shown() {
 
     memory.forget(&first.episode_ids[0].to_string(), crate::ForgetReach::Version, &scope).await.unwrap();
     assert_eq!(memory.remembered_item(&reference, &scope).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_fact_from_the_words_of_an_image_leads_to_it_and_shows_it_once() {
+    let said = r#"{"facts":[{"turn":1,"type":"note","name":"kiln","attribute":null,
+        "content":"The kiln in the yard is red","confidence":0.9,"event_time":null}]}"#;
+    let model = ScriptedModel::from_fn(move |_| Ok(Completion::new(said)));
+    let memory = MemoryBuilder::sim(7).language_model(Arc::new(model)).build().await.unwrap();
+    let context = Context::with_session("trip").unwrap();
+    let note = Metadata::parse(r#"{"note":"the red kiln in the yard"}"#).unwrap();
+    let image = context.add(NewItem::object(Red).with_metadata(note)).unwrap();
+    let result = memory.remember_context(&context.snapshot(), RememberOptions::default(), &Scope::new()).await.unwrap();
+    assert_eq!(result.entity_count(), 1, "{result:?}");
+    for (include, places) in [(vec![Kind::Fact], 1), (vec![Kind::Fact, Kind::Episode], 2)] {
+        let options = RecallOptions::default().with_include(include).unwrap();
+        let shown = memory.context_items(None, 2_000, Some(&options), &Scope::new()).await.unwrap().snapshot();
+        let document = shown.iter().next().unwrap().source().as_text().unwrap().to_owned();
+        assert_eq!(document.matches(&format!("ref=\"trip/{image}\"")).count(), places, "{document}");
+        assert_eq!(shown.iter().skip(1).map(Item::ref_id).collect::<Vec<_>>(), [image]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_noted_of_an_item_is_remembered_again_once_it_changes() {
+    let memory = Memory::in_memory().await.unwrap();
+    let mut seen = Vec::new();
+    for (role, metadata) in [(Role::User, r#"{"tag":1}"#), (Role::User, r#"{"tag":2}"#), (Role::System, r#"{"tag":2}"#)]
+    {
+        for _ in 0..2 {
+            let context = Context::with_session("s").unwrap();
+            let item = NewItem::text("oak").with_role(role).unwrap().with_metadata(Metadata::parse(metadata).unwrap());
+            context.insert("txt_000001".parse().unwrap(), item).unwrap();
+            let result =
+                memory.remember_context(&context.snapshot(), RememberOptions::default(), &Scope::new()).await.unwrap();
+            seen.push(result.episode_ids[0]);
+        }
+    }
+    assert!(seen.chunks(2).all(|same| same[0] == same[1]));
+    assert!(seen[0] != seen[2] && seen[2] != seen[4]);
+}
+
+/// An object that knows how many of its kind are encoded and not yet dropped with their blobs.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>, PathBuf);
+
+impl Object for Counted {
+    fn kind(&self) -> context::Kind {
+        context::Kind::Image
+    }
+
+    fn description(&self) -> String {
+        "counted".to_owned()
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
+
+    fn pixels(&self, _: u64) -> Result<Pixels> {
+        let made = self.0.fetch_add(1, Ordering::SeqCst);
+        // What was made before, but for the batch that is being made, has to be on the disk.
+        let put = names(&self.1).iter().filter(|name| name.ends_with(".png")).count();
+        assert!(made < put + 16, "{made} were made and {put} put");
+        Pixels::new(1, 1, Channels::Rgb, vec![made as u8, 0, 0])
+    }
+}
+
+#[tokio::test]
+async fn images_are_put_in_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = Context::with_session("s").unwrap();
+    let (made, store) = (Arc::new(AtomicUsize::new(0)), folder.path().join("store"));
+    for number in 0..100 {
+        context.add(NewItem::object(Counted(Arc::clone(&made), store.clone()))).unwrap();
+        context.add(NewItem::text(number.to_string())).unwrap();
+    }
+    let contexts = ContextStore::open(&store).await.unwrap();
+    contexts.save(&context.snapshot(), None).await.unwrap();
+    assert_eq!(contexts.load("s", None).await.unwrap().context.len(), 200);
+    made.store(0, Ordering::SeqCst);
+    fs::remove_dir_all(store.join(BLOBS)).unwrap();
+    let memory = Memory::open(&store).await.unwrap();
+    let remembered = memory.remember_context(&context.snapshot(), RememberOptions::default(), &Scope::new()).await;
+    assert_eq!(remembered.unwrap().episode_ids.len(), 200);
+    assert_eq!(names(&store).len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loading_beside_one_who_saves_again_and_purges_finds_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(ContextStore::open(folder.path()).await.unwrap());
+    let save = async |store: &ContextStore, number: usize| {
+        let context = Context::with_session("s").unwrap();
+        for item in 0..8 {
+            let content = format!("{number} {item}").into_bytes();
+            context.add(NewItem::bytes(content, "image/png").unwrap()).unwrap();
+        }
+        store.save(&context.snapshot(), None).await.unwrap();
+        store.ledger().collect_blobs(Timestamp::MAX).await.unwrap();
+    };
+    save(&store, 0).await;
+    let is_done = Arc::new(AtomicBool::new(false));
+    let (reader, done) = (Arc::clone(&store), Arc::clone(&is_done));
+    let reading = tokio::spawn(async move {
+        while !done.load(Ordering::SeqCst) {
+            let loaded = reader.load("s", None).await.unwrap();
+            assert_eq!(loaded.context.len(), 8);
+        }
+    });
+    for number in 1..50 {
+        save(&store, number).await;
+    }
+    is_done.store(true, Ordering::SeqCst);
+    reading.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recovered_context_says_when_it_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let clock = ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap());
+    let store = ContextStore::open(path("store")).await.unwrap().with_clock(Arc::new(clock.clone()));
+    let context = Context::with_session("s").unwrap();
+    context.add(NewItem::text("a text of the context")).unwrap();
+    store.save(&context.snapshot(), Some("alice")).await.unwrap();
+    store.close().await.unwrap();
+    Memory::recover(&path("store"), &path("saved"), None).await.unwrap();
+    let saved = ContextStore::open(path("saved")).await.unwrap();
+    assert_eq!(saved.load("s", Some("alice")).await.unwrap().saved_at, clock.now());
 }
