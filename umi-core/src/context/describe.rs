@@ -67,8 +67,7 @@ impl Descriptions {
             }
         };
         // What is known needs no thread.
-        let looked: Vec<Result<(Option<Stamp>, Arc<str>), (&Path, Stamp)>> =
-            items.iter().map(|item| look(item)).collect();
+        let looked: Vec<Looked<'_>> = items.iter().map(|item| look(item)).collect();
         let new: Vec<(&Item, &Path, Stamp)> = items
             .iter()
             .zip(&looked)
@@ -95,6 +94,9 @@ impl Descriptions {
         described
     }
 }
+
+/// The text of an item and when its file was as it is told there, or the file that is to be read.
+type Looked<'a> = Result<(Option<Stamp>, Arc<str>), (&'a Path, Stamp)>;
 
 fn cannot_be_read(cause: &io::Error) -> String {
     format!("[cannot be read: {cause}]")
@@ -236,7 +238,7 @@ mod tests {
         // Neither the size nor the time of the content gives this change away.
         let modified = path.metadata().unwrap().modified().unwrap();
         fs::write(&path, "OTHER").unwrap();
-        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         assert_eq!(&*told(), "OTHER");
     }
 

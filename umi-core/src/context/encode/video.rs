@@ -24,11 +24,11 @@ use crate::{
 /// The most frames that are shown of a film.
 const FRAMES: u32 = 256;
 /// How long ffmpeg may take for one picture.
-const FFMPEG_SECONDS: Duration = Duration::from_secs(120);
+const FFMPEG_TIME: Duration = Duration::from_mins(2);
 /// The most bytes that it is heard out for: a picture of the largest size.
 const FFMPEG_BYTES: u64 = 512 * 1024 * 1024;
 
-/// The containers that are read as films, by the names that ffmpeg and PyAV have for them. What else they read are lists
+/// The containers that are read as films, by the names that ffmpeg and `PyAV` have for them. What else they read are lists
 /// of other files and addresses, and descriptions of what is sent over a network.
 pub const FILM_FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,flv,\
     asf,ogg,mxf,gif,apng,dv,nut,rm,wtv";
@@ -96,7 +96,7 @@ impl Default for Ffmpeg {
 impl Ffmpeg {
     /// The program at a path.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), limit: FFMPEG_SECONDS }
+        Self { program: program.into(), limit: FFMPEG_TIME }
     }
 
     /// Ends a call of the program that takes longer, 2 minutes by default.

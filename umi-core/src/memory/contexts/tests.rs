@@ -270,7 +270,8 @@ impl Object for Counted {
     fn pixels(&self, _: u64) -> Result<Pixels> {
         let made = self.0.fetch_add(1, Ordering::SeqCst);
         // What was made before, but for the batch that is being made, has to be on the disk.
-        let put = names(&self.1).iter().filter(|name| name.ends_with(".png")).count();
+        let put =
+            names(&self.1).iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "png")).count();
         assert!(made < put + 16, "{made} were made and {put} put");
         Pixels::new(1, 1, Channels::Rgb, vec![made as u8, 0, 0])
     }

@@ -13,7 +13,7 @@ fn cells_stand_in_their_columns() {
         format!("{}{}", cell("x", "table:number-columns-repeated=\"3\""), cell("y", "")),
         format!("{}<table:covered-table-cell/>{}", cell("wide", ""), cell("c", "")),
     ];
-    let rows: String = rows.iter().map(|row| format!("<table:table-row>{row}</table:table-row>")).collect();
+    let rows = rows.map(|row| format!("<table:table-row>{row}</table:table-row>")).concat();
     let ods = zipped(&[("content.xml", &format!("<o><table:table>{rows}</table:table></o>"))]);
     let expected = "| A |  |  | D |\n| --- | --- | --- | --- |\n| x | x | x | y |\n| wide |  | c |";
     assert_eq!(text_within(&ods, UNPACKED_BYTES).unwrap(), expected);
@@ -36,11 +36,9 @@ fn dates_are_shown_as_dates() {
     let styles = r#"<numFmts><numFmt numFmtId="164" formatCode="&quot;day&quot; dd/mm"/><numFmt numFmtId="165"
         formatCode="[Red]0.0&quot;m&quot;"/></numFmts><cellStyleXfs><xf numFmtId="14"/></cellStyleXfs>
         <cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="22"/><xf numFmtId="164"/><xf numFmtId="165"/></cellXfs>"#;
-    let cells: String =
-        [(46_023.0, 0), (46_023.0, 1), (46_023.5, 2), (46_023.0, 3), (46_023.0, 4), (0.25, 2), (1.0, 1)]
-            .iter()
-            .map(|(value, style)| format!(r#"<c s="{style}"><v>{value}</v></c>"#))
-            .collect();
+    let cells = [(46_023.0, 0), (46_023.0, 1), (46_023.5, 2), (46_023.0, 3), (46_023.0, 4), (0.25, 2), (1.0, 1)]
+        .map(|(value, style)| format!(r#"<c s="{style}"><v>{value}</v></c>"#))
+        .concat();
     let expected = "| 46023 | 2026-01-01 | 2026-01-01 12:00:00 | 2026-01-01 | 46023 | 06:00:00 | 1900-01-01 |";
     assert_eq!(xlsx(&cells, styles), expected);
 }
@@ -52,11 +50,11 @@ fn a_document_is_unpacked_within_its_limit() {
     let error = text_within(&file, 9_000).unwrap_err();
     assert_eq!((error.kind(), error.details().limit), (ErrorKind::Capacity, Some(9_000)));
     // A size in the directory that is too small does not help: what comes out is counted.
-    let mut lying = file.clone();
+    let mut lying = file;
     let place = lying.windows(4).rposition(|mark| mark == b"PK\x01\x02").unwrap();
     lying[place + 24..place + 28].copy_from_slice(&10_u32.to_le_bytes());
     assert!(text_within(&lying, 9_000).is_err());
-    let many: Vec<String> = (0..FILES + 1).map(|index| index.to_string()).collect();
+    let many: Vec<String> = (0..=FILES).map(|index| index.to_string()).collect();
     let files: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
     assert_eq!(text_within(&zipped(&files), 9_000).unwrap_err().kind(), ErrorKind::Capacity);
     let string = "x".repeat(1024 * 1024);

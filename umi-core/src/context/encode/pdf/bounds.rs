@@ -53,7 +53,7 @@ pub(super) fn check_bytes(bytes: &[u8], limit: usize) -> Result<()> {
             [] => {}
             [Filter::FlateDecode] => from += inflate(data, limit, None)?,
             // Images are unpacked when a page is drawn, by when the part is known better.
-            filters if filters.iter().any(is_image) => {}
+            filters if filters.iter().copied().any(is_image) => {}
             filters => {
                 let end = data.windows(9).position(|word| word == b"endstream").unwrap_or(data.len());
                 check_layers(filters, Cow::Borrowed(&data[..end]), limit)?;
@@ -125,7 +125,7 @@ fn filter_of(name: &[u8]) -> Option<Filter> {
     })
 }
 
-fn is_image(filter: &Filter) -> bool {
+fn is_image(filter: Filter) -> bool {
     matches!(filter, Filter::DctDecode | Filter::JpxDecode | Filter::Jbig2Decode | Filter::CcittFaxDecode)
 }
 
@@ -150,7 +150,7 @@ fn check_stream(stream: &Stream<'_>, limit: usize) -> Result<()> {
     for key in ["DP", "DecodeParms"] {
         let one = dict.get::<Dict<'_>>(key.as_bytes());
         let many = dict.get::<Array<'_>>(key.as_bytes());
-        let many = many.iter().flat_map(|many| many.iter::<Object<'_>>()).filter_map(Object::into_dict);
+        let many = many.iter().flat_map(Array::iter::<Object<'_>>).filter_map(Object::into_dict);
         for parameters in one.into_iter().chain(many) {
             let (columns, rows) = (number(&parameters, ["Columns"; 2]), number(&parameters, ["Rows"; 2]));
             check_pixels(columns, height.max(rows).max(1))?;

@@ -47,7 +47,7 @@ fn a_swollen_part_is_found_without_being_kept() {
 #[test]
 fn a_part_that_is_packed_twice_is_refused_however_it_is_written() {
     let twice = packed(&packed(&vec![0; 1_000_000]));
-    let hex: String = packed(&vec![0; 300_000]).iter().map(|byte| format!("{byte:02x} ")).collect();
+    let hex = packed(&vec![0; 300_000]).iter().map(|byte| format!("{byte:02x} ")).collect::<Vec<_>>().concat();
     for (filters, data) in [
         ("/Filter [/FlateDecode /FlateDecode]", twice.as_slice()),
         ("/F#69lter [ /Fl#61teDecode %]\n/FlateDecode]", &twice),
