@@ -290,6 +290,7 @@ impl BaseContext {
         self.find(py, r#ref)
     }
 
+    #[expect(clippy::type_complexity, reason = "what pickle takes: what makes it again, and of what")]
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (String, Bound<'py, PyList>))> {
         let (py, inner) = (slf.py(), &slf.get().inner);
         let rows = PyList::empty(py);

@@ -214,7 +214,7 @@ impl ImageReader for Pillow {
     }
 }
 
-/// PyAV, for films; where it is not installed, the program ffmpeg.
+/// `PyAV`, for films; where it is not installed, the program ffmpeg.
 #[derive(Debug)]
 struct PyAv {
     ffmpeg: Ffmpeg,

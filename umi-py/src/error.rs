@@ -83,12 +83,11 @@ pub(crate) fn to_value<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
     let details = error.details();
     let special = if kind == ErrorKind::File { file_class(details.errno) } else { None };
     let known = CLASSES.get(py).and_then(|all| all.iter().find(|(other, _)| *other == kind));
-    let class = match known.filter(|_| special.is_none()) {
-        Some((_, class)) => class.bind(py).clone(),
-        None => {
-            let name = special.unwrap_or_else(|| class_name(kind));
-            py.import(intern!(py, "umi.exceptions"))?.getattr(name)?.cast_into::<PyType>()?
-        }
+    let class = if let Some((_, class)) = known.filter(|_| special.is_none()) {
+        class.bind(py).clone()
+    } else {
+        let name = special.unwrap_or_else(|| class_name(kind));
+        py.import(intern!(py, "umi.exceptions"))?.getattr(name)?.cast_into::<PyType>()?
     };
     let attributes = PyDict::new(py);
     attributes.set_item("hint", error.hint())?;

@@ -3,7 +3,10 @@
 mod arguments;
 mod table;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use pyo3::{
     IntoPyObjectExt, intern,
@@ -34,7 +37,7 @@ impl DirectoryScan {
         FileEntry { scan: Arc::clone(&self.inner), entry: Arc::clone(entry) }
     }
 
-    fn entry(&self, path: &PathBuf) -> PyResult<&Arc<core::FileEntry>> {
+    fn entry(&self, path: &Path) -> PyResult<&Arc<core::FileEntry>> {
         self.inner.entry(path).ok_or_else(|| {
             let shown: String = path.to_string_lossy().chars().take(64).collect();
             let error = umi_core::Error::invalid_input(format!("`{shown}` is not a file of this scan"))
@@ -333,7 +336,7 @@ impl FileEntry {
     /// The folder from the root on; empty for the root itself.
     #[getter]
     fn parent<'py>(&self, py: Python<'py>) -> Decoded<'py> {
-        self.entry.path().parent().map(|parent| parent.as_os_str()).unwrap_or_default().into_bound_py_any(py)
+        self.entry.path().parent().map(Path::as_os_str).unwrap_or_default().into_bound_py_any(py)
     }
 
     /// The width of an image in pixels, else None.

@@ -158,7 +158,8 @@ impl Object for Image {
 
 fn pixels_of_array(array: &Bound<'_, PyAny>) -> PyResult<Result<Pixels>> {
     let (py, shape) = (array.py(), shape(array)?);
-    let cut = |value: f64| (value.clamp(0.0, 1.0) * 255.0).round() as u8; // not a number becomes 0
+    #[expect(clippy::cast_sign_loss, reason = "it is clamped; what is not a number becomes 0")]
+    let cut = |value: f64| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
     // in the processor's order of bytes, which the buffers below are read in
     let native = |kind: &str| array.call_method1(intern!(py, "astype"), (kind,));
     let data: Vec<u8> = match element(array)?.as_str() {
@@ -212,7 +213,8 @@ fn pixels_of_pil(image: &Bound<'_, PyAny>) -> PyResult<Result<Pixels>> {
                 Some(256..) => 8,
                 _ => 0,
             };
-            (Channels::Gray, wide.into_iter().map(|value| (value >> shift).clamp(0, 255) as u8).collect())
+            let byte = |value: i32| u8::try_from((value >> shift).clamp(0, 255)).unwrap_or_default();
+            (Channels::Gray, wide.into_iter().map(byte).collect())
         }
         "L" if !is_transparent => (Channels::Gray, bytes(&image)?),
         "LA" => (Channels::GrayAlpha, bytes(&image)?),

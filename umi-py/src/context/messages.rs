@@ -61,11 +61,11 @@ pub(crate) fn _render<'py>(
         }
         "request" => {
             let request = interruptible(py, move || items.to_request(provider, registry, &options))?;
-            Words::default().to_py(py, &request)
+            Words::default().objects_of(py, &request)
         }
         _ => {
             let messages = interruptible(py, move || items.to_messages(provider, registry, &options))?;
-            Words::default().to_py(py, &messages)
+            Words::default().objects_of(py, &messages)
         }
     }
 }
@@ -92,12 +92,12 @@ impl<'py> Words<'py> {
     }
 
     /// A message as lists, dicts, texts and bytes that are the caller's own.
-    fn to_py(&mut self, py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
+    fn objects_of(&mut self, py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
         Ok(match node {
             Node::Word(word) => self.word(py, word).into_any(),
             Node::Text(text) => PyString::new(py, text).into_any(),
-            Node::Base64(media) => text_of(py, media, BASE64)?,
-            Node::DataUrl(media) => text_of(py, media, DATA_URL)?,
+            Node::Base64(media) => text_of(py, media, BASE64),
+            Node::DataUrl(media) => text_of(py, media, DATA_URL),
             Node::Bytes(media) => {
                 let bytes: Option<&Py<PyBytes>> = media.memo(BYTES, || PyBytes::new(py, &media.bytes).unbind());
                 bytes.map_or_else(|| PyBytes::new(py, &media.bytes), |bytes| bytes.bind(py).clone()).into_any()
@@ -105,14 +105,14 @@ impl<'py> Words<'py> {
             Node::List(nodes) => {
                 let list = PyList::empty(py);
                 for node in nodes {
-                    list.append(self.to_py(py, node)?)?;
+                    list.append(self.objects_of(py, node)?)?;
                 }
                 list.into_any()
             }
             Node::Object(fields) => {
                 let dict = PyDict::new(py);
                 for (key, value) in fields {
-                    dict.set_item(self.word(py, key), self.to_py(py, value)?)?;
+                    dict.set_item(self.word(py, key), self.objects_of(py, value)?)?;
                 }
                 dict.into_any()
             }
@@ -124,11 +124,11 @@ impl<'py> Words<'py> {
 }
 
 /// Bytes in base 64, as a `str` that is made once: nobody can change it.
-fn text_of<'py>(py: Python<'py>, media: &Media, form: usize) -> PyResult<Bound<'py, PyAny>> {
+fn text_of<'py>(py: Python<'py>, media: &Media, form: usize) -> Bound<'py, PyAny> {
     let make = || {
         let text = py.detach(|| if form == BASE64 { media.base64() } else { media.data_url() });
         PyString::new(py, &text).unbind()
     };
     let text: Option<&Py<PyString>> = media.memo(form, make);
-    Ok(text.map_or_else(|| make().into_bound(py), |text| text.bind(py).clone()).into_any())
+    text.map_or_else(|| make().into_bound(py), |text| text.bind(py).clone()).into_any()
 }

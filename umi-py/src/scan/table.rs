@@ -20,6 +20,9 @@ use crate::{
     error::{IntoPyResult, guarded},
 };
 
+/// A column: its name, its type, whether a value is missing, and the values.
+type Column<'py> = (String, String, bool, Bound<'py, PyList>);
+
 /// Rows in the columns of Arrow. Use `umi.Table`.
 #[pyclass(frozen, subclass, module = "umi._umi")]
 pub(crate) struct BaseTable {
@@ -76,8 +79,8 @@ impl BaseTable {
     }
 
     /// The columns for pandas: name, type, whether a value is missing, values. Times are microseconds since 1970.
-    fn _columns<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, String, bool, Bound<'py, PyList>)>> {
-        let mut columns: Vec<(String, String, bool, Bound<'py, PyList>)> = Vec::new();
+    fn _columns<'py>(&self, py: Python<'py>) -> PyResult<Vec<Column<'py>>> {
+        let mut columns: Vec<Column<'py>> = Vec::new();
         for field in self.inner.schema().fields() {
             columns.push((field.name().clone(), field.data_type().to_string(), false, PyList::empty(py)));
         }
@@ -142,6 +145,7 @@ pub(super) struct Interrupt(Arc<Mutex<Option<PyErr>>>);
 
 impl Interrupt {
     /// Asks Python, and keeps what is raised.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general enough")]
     pub(super) fn is_there(&self) -> bool {
         match Python::attach(|py| py.check_signals()) {
             Ok(()) => false,

@@ -13,6 +13,8 @@ use crate::{
     estimate_tokens,
 };
 
+/// The smallest box that the images of one item are scaled into, where it has several.
+const LEAST_OF_MANY: u32 = 384;
 /// What the frame of an item takes.
 const ITEM_TOKENS: usize = 4;
 /// The least that is left of a text that is cut.
@@ -87,14 +89,16 @@ fn of_image(provider: Provider, (width, height): (u32, u32)) -> usize {
     tokens
 }
 
-/// Cuts the user's items until all fit: first images are scaled, then texts are cut, then items are left out, at last
-/// what is known of them is cut; each time from the least recent on. Every cut is told in the text.
+/// Cuts the user's items until all fit: first images are scaled, then the last pages and frames are left out, then texts
+/// are cut, then items are left out, at last what is known of them is cut; each time from the least recent on. Every cut
+/// is told in the text.
 pub(super) fn fit(provider: Provider, entries: &mut [Entry], budget: usize, on_error: OnError) -> Result<()> {
     if count(provider, entries) <= budget {
         return Ok(());
     }
     scale(provider, entries, budget, on_error)?;
     let over = count(provider, entries).saturating_sub(budget);
+    let over = step(provider, entries, over, |entry, over| leave_out_images(provider, entry, over, budget));
     let over = step(provider, entries, over, |entry, over| cut(entry, over, budget));
     let over = step(provider, entries, over, |entry, _| leave_out(provider, entry, budget));
     let over = step(provider, entries, over, |entry, mut over| {
@@ -132,8 +136,9 @@ fn step(
     over
 }
 
-/// Scales images, the least recent first, into a box of 512 pixels, and where that is not enough into one of 256. What
-/// each will take is known before, so that every one is scaled once, from what it was.
+/// Scales images, the least recent first, into a box of 512 pixels, and where that is not enough into one of 256, but for
+/// the pages and frames of one item: those could not be read, and there are fewer to leave out. What each will take is
+/// known before, so that every one is scaled once, from what it was.
 fn scale(provider: Provider, entries: &mut [Entry], budget: usize, on_error: OnError) -> Result<()> {
     let mut sides: Vec<Option<u32>> = vec![None; entries.len()];
     let mut over = count(provider, entries).saturating_sub(budget);
@@ -142,6 +147,9 @@ fn scale(provider: Provider, entries: &mut [Entry], budget: usize, on_error: OnE
         for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.is_system()) {
             if over == 0 {
                 break;
+            }
+            if *side < LEAST_OF_MANY && images(entry).count() > 1 {
+                continue;
             }
             let (before, after) = (
                 scaled_tokens(provider, entry, sides[index], budget),
@@ -166,6 +174,47 @@ fn scale(provider: Provider, entries: &mut [Entry], budget: usize, on_error: OnE
     Ok(())
 }
 
+/// The places of the images of an entry among its parts.
+fn images(entry: &Entry) -> impl Iterator<Item = usize> + '_ {
+    let is_image = |part: &Part| matches!(part, Part::Media(media) if media.media_type.starts_with("image/"));
+    entry.parts.iter().enumerate().filter(move |(_, part)| is_image(part)).map(|(place, _)| place)
+}
+
+/// Leaves out as many images of an item with several as are over, from the last one on; the first one stays.
+fn leave_out_images(provider: Provider, entry: &mut Entry, over: usize, budget: usize) {
+    let places: Vec<usize> = images(entry).collect();
+    let told = |left: usize| {
+        let all = places.len();
+        Part::text(format!("[the last {left} of {all} images left out to fit the budget of {budget} tokens]"))
+    };
+    let Some(droppable) = places.get(1..).filter(|droppable| !droppable.is_empty()) else { return };
+    let needed = over + of_part(provider, &told(places.len()));
+    let (mut saved, mut left) = (0, 0);
+    for place in droppable.iter().rev() {
+        if saved >= needed {
+            break;
+        }
+        saved += of_part(provider, &entry.parts[*place]);
+        left += 1;
+    }
+    let mut dropped: Vec<usize> = places[places.len() - left..].to_vec();
+    // What tells how one was scaled goes with it; the words of its page stay.
+    dropped.extend(places[places.len() - left..].iter().filter_map(|place| {
+        let (before, Part::Media(media)) = (place.checked_sub(1)?, &entry.parts[*place]) else { return None };
+        let (Part::Text(text), Part::Text(scaled)) = (&entry.parts[before], scaled_to(media.size?, budget)) else {
+            return None;
+        };
+        (*text == scaled).then_some(before)
+    }));
+    let told = told(left);
+    let mut place = 0;
+    entry.parts.retain(|_| {
+        place += 1;
+        !dropped.contains(&(place - 1))
+    });
+    entry.parts.push(told);
+}
+
 /// The size of an image in a box, where that takes fewer tokens.
 fn smaller(provider: Provider, part: &Part, side: u32) -> Option<(u32, u32)> {
     let Part::Media(media) = part else { return None };
@@ -174,14 +223,14 @@ fn smaller(provider: Provider, part: &Part, side: u32) -> Option<(u32, u32)> {
     (of_image(provider, within) < of_image(provider, size)).then_some(within)
 }
 
-fn told((width, height): (u32, u32), budget: usize) -> Part {
+fn scaled_to((width, height): (u32, u32), budget: usize) -> Part {
     Part::text(format!("[scaled to {width}×{height} pixels to fit the budget of {budget} tokens]"))
 }
 
 /// What the parts of an entry would take with its images in a box.
 fn scaled_tokens(provider: Provider, entry: &Entry, side: Option<u32>, budget: usize) -> usize {
     let of = |part: &Part| match side.and_then(|side| smaller(provider, part, side)) {
-        Some(size) => of_image(provider, size) + of_part(provider, &told(size, budget)),
+        Some(size) => of_image(provider, size) + of_part(provider, &scaled_to(size, budget)),
         None => of_part(provider, part),
     };
     entry.parts.iter().map(of).sum()
@@ -193,7 +242,7 @@ fn scaled(provider: Provider, entry: &Entry, side: u32, budget: usize) -> Result
         match part {
             Part::Media(media) if smaller(provider, part, side).is_some() => {
                 let scaled = scale_media(media, side)?;
-                parts.push(told(scaled.size.unwrap_or_default(), budget));
+                parts.push(scaled_to(scaled.size.unwrap_or_default(), budget));
                 parts.push(Part::media(scaled));
             }
             _ => parts.push(part.clone()),

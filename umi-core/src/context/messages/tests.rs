@@ -237,6 +237,54 @@ fn a_long_note_is_cut_when_nothing_else_is_left() {
     assert!(lead.len() > 2_000 && json[0]["content"][1]["text"] == "short", "{json}");
 }
 
+/// An encoder of a document: a title, and pages of which each has its number before it.
+#[derive(Debug)]
+struct Scans(u8);
+
+impl Encoder for Scans {
+    fn name(&self) -> &'static str {
+        "scans"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Image
+    }
+
+    fn options(&self) -> Option<&[&str]> {
+        None
+    }
+
+    fn is_pure(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, _: &Source<'_>, _: &EncodeOptions) -> Result<Vec<Part>> {
+        let page = |number| {
+            let media = Media::new("image/png", png(1_600, 1_200 + u32::from(number)));
+            [Part::text(format!("page {number}")), Part::media(media)]
+        };
+        Ok((1..=self.0).flat_map(page).collect())
+    }
+}
+
+#[test]
+fn a_budget_leaves_out_the_last_pages_before_none_can_be_read() {
+    let (context, registry) = (Context::new(), EncoderRegistry::default());
+    context.add(NewItem::object(Picture(1, 1))).unwrap();
+    registry.register(Arc::new(Scans(6)));
+    let options = MessageOptions::default().with_encoder(Kind::Image, "scans").with_budget_tokens(1_200);
+    for provider in [Provider::OpenAi, Provider::Anthropic] {
+        let messages = context.snapshot().to_messages(provider, &registry, &options).unwrap().to_json().to_string();
+        assert!(context.snapshot().count_tokens(provider, &registry, &options).unwrap() <= 1_200);
+        let images = messages.matches("iVBOR").count() + messages.matches("/9j/").count();
+        assert!((1..6).contains(&images), "{provider:?}: {images}");
+        let told = format!("[the last {} of 6 images left out to fit the budget of 1200 tokens]", 6 - images);
+        assert!(messages.contains(&told), "{provider:?}: {images}");
+        assert_eq!(messages.matches("[scaled to 512×").count(), images, "{provider:?}");
+        assert!(messages.contains("page 6") && !messages.contains("[scaled to 256×"), "{provider:?}");
+    }
+}
+
 fn long_context() -> Context {
     let context = Context::sim(3);
     context.add(NewItem::text("Never cut this. ".repeat(20)).with_role(Role::System).unwrap()).unwrap();
