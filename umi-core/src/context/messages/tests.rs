@@ -237,9 +237,9 @@ fn a_long_note_is_cut_when_nothing_else_is_left() {
     assert!(lead.len() > 2_000 && json[0]["content"][1]["text"] == "short", "{json}");
 }
 
-/// An encoder of a document: a title, and pages of which each has its number before it.
+/// An encoder of pages, each with its number before it.
 #[derive(Debug)]
-struct Scans(u8);
+struct Scans(Vec<Vec<u8>>);
 
 impl Encoder for Scans {
     fn name(&self) -> &'static str {
@@ -259,11 +259,10 @@ impl Encoder for Scans {
     }
 
     fn encode(&self, _: &Source<'_>, _: &EncodeOptions) -> Result<Vec<Part>> {
-        let page = |number| {
-            let media = Media::new("image/png", png(1_600, 1_200 + u32::from(number)));
-            [Part::text(format!("page {number}")), Part::media(media)]
+        let page = |(number, image): (usize, &Vec<u8>)| {
+            [Part::text(format!("page {}", number + 1)), Part::media(Media::new("image/png", image.clone()))]
         };
-        Ok((1..=self.0).flat_map(page).collect())
+        Ok(self.0.iter().enumerate().flat_map(page).collect())
     }
 }
 
@@ -271,17 +270,17 @@ impl Encoder for Scans {
 fn a_budget_leaves_out_the_last_pages_before_none_can_be_read() {
     let (context, registry) = (Context::new(), EncoderRegistry::default());
     context.add(NewItem::object(Picture(1, 1))).unwrap();
-    registry.register(Arc::new(Scans(6)));
-    let options = MessageOptions::default().with_encoder(Kind::Image, "scans").with_budget_tokens(1_200);
+    registry.register(Arc::new(Scans(vec![png(640, 520); 4])));
+    let options = MessageOptions::default().with_encoder(Kind::Image, "scans").with_budget_tokens(800);
     for provider in [Provider::OpenAi, Provider::Anthropic] {
         let messages = context.snapshot().to_messages(provider, &registry, &options).unwrap().to_json().to_string();
-        assert!(context.snapshot().count_tokens(provider, &registry, &options).unwrap() <= 1_200);
+        assert!(context.snapshot().count_tokens(provider, &registry, &options).unwrap() <= 800);
         let images = messages.matches("iVBOR").count() + messages.matches("/9j/").count();
-        assert!((1..6).contains(&images), "{provider:?}: {images}");
-        let told = format!("[the last {} of 6 images left out to fit the budget of 1200 tokens]", 6 - images);
+        assert!((1..4).contains(&images), "{provider:?}: {images}");
+        let told = format!("[the last {} of 4 images left out to fit the budget of 800 tokens]", 4 - images);
         assert!(messages.contains(&told), "{provider:?}: {images}");
         assert_eq!(messages.matches("[scaled to 512×").count(), images, "{provider:?}");
-        assert!(messages.contains("page 6") && !messages.contains("[scaled to 256×"), "{provider:?}");
+        assert!(messages.contains("page 4") && !messages.contains("[scaled to 256×"), "{provider:?}");
     }
 }
 
