@@ -392,13 +392,15 @@ class Context(BaseContext, metaclass=_ContextType):
 
     def __copy__(self) -> Self:
         restore, arguments = super().__reduce__()
-        return self._as_this(restore(*arguments))
+        copied: Self = self._as_this(restore(*arguments))
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any], /) -> Self:
         from copy import deepcopy  # noqa: PLC0415 - whoever copies has imported it
 
         restore, arguments = super().__reduce__()
-        return self._as_this(restore(*deepcopy(arguments, memo)))
+        copied: Self = self._as_this(restore(*deepcopy(arguments, memo)))
+        return copied
 
     def _as_this(self, made: Any) -> Any:
         """Give a copy what this one has beside its items: the model, which a pickle cannot hold, among it."""
