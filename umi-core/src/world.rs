@@ -13,7 +13,7 @@ use std::{
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, SeedableRng, rngs::SysRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -173,9 +173,10 @@ impl RandomIds {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the door")]
 fn entropy() -> ChaCha12Rng {
-    rand::make_rng()
+    // Not `rand::make_rng`: where a crate such as LanceDB switches on `thread_rng`, that seeds from a generator of the
+    // thread, whose state a forked child inherits.
+    ChaCha12Rng::try_from_rng(&mut SysRng).expect("the operating system gives random bytes")
 }
 
 impl Ids for RandomIds {
