@@ -58,20 +58,16 @@ if command -v flock >/dev/null; then
   exec 9>"$$CARGO_TARGET_DIR/.umi-lock"
   flock --nonblock 9 || { echo "waiting for another checkout's build in $$CARGO_TARGET_DIR"; flock 9; }
 fi
-if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-checkout" 2>/dev/null)" != "$(CURDIR)" ]]; then
+forget_unless_of() { # NOTE IS -p CRATE...: what was built of the crates, unless it is noted to be of what IS
+  local note="$$CARGO_TARGET_DIR/$$1" is="$$2" profile
+  [[ "$$(cat "$$note" 2>/dev/null)" != "$$is" ]] || return 0
   for profile in dev $(CHECK_PROFILE) testrelease release wheel-full; do
-    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile \
-      -p umi-core -p umi-faults -p umi-fuzz -p umi-py
+    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile "$${@:3}"
   done
-  echo "$(CURDIR)" > "$$CARGO_TARGET_DIR/.umi-checkout"
-fi
-vendor="$$(find vendor -type f | LC_ALL=C sort | xargs cksum)"
-if [[ "$$(cat "$$CARGO_TARGET_DIR/.umi-vendor" 2>/dev/null)" != "$$vendor" ]]; then
-  for profile in dev $(CHECK_PROFILE) testrelease release wheel-full; do
-    [[ ! -d "$$CARGO_TARGET_DIR/$${profile/#dev/debug}" ]] || cargo clean --quiet --locked --profile $$profile -p parking_lot_core
-  done
-  echo "$$vendor" > "$$CARGO_TARGET_DIR/.umi-vendor"
-fi
+  echo "$$is" > "$$note"
+}
+forget_unless_of .umi-checkout "$(CURDIR)" -p umi-core -p umi-faults -p umi-fuzz -p umi-py
+forget_unless_of .umi-vendor "$$(find vendor -type f | LC_ALL=C sort | xargs cksum)" -p parking_lot_core
 find vendor -type f -exec touch -t 200001010000 {} +
 printf '%s\n' implementation=CPython version=3.11 target_abi=CPython-abi3-3.11 shared=true build_flags= \
   suppress_build_script_link_lines=false > "$$PYO3_CONFIG_FILE.new"

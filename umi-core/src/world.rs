@@ -13,7 +13,9 @@ use std::{
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rand::{Rng, SeedableRng, rngs::SysRng};
+#[expect(clippy::disallowed_types, reason = "this is the door")]
+use rand::rngs::SysRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::watch;
 use uuid::Uuid;

@@ -132,7 +132,7 @@ impl Store {
     /// A change was written.
     #[cfg_attr(
         not(feature = "lance"),
-        expect(clippy::unused_async, reason = "the index on LanceDB is written meanwhile")
+        expect(clippy::unused_async, reason = "LanceDB, where it is built in, is fed here")
     )]
     async fn changed(&mut self) {
         self.changes += 1;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::*;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     entity::{Entity, EntityType},
     episode::Kind,
     index::contract::{NO_LIMIT, at, episode, piece, query, scope, space},
-    ledger::{ForgetReach, NewFact, Owner, OwnerVectors, sqlite::SqliteLedger},
+    ledger::{ForgetReach, JobLease, NewFact, Owner, OwnerVectors, sqlite::SqliteLedger},
     world::{ManualClock, SeededIds},
 };
 
@@ -64,6 +64,17 @@ impl Store {
         entity.agent = Some(agent.to_owned());
         let piece = piece(analysis::analyse_fact("Ana", None, content, at(1)));
         self.ledger.record(&space(), vec![NewFact { entity, piece, embed_job: None }]).await.unwrap();
+    }
+
+    /// Begins a feeding that stops where it is about to commit, until it is told to go on.
+    async fn feed_up_to_a_commit(&self, index: &Arc<LanceIndex>) -> (JoinHandle<Result<()>>, oneshot::Sender<()>) {
+        let (reached, at_commit) = oneshot::channel();
+        let (go_on, going_on) = oneshot::channel();
+        *index.hook.stop.lock() = Some((reached, going_on));
+        let (index, ledger) = (Arc::clone(index), Arc::clone(&self.ledger));
+        let feeding = tokio::spawn(async move { index.feed(&*ledger).await });
+        at_commit.await.unwrap();
+        (feeding, go_on)
     }
 
     async fn forget(&self, id: u128) {
@@ -148,22 +159,11 @@ async fn a_feeder_that_is_stopped_past_its_lease_brings_nothing_back() {
     store.say(1..5, |id| format!("Note {id} about the garden")).await;
     stopped.feed(&*store.ledger).await.unwrap();
     store.say(5..7, |id| format!("Note {id} about the secret")).await;
-    let (reached, at_commit) = oneshot::channel();
-    let (go_on, going_on) = oneshot::channel();
-    *stopped.hook.stop.lock() = Some((reached, going_on));
-    let feeding = tokio::spawn({
-        let (index, ledger) = (Arc::clone(&stopped), Arc::clone(&store.ledger));
-        async move { index.feed(&*ledger).await }
-    });
-    at_commit.await.unwrap();
+    let (feeding, go_on) = store.feed_up_to_a_commit(&stopped).await;
     // While the lease lasts nobody else feeds.
     other.feed(&*store.ledger).await.unwrap();
     assert_eq!(store.table_ids(&other).await, [1, 2, 3, 4]);
-    store
-        .ledger
-        .take_feeder(at(3_600), crate::ledger::JobLease { holder: Uuid::from_u128(9), until: at(3_600) })
-        .await
-        .unwrap();
+    store.ledger.take_feeder(at(3_600), JobLease { holder: Uuid::from_u128(9), until: at(3_600) }).await.unwrap();
     // Its lease has ended by now, though the clock that it would renew it by stands still.
     store.forget(5).await;
     other.feed_to(&*store.ledger, Goal::Follow).await.unwrap();
@@ -344,17 +344,10 @@ async fn a_feeder_that_is_stopped_leaves_no_part_of_a_fact_that_lost_a_saying() 
     index.feed(&*store.ledger).await.unwrap();
     assert_eq!(store.table_ids(&index).await, [1, 1], "a part for each saying");
     store.ledger.forget_scope(&scope("u", "b", ""), at(2)).await.unwrap();
-    let (reached, at_commit) = oneshot::channel();
-    let (go_on, going_on) = oneshot::channel();
-    *index.hook.stop.lock() = Some((reached, going_on));
-    let feeding = tokio::spawn({
-        let (index, ledger) = (Arc::clone(&index), Arc::clone(&store.ledger));
-        async move { index.feed(&*ledger).await }
-    });
-    at_commit.await.unwrap();
+    let (feeding, go_on) = store.feed_up_to_a_commit(&index).await;
     // Another process takes the right: this commit succeeds, and what would follow does not.
     store.clock.set(at(60));
-    let lease = crate::ledger::JobLease { holder: Uuid::from_u128(9), until: at(3_600) };
+    let lease = JobLease { holder: Uuid::from_u128(9), until: at(3_600) };
     assert!(store.ledger.take_feeder(at(3_600), lease).await.unwrap().is_some());
     go_on.send(()).unwrap();
     feeding.await.unwrap().unwrap();
@@ -390,7 +383,7 @@ async fn a_feeding_that_failed_is_due_again_after_a_while() {
     assert!(!index.is_due(head), "not with the next search");
     store.clock.advance(Duration::from_secs(30)).unwrap();
     assert!(index.is_due(head));
-    let lease = crate::ledger::JobLease { holder: Uuid::from_u128(9), until: at(60) };
+    let lease = JobLease { holder: Uuid::from_u128(9), until: at(60) };
     let right = store.ledger.take_feeder(at(30), lease).await.unwrap().unwrap();
     index.feed(&*store.ledger).await.unwrap();
     assert!(!index.is_due(head), "another process feeds");
