@@ -34,7 +34,7 @@ def answer(work: Callable[..., Figures]) -> None:
 
 
 def resident(name: str = "VmRSS") -> int:
-    """Bytes of this process that are in memory (`VmRSS`), or the most that ever were (`VmHWM`)."""
+    """Bytes of this process in memory (`VmRSS`), those that it took itself (`RssAnon`), or the most ever (`VmHWM`)."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
@@ -44,14 +44,15 @@ def resident(name: str = "VmRSS") -> int:
 class Growth:
     """The most resident memory over that of the beginning."""
 
-    def __init__(self) -> None:
-        """Begins now."""
-        self.before = resident()
+    def __init__(self, name: str = "VmRSS") -> None:
+        """Begins now, with what `/proc` calls `name`."""
+        self.name = name
+        self.before = resident(name)
         self.most = 0
 
     def look(self) -> int:
         """Looks again and gives the growth so far, in bytes."""
-        self.most = max(self.most, resident() - self.before)
+        self.most = max(self.most, resident(self.name) - self.before)
         return self.most
 
 
