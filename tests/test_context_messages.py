@@ -82,6 +82,8 @@ REFUSED = {  # by kind and encoder
     ("video", "native"): {"openai", "openai-responses", "anthropic"},
     ("audio", "native"): {"openai-responses", "anthropic"},
 }
+# Before other tests register theirs.
+OWN_ENCODERS = encoders.list_encoders()
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -98,7 +100,7 @@ def test_every_kind_with_every_encoder_in_every_format(kind: str, form: Any, tmp
         ref = ctx.add(item, media_type=media_type, metadata={"note": "of a kind"})
         if media_type is None:
             assert ctx.items()[0]["kind"] == kind
-        for encoder in encoders.list_encoders(kind)[kind]:
+        for encoder in OWN_ENCODERS[kind]:
             if form in REFUSED.get((kind, encoder), ()):
                 with pytest.raises(ValueError, match=f"{ref}.* does not take {media_types[kind]}"):
                     ctx.to_messages(form, encoders={kind: encoder})
@@ -291,6 +293,8 @@ def test_mistakes_of_the_caller_are_told() -> None:
             ctx.to_messages(**arguments)
     with pytest.raises((TypeError, ValueError)):
         ctx.to_messages(encoders=["tile"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="options of an encoder as a dict, got int"):
+        ctx.to_messages(encoder_kwargs={"image": 3})  # type: ignore[dict-item]
 
 
 def test_what_is_returned_is_the_callers_own(tmp_path: Path) -> None:

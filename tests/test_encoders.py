@@ -19,6 +19,7 @@ from media_files import film, picture, saved
 from umi import Context, encoders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -333,6 +334,36 @@ def test_the_keyboard_ends_the_wait_for_an_encoder() -> None:
     try:
         with pytest.raises(KeyboardInterrupt):
             ctx.to_messages(encoders={"image": "slow"})
+        assert not release.is_set()
+    finally:
+        release.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("call", [Context.to_md, lambda ctx: ctx.to_md("fast"), Context._repr_html_])
+def test_a_long_rendering_is_interrupted(call: Callable[[Context], str]) -> None:
+    """However long an item takes to tell about itself."""
+    started, release = threading.Event(), threading.Event()
+
+    class Slow(Image.Image):
+        @property
+        def size(self) -> tuple[int, int]:
+            if threading.current_thread() is not threading.main_thread():
+                started.set()
+                release.wait(60)
+            return super().size
+
+    def interrupt() -> None:
+        started.wait(60)
+        signal.raise_signal(signal.SIGINT)
+
+    ctx = Context()
+    ctx.add(Slow())
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call(ctx)
         assert not release.is_set()
     finally:
         release.set()

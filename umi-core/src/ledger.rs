@@ -10,7 +10,11 @@ mod jobs;
 pub(crate) mod saved;
 pub(crate) mod sqlite;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -588,6 +592,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     /// # Errors
     /// `CorruptStore` where the content is not what its hash says.
     async fn blob(&self, blob: &Blob) -> Result<Option<Vec<u8>>>;
+    /// The file of a blob, whether or not it is there; none where blobs are not files.
+    fn blob_path(&self, blob: &Blob) -> Option<PathBuf>;
     /// Removes blobs that no row names and that were put before `until`. Gives how many.
     async fn collect_blobs(&self, until: Timestamp) -> Result<u64>;
     /// Saves the context of the session of `scope`, in the place of what was saved of it.

@@ -29,7 +29,7 @@ use crate::{
     error::{IntoPyResult, guarded},
     metadata::from_json,
     models::LanguageModelProvider,
-    runtime::Operation,
+    runtime::{Operation, interruptible},
 };
 
 /// What the items of a pickled context are: ref, role, kind of source, source, media type, metadata as JSON.
@@ -254,8 +254,12 @@ impl BaseContext {
     }
 
     /// A Markdown table of the items with what can be told of them without a model.
-    fn _to_md(&self, py: Python<'_>, is_fast: bool) -> PyResult<String> {
-        guarded(|| Ok(py.detach(|| if is_fast { self.inner.to_md_fast() } else { self.inner.to_md() })))
+    fn _to_md(slf: &Bound<'_, Self>, is_fast: bool) -> PyResult<String> {
+        let context = slf.clone().unbind();
+        interruptible(slf.py(), move || {
+            let inner = &context.get().inner;
+            Ok(if is_fast { inner.to_md_fast() } else { inner.to_md() })
+        })
     }
 
     /// A Markdown table of the items with what a language model tells of them. To be awaited, or waited for.
@@ -267,7 +271,8 @@ impl BaseContext {
 
     /// A table in HTML, for notebooks.
     fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
-        guarded(|| py.detach(|| self.inner.snapshot().html(registry())))
+        let items = self.inner.snapshot();
+        interruptible(py, move || items.html(registry()))
     }
 
     fn __repr__(&self) -> PyResult<String> {

@@ -132,7 +132,10 @@ impl Pixels {
     /// `InvalidInput` where a side is 0 or `data` has another length than the size asks for.
     pub fn new(width: u32, height: u32, channels: Channels, data: Vec<u8>) -> Result<Self> {
         let expected = u64::from(width) * u64::from(height) * channels as u64;
-        if expected == 0 || data.len() as u64 != expected {
+        if expected == 0 {
+            return Err(Error::invalid_input(format!("an image of {width}×{height} has no pixels")));
+        }
+        if data.len() as u64 != expected {
             let message =
                 format!("an image of {width}×{height} {channels:?} takes {expected} bytes, got {}", data.len());
             return Err(Error::invalid_input(message));

@@ -29,7 +29,6 @@ use crate::{
     ledger::{
         Attachment, Blob, BlobContent, Ledger, NewBlob, SavedContext, SavedItem, SavedSource,
         saved::{file_uri, missing},
-        sqlite::blobs::BLOBS,
     },
     scope::Scope,
     world::{Clock, SystemClock},
@@ -223,7 +222,7 @@ impl ContextStore {
         };
         let looked = item.clone();
         let is_changed = blocking(move || Ok(!save::changed(&[looked], saved_at).is_empty())).await?;
-        let of_blob = |blob: &Blob| Some(self.lease.store.path.as_ref()?.join(BLOBS).join(blob.file_name()));
+        let of_blob = |blob: &Blob| self.ledger().blob_path(blob);
         let path = save::path_of(&item.source).or_else(|| item.source.blob().and_then(of_blob));
         let session_id = reference.session_id().to_owned();
         Ok(Some(StoredItem { session_id, item, position, saved_at, path, is_changed }))

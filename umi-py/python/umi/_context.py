@@ -488,7 +488,7 @@ class Context(BaseContext, metaclass=_ContextType):
         on_error: str,
     ) -> Any:
         names = None if encoders is None else {kind: _encoder_name(kind, name) for kind, name in dict(encoders).items()}
-        kwargs = None if encoder_kwargs is None else {kind: dict(given) for kind, given in encoder_kwargs.items()}
+        kwargs = None if encoder_kwargs is None else {kind: _options(given) for kind, given in encoder_kwargs.items()}
         return _render(self, what, format, names, kwargs, budget_tokens, on_error)
 
 
@@ -499,6 +499,13 @@ def _encoder_name(kind: str, name: Any) -> Any:
         return name
     known, short = _list_encoders(), name.removeprefix(start)
     return short if (kind, name) not in known and (kind, short) in known else name
+
+
+def _options(given: Any) -> dict[str, Any]:
+    try:
+        return dict(given)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"expected the options of an encoder as a dict, got {type(given).__name__}") from error
 
 
 def items_of(context: Context) -> BaseContext:

@@ -80,6 +80,7 @@ fn one_content_of_two_sessions_is_one_blob_that_goes_with_the_last_of_them() {
         assert_eq!(store.saved_context(&one).await.unwrap(), None);
         assert_eq!(store.collect_blobs(at(1_000)).await.unwrap(), 0);
         assert_eq!(store.blob(&blob).await.unwrap().unwrap(), b"shared");
+        assert!(store.blob_path(&blob).is_none_or(|path| std::fs::read(path).unwrap() == b"shared"));
         store.forget_scope(&Scope::new().with_user("bob").unwrap(), at(4)).await.unwrap();
         assert_eq!(store.collect_blobs(at(1_000)).await.unwrap(), 1);
         assert_eq!(store.blob(&blob).await.unwrap(), None);

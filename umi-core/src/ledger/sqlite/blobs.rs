@@ -104,6 +104,14 @@ impl Blobs {
         }
     }
 
+    /// The file of a blob.
+    pub(super) fn path_of(&self, blob: &Blob) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(folder.join(blob.file_name())),
+            Self::Memory(_) => None,
+        }
+    }
+
     /// Whether a blob is there, as far as its size tells. Blocks.
     pub(super) fn has(&self, blob: &Blob) -> bool {
         match self {

@@ -1,7 +1,7 @@
 //! The calls of [`Ledger`], each brought to a connection: to the thread that writes, to a reader, or at once.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -432,6 +432,10 @@ impl Ledger for SqliteLedger {
         self.parts()?;
         let (blobs, blob) = (Arc::clone(&self.blobs), blob.clone());
         blocking(move || blobs.read(&blob)).await
+    }
+
+    fn blob_path(&self, blob: &Blob) -> Option<PathBuf> {
+        self.blobs.path_of(blob)
     }
 
     async fn collect_blobs(&self, until: Timestamp) -> Result<u64> {

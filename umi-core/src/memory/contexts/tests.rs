@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     context::{self, Channels, NewItem, Object, Pixels, Role},
     episode::Kind,
+    ledger::sqlite::blobs::BLOBS,
     llm::{Completion, scripted::ScriptedModel},
     memory::{builder::MemoryBuilder, options::RecallOptions},
     metadata::Metadata,
