@@ -1,6 +1,7 @@
 """`Context(root)`: the walk over real folders, its files, filters, searches, texts and refs."""
 
 import copy
+import inspect
 import io
 import os
 import pickle
@@ -363,6 +364,13 @@ def test_methods_of_the_other_mode_say_which_constructor_gives_them(folder: Path
     for name in ("files", "root", "grep", "sql", "filter", "to_arrow", "cat", "num_files"):
         with pytest.raises(RuntimeError, match=r"Context\(root\)"):
             getattr(items, name)
+        assert not hasattr(items, name)
+    assert "grep" not in dir(items)
+    assert "add" not in dir(scan)
+    assert {"add", "get"} < set(dir(items))
+    assert {"grep", "get"} < set(dir(scan))
+    assert inspect.getmembers(items)
+    assert inspect.getmembers(scan)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = items.nonsense  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match=r"Context\(\)"):

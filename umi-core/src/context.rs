@@ -40,7 +40,7 @@ pub use self::{
     facts::Tier,
     items::{Bytes, Channels, Held, Item, ItemSource, NewItem, Object, Pixels, Role, Url},
     kinds::{Format, Kind},
-    messages::{MessageOptions, Node, OnError, Provider},
+    messages::{MessageOptions, Node, OnError, Provider, Rendering},
     not_found::RefNotFound,
     part::{Media, Part},
     refs::{GlobalRef, RefId, RefText, SESSION_BYTES},

@@ -2,27 +2,34 @@
 //!
 //! Items are encoded in parallel; what a provider makes of the parts is a pure function of them.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde_json::{Map, Value};
 
 use super::{
     collection::Snapshot,
-    encode::{Content, EncodeOptions, Encoder, EncoderRegistry, IMAGE_PIXELS, Source, inspect},
-    items::{Item, ItemSource, Role},
-    kinds::Kind,
-    parallel::in_parallel,
+    encode::EncoderRegistry,
+    items::Role,
     part::{Media, Part},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 mod anthropic;
 mod budget;
 mod gemini;
 mod lead;
 mod openai;
+mod options;
 mod pictures;
+mod plan;
+mod rendering;
 mod responses;
+
+use self::plan::{Plan, in_its_place};
+pub use self::{
+    options::{MessageOptions, OnError},
+    rendering::Rendering,
+};
 
 /// Whose form messages have.
 ///
@@ -86,84 +93,6 @@ impl FromStr for Provider {
             Error::invalid_input(format!("unknown format `{shown}`"))
                 .with_hint(format!("known ones: {}", Self::ALL.map(Self::as_str).join(", ")))
         })
-    }
-}
-
-/// What becomes of an item that cannot be encoded, or that the provider does not take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnError {
-    /// The call fails, with an error that names its ref.
-    #[default]
-    Raise,
-    /// A text in its place says why.
-    Placeholder,
-}
-
-impl FromStr for OnError {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "raise" => Ok(Self::Raise),
-            "placeholder" => Ok(Self::Placeholder),
-            other => {
-                let shown: String = other.chars().take(64).collect();
-                Err(Error::invalid_input(format!("on_error must be `raise` or `placeholder`, got `{shown}`")))
-            }
-        }
-    }
-}
-
-/// How messages are made.
-///
-/// # Example
-/// ```
-/// use umi_core::context::{Kind, MessageOptions, OnError};
-/// let options = MessageOptions::default()
-///     .with_encoder(Kind::Image, "tile")
-///     .with_budget_tokens(8_000)
-///     .with_on_error(OnError::Placeholder);
-/// assert_eq!(options.budget_tokens, Some(8_000));
-/// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct MessageOptions {
-    /// The encoders by kind, where they are not the defaults.
-    pub encoders: BTreeMap<Kind, String>,
-    /// The options of the encoders by kind.
-    pub encoder_options: BTreeMap<Kind, EncodeOptions>,
-    /// The most tokens that all items may take together, by an estimate.
-    pub budget_tokens: Option<usize>,
-    /// What becomes of an item that cannot be sent.
-    pub on_error: OnError,
-}
-
-impl MessageOptions {
-    /// Encodes items of a kind with the encoder of this name.
-    #[must_use]
-    pub fn with_encoder(mut self, kind: Kind, name: impl Into<String>) -> Self {
-        self.encoders.insert(kind, name.into());
-        self
-    }
-
-    /// Gives the encoder of a kind these options.
-    #[must_use]
-    pub fn with_encoder_options(mut self, kind: Kind, options: EncodeOptions) -> Self {
-        self.encoder_options.insert(kind, options);
-        self
-    }
-
-    /// Lets all items together take at most so many tokens.
-    #[must_use]
-    pub fn with_budget_tokens(self, tokens: usize) -> Self {
-        Self { budget_tokens: Some(tokens), ..self }
-    }
-
-    /// Says what becomes of an item that cannot be sent.
-    #[must_use]
-    pub fn with_on_error(self, on_error: OnError) -> Self {
-        Self { on_error, ..self }
     }
 }
 
@@ -263,13 +192,7 @@ impl Snapshot {
         registry: &EncoderRegistry,
         options: &MessageOptions,
     ) -> Result<Node> {
-        let entries = self.entries(provider, registry, options)?;
-        Ok(match provider {
-            Provider::OpenAi => openai::messages(&entries),
-            Provider::OpenAiResponses => responses::messages(&entries),
-            Provider::Anthropic => anthropic::messages(&entries),
-            Provider::Gemini => gemini::messages(&entries),
-        })
+        self.rendering(provider, registry, options.clone())?.messages()
     }
 
     /// The arguments of a call of the provider's client, but for the model and its settings: an object.
@@ -277,13 +200,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Self::to_messages`].
     pub fn to_request(&self, provider: Provider, registry: &EncoderRegistry, options: &MessageOptions) -> Result<Node> {
-        let entries = self.entries(provider, registry, options)?;
-        Ok(match provider {
-            Provider::OpenAi => Node::Object(vec![("messages", openai::messages(&entries))]),
-            Provider::OpenAiResponses => Node::Object(vec![("input", responses::messages(&entries))]),
-            Provider::Anthropic => anthropic::request(entries),
-            Provider::Gemini => gemini::request(entries),
-        })
+        self.rendering(provider, registry, options.clone())?.request()
     }
 
     /// About how many tokens all items take with a provider, after what `options` asks for.
@@ -296,186 +213,32 @@ impl Snapshot {
         registry: &EncoderRegistry,
         options: &MessageOptions,
     ) -> Result<usize> {
-        Ok(budget::count(provider, &self.entries(provider, registry, options)?))
+        self.rendering(provider, registry, options.clone())?.tokens()
     }
 
-    fn entries(&self, provider: Provider, registry: &EncoderRegistry, options: &MessageOptions) -> Result<Vec<Entry>> {
-        let plan = Plan::new(provider, registry, options)?;
-        let items: Vec<&Item> = self.iter().collect();
-        let mut entries = plan.encode_all(&items)?;
-        if let Some(tokens) = options.budget_tokens {
-            budget::fit(provider, &mut entries, tokens, options.on_error)?;
-        }
-        Ok(entries)
+    /// The same in two steps: what is kept of earlier calls is found here, which takes no time that is worth a thread.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an encoder or an option that is not known.
+    ///
+    /// # Example
+    /// ```
+    /// use umi_core::context::{Context, EncoderRegistry, MessageOptions, NewItem, Provider};
+    /// let (context, registry) = (Context::new(), EncoderRegistry::default());
+    /// context.add(NewItem::text("What is this?"))?;
+    /// let rendering = context.snapshot().rendering(Provider::OpenAi, &registry, MessageOptions::default())?;
+    /// assert!(rendering.is_ready(), "a text needs no encoder");
+    /// assert_eq!(rendering.messages()?.to_json()[0]["role"], "user");
+    /// # Ok::<(), umi_core::Error>(())
+    /// ```
+    pub fn rendering<'a>(
+        &self,
+        provider: Provider,
+        registry: &'a EncoderRegistry,
+        options: MessageOptions,
+    ) -> Result<Rendering<'a>> {
+        Rendering::new(self.clone(), provider, registry, options)
     }
-}
-
-/// Which encoder takes which kind, checked before any is called.
-struct Plan<'a> {
-    provider: Provider,
-    registry: &'a EncoderRegistry,
-    encoders: BTreeMap<Kind, Arc<dyn Encoder>>,
-    options: &'a MessageOptions,
-    none: EncodeOptions,
-}
-
-impl<'a> Plan<'a> {
-    fn new(provider: Provider, registry: &'a EncoderRegistry, options: &'a MessageOptions) -> Result<Self> {
-        let mut encoders = BTreeMap::new();
-        for (kind, name) in &options.encoders {
-            encoders.insert(*kind, registry.find(*kind, name)?);
-        }
-        for kind in Kind::ALL {
-            if !encoders.contains_key(&kind)
-                && let Some(name) = registry.default_name(kind)
-            {
-                encoders.insert(kind, registry.find(kind, name)?);
-            }
-        }
-        for (kind, given) in &options.encoder_options {
-            let known = encoders.get(kind).map(|encoder| (encoder.name(), encoder.options()));
-            let (name, known) = known.unwrap_or(("", Some(&[])));
-            if let Some(known) = known {
-                given.check(known).map_err(|error| error.with_place(&format!("encoder `{name}` of kind `{kind}`")))?;
-            }
-        }
-        Ok(Self { provider, registry, encoders, options, none: EncodeOptions::default() })
-    }
-
-    /// Encodes the items in their order: texts here, everything else on as many threads as there are processors.
-    fn encode_all(&self, items: &[&Item]) -> Result<Vec<Entry>> {
-        // What is kept needs no thread, and is looked up faster than one starts.
-        let mut encoded: Vec<Option<Result<Vec<Part>>>> = items.iter().map(|item| self.kept(item)).collect();
-        let cold: Vec<usize> = (0..items.len()).filter(|index| encoded[*index].is_none()).collect();
-        let made = in_parallel(cold.len(), |place| self.encode(items[cold[place]]));
-        for (index, parts) in cold.into_iter().zip(made) {
-            encoded[index] = Some(parts);
-        }
-        let lost = || Err(Error::internal("an item was not encoded"));
-        items.iter().zip(encoded).map(|(item, parts)| self.entry(item, parts.unwrap_or_else(lost))).collect()
-    }
-
-    /// What needs no work: texts, addresses, and what is kept of files.
-    fn kept(&self, item: &Item) -> Option<Result<Vec<Part>>> {
-        match item.source() {
-            ItemSource::Text(_) => {
-                let text = item.source().as_text().unwrap_or_default();
-                Some(Ok(if text.is_empty() { Vec::new() } else { vec![Part::text(text)] }))
-            }
-            ItemSource::Url(url) => Some(Ok(vec![if url.kind().is_text() || url.kind() == Kind::Other {
-                Part::text(url.as_str())
-            } else {
-                Part::Link {
-                    url: url.as_str().into(),
-                    kind: url.kind(),
-                    media_type: url.media_type().map(str::to_owned),
-                }
-            }])),
-            ItemSource::Path(path) => {
-                let encoder = self.encoders.get(&item.kind())?;
-                let name = name_of(item);
-                let source = source(item, &name, Content::Path(path));
-                Some(Ok(self.registry.kept(&source, &**encoder, self.options_of(item.kind()))?.to_vec()))
-            }
-            _ => None,
-        }
-    }
-
-    fn options_of(&self, kind: Kind) -> &EncodeOptions {
-        self.options.encoder_options.get(&kind).unwrap_or(&self.none)
-    }
-
-    fn encode(&self, item: &Item) -> Result<Vec<Part>> {
-        let kind = item.kind();
-        let encoder = self.encoders.get(&kind).ok_or_else(|| {
-            Error::invalid_input(format!("a file of the kind `{kind}` cannot be sent"))
-                .with_hint("add it as bytes with a media type, or register an encoder of its kind")
-        })?;
-        let name = name_of(item);
-        let pixels;
-        let content = match item.source() {
-            ItemSource::Path(path) => Content::Path(path),
-            ItemSource::Bytes(bytes) => Content::Bytes(bytes.as_slice()),
-            ItemSource::Object(object) => {
-                pixels = object.pixels(IMAGE_PIXELS as u64)?;
-                Content::Pixels(&pixels)
-            }
-            _ => return Err(Error::internal("a text needs no encoder")),
-        };
-        let parts = self.registry.encode(&source(item, &name, content), &**encoder, self.options_of(kind))?;
-        Ok(parts.iter().cloned().map(sized).collect())
-    }
-
-    /// The entry of an item whose parts the provider takes, or the error or the words in their place.
-    fn entry(&self, item: &Item, parts: Result<Vec<Part>>) -> Result<Entry> {
-        let checked = parts.and_then(|parts| {
-            for part in &parts {
-                if self.provider.part(part).is_none() {
-                    return Err(self.not_taken(part));
-                }
-            }
-            Ok(parts)
-        });
-        let name = item.name().map(|name| format!(" (`{}`)", name.chars().take(64).collect::<String>()));
-        let place = format!("`{}`{}", item.ref_id(), name.unwrap_or_default());
-        let parts = checked.or_else(|error| in_its_place(error, &place, self.options.on_error))?;
-        Ok(Entry { role: item.role(), place, lead: lead::of(item).into(), parts })
-    }
-
-    fn not_taken(&self, part: &Part) -> Error {
-        let what = match part {
-            Part::Media(media) => media.media_type.clone(),
-            Part::Link { media_type: Some(media_type), .. } => format!("an address of {media_type}"),
-            _ => "an address".to_owned(),
-        };
-        let what: String = what.chars().take(96).collect();
-        Error::new(ErrorKind::InvalidInput, format!("the format `{}` does not take {what}", self.provider))
-            .with_hint("choose another encoder for its kind, or on_error=\"placeholder\"")
-    }
-}
-
-/// What stands for an item that cannot be sent: the error with its place, or words.
-fn in_its_place(error: Error, place: &str, on_error: OnError) -> Result<Vec<Part>> {
-    match on_error {
-        // Where the call was ended, the item is not at fault.
-        OnError::Placeholder if error.kind() != ErrorKind::Closed => {
-            Ok(vec![Part::text(format!("[not sent: {}]", error.message()))])
-        }
-        _ => Err(error.with_place(place)),
-    }
-}
-
-/// A part with the size of its image, which an encoder of a user's does not say.
-fn sized(part: Part) -> Part {
-    match &part {
-        Part::Media(media) if media.size.is_none() && media.media_type.starts_with("image/") => {
-            match inspect(&media.bytes, &media.media_type) {
-                Ok(seen) => Part::media(Media::clone(media).with_size(seen.width, seen.height)),
-                Err(_) => part,
-            }
-        }
-        _ => part,
-    }
-}
-
-/// How a model reads of an item: by the name of its file, or by its ref with the extension of its media type.
-fn name_of(item: &Item) -> Cow<'_, str> {
-    item.name().unwrap_or_else(|| {
-        let extension = match item.media_type() {
-            Some("application/pdf") => ".pdf",
-            Some("application/json") => ".json",
-            Some("text/csv") => ".csv",
-            Some("audio/wav") => ".wav",
-            Some("audio/mpeg") => ".mp3",
-            Some("video/mp4") => ".mp4",
-            _ => "",
-        };
-        Cow::Owned(format!("{}{extension}", item.ref_id()))
-    })
-}
-
-fn source<'a>(item: &'a Item, name: &'a str, content: Content<'a>) -> Source<'a> {
-    Source { name, kind: item.kind(), media_type: item.media_type().unwrap_or("application/octet-stream"), content }
 }
 
 #[cfg(test)]

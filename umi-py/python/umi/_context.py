@@ -20,7 +20,7 @@ from umi.exceptions import InvalidInputError, NotFoundError
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, overload
+    from typing import Annotated, Any, Literal, NoReturn, Protocol, Self, TypeAlias, overload
 
     from _typeshed import SupportsWrite
 
@@ -67,29 +67,29 @@ else:
         return function
 
 
-# what a scan has and a context of items has not
-_OF_A_SCAN = frozenset(
-    (
-        "cat",
-        "errors",
-        "files",
-        "filter",
-        "global_ref",
-        "grep",
-        "head",
-        "info",
-        "num_files",
-        "ref_for",
-        "root",
-        "show",
-        "sql",
-        "tail",
-        "to_arrow",
-        "to_context",
-        "to_pandas",
-        "to_polars",
-    )
-)
+class _OtherModeError(RuntimeError, AttributeError):
+    """A method or property of the other mode was asked for: for `hasattr` it is not there."""
+
+
+class OfOtherMode:
+    """A method or property that only the other of the two has: a context of items, and the scan of a root.
+
+    A `__getattr__` in its place would make every other attribute take twice as long.
+    """
+
+    __slots__ = ("_message",)
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __get__(self, instance: object, owner: object) -> OfOtherMode:
+        if instance is None:
+            return self
+        raise _OtherModeError(self._message)
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """Stand for a method of the class."""
+        raise _OtherModeError(self._message)
 
 
 def _store(db: str | os.PathLike[str] | None) -> str:
@@ -321,13 +321,9 @@ class Context(BaseContext, metaclass=_ContextType):
 
         return DirectoryContext(root, session_id=session_id, n_threads=n_threads, no_ignore=no_ignore)
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Say what gives the methods of a scan."""
-            if name in _OF_A_SCAN:
-                raise RuntimeError(f"Context.{name} requires a directory-scan context. Construct it with Context(root)")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+    def __dir__(self) -> list[str]:
+        """Leave out what is of the other mode."""
+        return [name for name in super().__dir__() if not isinstance(getattr(type(self), name, None), OfOtherMode)]
 
     def print_tree(self, layout: Layout = "insertion", *, file: SupportsWrite[str] | None = None) -> None:
         """Print `tree(layout)`.
@@ -490,6 +486,30 @@ class Context(BaseContext, metaclass=_ContextType):
         names = None if encoders is None else {kind: _encoder_name(kind, name) for kind, name in dict(encoders).items()}
         kwargs = None if encoder_kwargs is None else {kind: _options(given) for kind, given in encoder_kwargs.items()}
         return _render(self, what, format, names, kwargs, budget_tokens, on_error)
+
+
+for _name in (
+    "cat",
+    "errors",
+    "files",
+    "filter",
+    "global_ref",
+    "grep",
+    "head",
+    "info",
+    "num_files",
+    "ref_for",
+    "root",
+    "show",
+    "sql",
+    "tail",
+    "to_arrow",
+    "to_context",
+    "to_pandas",
+    "to_polars",
+):
+    _message = f"Context.{_name} requires a directory-scan context. Construct it with Context(root)"
+    setattr(Context, _name, OfOtherMode(_message))
 
 
 def _encoder_name(kind: str, name: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from umi._context import Context
+from umi._context import Context, OfOtherMode
 from umi._umi import BaseContext, BaseTable, DirectoryScan
 from umi.exceptions import FeatureNotBuiltError
 
@@ -401,30 +401,6 @@ def _path(path: str) -> Path:
     return Path(path)
 
 
-class _OfItems:
-    """A method or property of an incremental context, which a scan does not have."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: object, owner: object) -> _OfItems:
-        if instance is None:
-            return self
-        raise self._missing()
-
-    def __call__(self, *_: object, **__: object) -> NoReturn:
-        """Stand for a method of the class."""
-        raise self._missing()
-
-    def _missing(self) -> RuntimeError:
-        return RuntimeError(
-            f"Context.{self._name} requires an incremental context. Construct it with Context() or "
-            "Context(session_id=...), or make one of this scan with to_context()"
-        )
-
-
 for _name in (
     "add",
     "changed",
@@ -441,4 +417,8 @@ for _name in (
     "to_request",
     "tree",
 ):
-    setattr(DirectoryContext, _name, _OfItems(_name))
+    _message = (
+        f"Context.{_name} requires an incremental context. Construct it with Context() or Context(session_id=...), or "
+        "make one of this scan with to_context()"
+    )
+    setattr(DirectoryContext, _name, OfOtherMode(_message))

@@ -7,14 +7,14 @@ use pyo3::{
 };
 use umi_core::{
     Error,
-    context::{EncodeOptions, Kind, Media, MessageOptions, Node, Provider},
+    context::{EncodeOptions, Kind, Media, MessageOptions, Node, Provider, Rendering},
 };
 
 use super::{BaseContext, json::JsonObject};
 use crate::{
     convert::{Str, Whole, wrong_type},
     encoders::registry,
-    error::IntoPyResult,
+    error::{IntoPyResult, guarded},
     runtime::interruptible,
 };
 
@@ -53,21 +53,25 @@ pub(crate) fn _render<'py>(
         let given = EncodeOptions::parse(given.extract::<JsonObject>()?.0.as_str()).py()?;
         options = options.with_encoder_options(kind, given);
     }
-    let (items, registry) = (context.get().inner.snapshot(), registry());
+    let items = context.get().inner.snapshot();
+    let rendering = guarded(|| py.detach(|| items.rendering(provider, registry(), options)))?;
     match what.0 {
-        "tokens" => {
-            let tokens = interruptible(py, move || items.count_tokens(provider, registry, &options))?;
-            tokens.into_bound_py_any(py)
-        }
-        "request" => {
-            let request = interruptible(py, move || items.to_request(provider, registry, &options))?;
-            Words::default().objects_of(py, &request)
-        }
-        _ => {
-            let messages = interruptible(py, move || items.to_messages(provider, registry, &options))?;
-            Words::default().objects_of(py, &messages)
-        }
+        "tokens" => finish(py, rendering, Rendering::tokens)?.into_bound_py_any(py),
+        "request" => Words::default().objects_of(py, &finish(py, rendering, Rendering::request)?),
+        _ => Words::default().objects_of(py, &finish(py, rendering, Rendering::messages)?),
     }
+}
+
+/// What a rendering gives; where something is left to be encoded, on a thread for which the wait can be interrupted.
+fn finish<T: Send + 'static>(
+    py: Python<'_>,
+    rendering: Rendering<'static>,
+    what: fn(Rendering<'static>) -> umi_core::Result<T>,
+) -> PyResult<T> {
+    if rendering.is_ready() {
+        return guarded(|| py.detach(|| what(rendering)));
+    }
+    interruptible(py, move || what(rendering))
 }
 
 /// The entries of a mapping from kinds.

@@ -36,7 +36,7 @@ impl Snapshot {
         let options = MessageOptions::default()
             .with_encoder(Kind::Image, "resize")
             .with_encoder_options(Kind::Image, EncodeOptions::parse(&format!("{{\"max_width\":{SHOWN_SIDES}}}"))?);
-        let plan = Plan::new(Provider::OpenAi, registry, &options)?;
+        let plan = Plan::new(Provider::OpenAi, registry, options)?;
         let has_picture = |item: &&Item| item.kind() == Kind::Image && !matches!(item.source(), ItemSource::Url(_));
         let images: Vec<&Item> = self.iter().take(SHOWN_ITEMS).filter(has_picture).take(SHOWN_PICTURES).collect();
         let made = in_parallel(images.len(), |place| plan.picture(images[place]));

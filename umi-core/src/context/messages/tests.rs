@@ -3,9 +3,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    Metadata,
+    ErrorKind, Metadata,
     context::{
-        Channels, Context, NewItem, Object, Pixels, Url,
+        Channels, Context, EncodeOptions, Encoder, Kind, NewItem, Object, Pixels, Source, Url,
         encode::fixtures::{pdf, png, wav, words},
     },
 };
@@ -338,4 +338,25 @@ proptest! {
             Err(error) => prop_assert_eq!(error.kind(), ErrorKind::Capacity),
         }
     }
+}
+
+#[test]
+fn a_rendering_is_ready_once_its_files_were_encoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("photo.png");
+    std::fs::write(&path, png(4, 4)).unwrap();
+    let context = Context::sim(1);
+    context.add(NewItem::text("A text.")).unwrap();
+    context.add(NewItem::file(&path).unwrap()).unwrap();
+    let (registry, options) = (EncoderRegistry::default(), MessageOptions::default());
+    let rendering = || context.snapshot().rendering(Provider::Gemini, &registry, options.clone()).unwrap();
+    assert!(!rendering().is_ready());
+    let first = rendering().messages().unwrap();
+    assert!(rendering().is_ready());
+    assert_eq!(rendering().messages().unwrap(), first);
+    let tight = options.clone().with_budget_tokens(10_000);
+    assert!(!context.snapshot().rendering(Provider::Gemini, &registry, tight).unwrap().is_ready(), "it may be scaled");
+    std::fs::write(&path, png(5, 5)).unwrap();
+    assert!(!rendering().is_ready());
+    assert_ne!(rendering().messages().unwrap(), first);
 }
