@@ -54,3 +54,9 @@ pub use crate::{
     ledger::{Attachment, Blob, FileContent, FileStamp, SavedItem, SavedSource},
     memory::{ContextStore, LoadedContext, RememberedItem, StoredItem},
 };
+
+/// Lets a forked child forget the work of threads that it does not have.
+pub(crate) fn after_fork_in_child() {
+    parallel::after_fork_in_child();
+    encode::after_fork_in_child();
+}

@@ -36,13 +36,14 @@ mod office;
 mod options;
 mod pdf;
 mod pixels;
+mod room;
 mod svg;
 mod text;
 mod video;
 
 pub(super) use self::{
     audio::audio_facts, cache::Key, decode::inspect, document::is_pdf, office::office_text, pdf::PdfFile,
-    text::read_text,
+    room::after_fork_in_child, text::read_text,
 };
 
 /// The largest image, document or sound that is read, in bytes.

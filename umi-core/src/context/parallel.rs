@@ -32,8 +32,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        WORKING.fetch_sub(1, Ordering::Relaxed);
+        let leave = |working: usize| Some(working.saturating_sub(1));
+        WORKING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, leave).ok();
     }
+}
+
+/// Lets a forked child forget the threads that it does not have.
+pub(super) fn after_fork_in_child() {
+    WORKING.store(0, Ordering::Relaxed);
 }
 
 /// Calls `work` with every number below `count`; gives what it gave, in their order.

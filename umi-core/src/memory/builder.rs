@@ -16,6 +16,7 @@ use super::{
     usage::UsageCounters,
 };
 use crate::{
+    context,
     embed::{Embedder, cached::CachedEmbedder, sim::SimEmbedder, static_table::StaticEmbedder},
     error::{Error, ErrorKind, Result},
     ledger::sqlite::fork,
@@ -58,6 +59,7 @@ pub fn after_fork_in_parent() {
 /// handles of the parent refuse to be used in it.
 pub fn after_fork_in_child() {
     IDS.reseed();
+    context::after_fork_in_child();
     fork::after_in_child();
 }
 

@@ -9,7 +9,7 @@ use image::{
     metadata::Orientation,
 };
 
-use super::{broken, guarded, too_large};
+use super::{broken, guarded, room::Room, too_large};
 use crate::{
     context::items::Pixels,
     error::{Error, ErrorKind, Result},
@@ -18,7 +18,7 @@ use crate::{
 /// The most pixels of an image: what a camera of 100 megapixels takes.
 pub const IMAGE_PIXELS: usize = 100_000_000;
 /// The most bytes that a decoder may take for one image.
-const DECODER_BYTES: u64 = 1 << 30;
+pub(super) const DECODER_BYTES: u64 = 1 << 30;
 
 /// A decoded image.
 pub(super) struct Decoded {
@@ -28,6 +28,8 @@ pub(super) struct Decoded {
     /// Whether its format keeps every pixel as it is.
     pub(super) is_lossless: bool,
     pub(super) is_animated: bool,
+    /// What `pixels` and what is made of them take.
+    pub(super) room: Room,
 }
 
 /// What an image says about itself before it is decoded.
@@ -45,6 +47,8 @@ pub(super) fn decode(bytes: &[u8], media_type: &str) -> Result<Decoded> {
         let is_animated = is_animated(bytes, format);
         let mut decoder = open(bytes, format)?;
         check(decoder.dimensions())?;
+        // As they are decoded, and with 8 bits a channel or scaled.
+        let room = Room::take(decoder.total_bytes().saturating_mul(2));
         let limits = limits();
         decoder.set_limits(limits).map_err(|error| unreadable(error, format))?;
         let orientation = decoder.orientation().map_err(|error| unreadable(error, format))?;
@@ -57,7 +61,7 @@ pub(super) fn decode(bytes: &[u8], media_type: &str) -> Result<Decoded> {
             ImageFormat::WebP => bytes.get(12..16) == Some(b"VP8L"),
             _ => true,
         };
-        Ok(Decoded { pixels: Pixels::from_image(image)?, orientation, is_lossless, is_animated })
+        Ok(Decoded { pixels: Pixels::from_image(image)?, orientation, is_lossless, is_animated, room })
     })
 }
 

@@ -7,6 +7,7 @@ use image::metadata::Orientation;
 use super::{
     Content, EncodeOptions, Encoder, SOURCE_BYTES, Source,
     decode::{IMAGE_PIXELS, check, decode},
+    room::Room,
     svg,
 };
 use crate::{
@@ -32,6 +33,8 @@ struct Seen<'a> {
     orientation: Orientation,
     is_lossless: bool,
     is_animated: bool,
+    /// Where it was decoded here: what the pixels take, and what is made of them.
+    _room: Option<Room>,
 }
 
 impl Seen<'_> {
@@ -65,19 +68,37 @@ fn see<'a>(source: &Source<'a>, sides: u32, reader: Option<&dyn ImageReader>) ->
     if let Content::Pixels(pixels) = source.content {
         check((pixels.width(), pixels.height()))?;
         let orientation = Orientation::NoTransforms;
-        return Ok(Seen { pixels: Cow::Borrowed(pixels), orientation, is_lossless: true, is_animated: false });
+        return Ok(Seen {
+            pixels: Cow::Borrowed(pixels),
+            orientation,
+            is_lossless: true,
+            is_animated: false,
+            _room: None,
+        });
     }
     let bytes = source.read(SOURCE_BYTES)?;
     if source.media_type == "image/svg+xml" || svg::is_svg(&bytes) {
         let pixels = svg::render(&bytes, sides)?;
         let orientation = Orientation::NoTransforms;
-        return Ok(Seen { pixels: Cow::Owned(pixels), orientation, is_lossless: true, is_animated: false });
+        return Ok(Seen {
+            pixels: Cow::Owned(pixels),
+            orientation,
+            is_lossless: true,
+            is_animated: false,
+            _room: None,
+        });
     }
     let decoded = match (decode(&bytes, source.media_type), reader) {
         (Err(error), Some(reader)) if error.kind() == ErrorKind::FeatureNotBuilt => {
             let pixels = reader.pixels(&bytes, IMAGE_PIXELS as u64)?;
             let orientation = Orientation::NoTransforms;
-            return Ok(Seen { pixels: Cow::Owned(pixels), orientation, is_lossless: false, is_animated: false });
+            return Ok(Seen {
+                pixels: Cow::Owned(pixels),
+                orientation,
+                is_lossless: false,
+                is_animated: false,
+                _room: None,
+            });
         }
         (decoded, _) => decoded?,
     };
@@ -86,6 +107,7 @@ fn see<'a>(source: &Source<'a>, sides: u32, reader: Option<&dyn ImageReader>) ->
         orientation: decoded.orientation,
         is_lossless: decoded.is_lossless,
         is_animated: decoded.is_animated,
+        _room: Some(decoded.room),
     })
 }
 
