@@ -1,7 +1,7 @@
 """What the multimodal context costs through its public Python API.
 
 Run by `make bench`, in an environment that holds the optimised wheel; about half a minute. Prints a Markdown table and
-exits with 1 when a median is over its budget (`--no-fail` to print only). With `--peer PYTHON`, an interpreter that has
+exits with 1 when a figure is over its budget (`--no-fail` to print only). With `--peer PYTHON`, an interpreter that has
 the package `mm-ctx`, that is measured by the same script, in turns with ours, and compared; it takes minutes more.
 """
 
@@ -22,23 +22,29 @@ ROUNDS = {"items": 3, "tables": 3, "messages": 5}
 IMPORTS = 7  # of each of so many rounds
 SCRIPT = Path(__file__).with_name("context_script.py")
 
+
+def best_of(seconds: float) -> Budget:
+    """Make a budget that was set beside the best runs of the peer, and that the best of ours are held to."""
+    return Budget(seconds, of_best=True)
+
+
 BUDGETS = {
     "import": Budget(60e-3),
-    "`get(ref)`, str, 10,000 items": Budget(120e-9),
+    "`get(ref)`, str, 10,000 items": best_of(120e-9),
     "`get(ref)`, Path, over `pathlib.Path(str)`": Budget(500e-9),
-    "`uuid7()`": Budget(400e-9),
-    "`add(str)`": Budget(1e-6),
-    "`add(PIL)`": Budget(1e-6),
-    "`add(Path)`": Budget(8e-6),
-    "`repr`, 10,000 items": Budget(1e-3),
-    "`print_tree`, 10,000 items, to a file": Budget(15e-3),
-    "miss, 10,000 items, unread": Budget(2e-6),
-    "miss, 10,000 items, read": Budget(1e-3),
-    "`remove(ref)`, 10,000 items": Budget(2e-6),
+    "`uuid7()`": best_of(400e-9),
+    "`add(str)`": best_of(1e-6),
+    "`add(PIL)`": best_of(1e-6),
+    "`add(Path)`": best_of(8e-6),
+    "`repr`, 10,000 items": best_of(1e-3),
+    "`print_tree`, 10,000 items, to a file": best_of(15e-3),
+    "miss, 10,000 items, unread": best_of(2e-6),
+    "miss, 10,000 items, read": best_of(1e-3),
+    "`remove(ref)`, 10,000 items": best_of(2e-6),
     "`to_md`, 1,000 Markdown files, first": Budget(150e-3),
-    "`to_md`, 1,000 Markdown files, again": Budget(10e-3),
-    "`to_messages`, 100 texts, 20 photos of 2 MP, again": Budget(0.5e-3),
-    "`to_messages`, 100 texts, 20 photos of 12 MP, again": Budget(0.5e-3),
+    "`to_md`, 1,000 Markdown files, again": best_of(10e-3),
+    "`to_messages`, 100 texts, 20 photos of 2 MP, again": best_of(0.5e-3),
+    "`to_messages`, 100 texts, 20 photos of 12 MP, again": best_of(0.5e-3),
     "memory per Path item, 100,000, beside the path": Budget(120, "bytes"),
 }
 # These import nothing that the module would then find loaded.

@@ -51,9 +51,7 @@ def items(mm: Any, folder: pathlib.Path) -> dict[str, list[float]]:
         got += each(ctx.get, refs[start : start + BATCH], batch=BATCH)
     samples["`pathlib.Path(str)`"] = made
     samples["`get(ref)`, Path, 10,000 items"] = got
-    samples["`get(ref)`, Path, over `pathlib.Path(str)`"] = [
-        mine - plain for mine, plain in zip(got, made, strict=True)
-    ]
+    samples["`get(ref)`, Path, over `pathlib.Path(str)`"] = [min(got) - min(made)]
     samples["`repr`, 10,000 items"] = each(lambda _: repr(ctx), range(10))
     samples["`print_tree`, 10,000 items, to a file"] = each(lambda _: print_tree(ctx, folder), range(3))
     samples["miss, 10,000 items, unread"] = each(lambda _: miss(mm, ctx, is_read=False), range(200))

@@ -18,18 +18,20 @@ Unit = Literal["s", "bytes", "times", "turns/s"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What an operation may cost: the most, or the least where more is better, of its median."""
+    """What an operation may cost: the most, or the least where more is better, of its median or of its best."""
 
     limit: float
     unit: Unit = "s"
     at_least: bool = False
     or_else: str = ""  # what excuses more, in words
+    of_best: bool = False  # where it was set beside the best run of a peer
 
     def __str__(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {shown(self.limit, self.unit)} {self.or_else}".rstrip()
+        words = f"{'≥' if self.at_least else '≤'} {shown(self.limit, self.unit)} {self.or_else}".rstrip()
+        return f"{words}, at best" if self.of_best else words
 
     def holds(self, measured: float) -> bool:
-        """Tell whether a median is within the budget."""
+        """Tell whether what was measured is within the budget."""
         return measured >= self.limit if self.at_least else measured <= self.limit
 
 
@@ -38,26 +40,28 @@ class Report:
     """Figures in the order of their measurement; each is printed when it is there."""
 
     budgets: Mapping[str, Budget]
-    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    rows: list[tuple[str, ...]] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     medians: dict[str, float] = field(default_factory=dict)
 
     def add(self, operation: str, samples: Sequence[float], unit: Unit = "s", *, is_excused: bool = False) -> None:
-        """Take the samples of one operation; a budget of that name is compared with their median, unless excused."""
+        """Take the samples of one operation; a budget of that name is compared with them, unless excused."""
         budget = self.budgets.get(operation)
         median = statistics.median(samples)
         best_first = sorted(samples, reverse=budget is not None and budget.at_least)
         tail = shown(best_first[math.ceil(0.95 * len(samples)) - 1], unit) if len(samples) >= 5 else ""
-        within = "" if budget is None else "yes" if is_excused or budget.holds(median) else "**no**"
+        compared = best_first[0] if budget is not None and budget.of_best else median
+        within = "" if budget is None else "yes" if is_excused or budget.holds(compared) else "**no**"
         if within == "**no**":
             self.missed.append(operation)
         self.medians[operation] = median
-        self.rows.append((operation, "" if budget is None else str(budget), shown(median, unit), tail, within))
+        best = shown(best_first[0], unit) if len(samples) > 1 else ""
+        self.rows.append((operation, "" if budget is None else str(budget), best, shown(median, unit), tail, within))
         print("  ".join(cell for cell in self.rows[-1] if cell), flush=True)
 
     def end(self) -> None:
         """Print the table and the machine; say what is over its budget or was never measured."""
-        header = ("operation", "budget", "p50", "p95", "within?")
+        header = ("operation", "budget", "best", "p50", "p95", "within?")
         print()
         for row in (header, tuple("---" for _ in header), *self.rows):
             print(f"| {' | '.join(row)} |")

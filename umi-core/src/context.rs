@@ -34,7 +34,7 @@ mod scan;
 pub use self::{
     collection::{Context, Snapshot},
     encode::{
-        Content, EncodeOptions, Encoder, EncoderRegistry, FILM_FORMATS, Ffmpeg, IMAGE_PIXELS, ImageReader,
+        Content, EncodeOptions, Encoder, EncoderRegistry, FILM_FORMATS, FILM_TIME, Ffmpeg, IMAGE_PIXELS, ImageReader,
         SOURCE_BYTES, Source, VideoFacts, VideoReader,
     },
     facts::Tier,

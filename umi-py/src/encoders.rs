@@ -14,8 +14,8 @@ use pyo3::{
 use umi_core::{
     Error, ErrorKind, Result,
     context::{
-        Channels, Content, EncodeOptions, Encoder, EncoderRegistry, FILM_FORMATS, Ffmpeg, ImageReader, Kind, Media,
-        Part, Pixels, Source, VideoFacts, VideoReader,
+        Channels, Content, EncodeOptions, Encoder, EncoderRegistry, FILM_FORMATS, FILM_TIME, Ffmpeg, ImageReader, Kind,
+        Media, Part, Pixels, Source, VideoFacts, VideoReader,
     },
 };
 
@@ -255,9 +255,8 @@ impl VideoReader for PyAv {
 
     fn frames(&self, source: &Source<'_>, times: &[f64], sides: u32) -> Result<Vec<Pixels>> {
         let frames = Self::call(source, |module, film| {
-            module
-                .call_method1(intern!(module.py(), "film_frames"), (film, FILM_FORMATS, times.to_vec(), sides))?
-                .extract::<Vec<Row>>()
+            let arguments = (film, FILM_FORMATS, times.to_vec(), sides, FILM_TIME.as_secs_f64());
+            module.call_method1(intern!(module.py(), "film_frames"), arguments)?.extract::<Vec<Row>>()
         });
         match frames {
             Some(frames) => frames?.into_iter().map(pixels_of).collect(),

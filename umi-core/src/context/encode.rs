@@ -15,7 +15,7 @@ pub use self::{
     decode::IMAGE_PIXELS,
     image::ImageReader,
     options::EncodeOptions,
-    video::{FILM_FORMATS, Ffmpeg, VideoFacts, VideoReader},
+    video::{FILM_FORMATS, FILM_TIME, Ffmpeg, VideoFacts, VideoReader},
 };
 use crate::{
     context::{

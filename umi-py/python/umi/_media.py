@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import time
 from typing import TYPE_CHECKING, Any
 
 from umi.encoders import Media
@@ -92,14 +93,15 @@ def film_facts(film: Any, formats: str) -> tuple[float, int, int, float | None]:
         return seconds, stream.codec_context.width, stream.codec_context.height, rate
 
 
-def film_frames(film: Any, formats: str, times: Sequence[float], sides: int) -> list[_Pixels]:
-    """Decode the pictures that are seen at these times, which are in order."""
+def film_frames(film: Any, formats: str, times: Sequence[float], sides: int, limit: float) -> list[_Pixels]:
+    """Decode the pictures that are seen at these times, which are in order, each within `limit` seconds."""
+    end = time.monotonic() + limit
     frames: list[_Pixels] = []
     with _open(film, formats) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         start = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
-        waiting = [time + start for time in times]
+        waiting = [seen + start for seen in times]
         sought = start
         if len(waiting) > 0 and waiting[0] - start > _SEEK_SECONDS:
             sought = waiting[0]
@@ -109,6 +111,8 @@ def film_frames(film: Any, formats: str, times: Sequence[float], sides: int) -> 
         left_at = None  # when the picture is seen that was decoded before a seek
         may_seek = True
         while waiting:
+            if time.monotonic() > end:
+                raise CapacityError(f"a picture took more than {limit:.0f} s")
             frame = next(decoder, None)
             if frame is None:
                 break
@@ -119,6 +123,7 @@ def film_frames(film: Any, formats: str, times: Sequence[float], sides: int) -> 
             while waiting and at > waiting[0]:
                 frames.append(_pixels(last if last is not None else frame, sides))
                 waiting.pop(0)
+                end = time.monotonic() + limit
             last = frame
             if may_seek and waiting and waiting[0] - at > _SEEK_SECONDS and sought != waiting[0]:
                 sought, left_at = waiting[0], at

@@ -23,8 +23,8 @@ use crate::{
 
 /// The most frames that are shown of a film.
 const FRAMES: u32 = 256;
-/// How long ffmpeg may take for one picture.
-const FFMPEG_TIME: Duration = Duration::from_mins(2);
+/// How long a decoder may take for one picture of a film.
+pub const FILM_TIME: Duration = Duration::from_mins(2);
 /// The most bytes that it is heard out for: a picture of the largest size.
 const FFMPEG_BYTES: u64 = 512 * 1024 * 1024;
 
@@ -96,7 +96,7 @@ impl Default for Ffmpeg {
 impl Ffmpeg {
     /// The program at a path.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), limit: FFMPEG_TIME }
+        Self { program: program.into(), limit: FILM_TIME }
     }
 
     /// Ends a call of the program that takes longer, 2 minutes by default.
