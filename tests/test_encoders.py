@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import importlib
 import io
 import signal
 import sys
@@ -250,6 +251,17 @@ def test_a_film_whose_pictures_seldom_stand_by_themselves_comes_to_its_end(tmp_p
     assert len(shades) == 16
     for index, shade in enumerate(shades):
         assert abs(shade - 255 * (index + 0.5) / 16) < 12, shades
+
+
+def test_a_picture_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
+    """The decoder of another package is not waited for without end."""
+    pytest.importorskip("av")
+    path = tmp_path / "clip.mp4"
+    film(path, seconds=1)
+    media = importlib.import_module("umi._media")
+    assert len(media.film_frames(path, "mov,mp4", [0.5], 64, 120.0)) == 1
+    with pytest.raises(umi.CapacityError, match="took more than"):
+        media.film_frames(path, "mov,mp4", [0.5], 64, -0.1)
 
 
 def test_what_only_says_that_it_is_a_film_opens_no_other_file_and_no_network(tmp_path: Path) -> None:
