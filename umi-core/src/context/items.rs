@@ -12,7 +12,6 @@ use std::{
 use super::{
     files,
     kinds::{Format, Kind, canonical, kind_of_media_type},
-    part::Media,
     refs::{RefId, shown},
 };
 use crate::{
@@ -20,9 +19,16 @@ use crate::{
     metadata::Metadata,
 };
 
-/// The longest media type and the longest URL, in bytes.
+mod object;
+mod url;
+
+pub use self::{
+    object::{Channels, Object, Pixels},
+    url::Url,
+};
+
+/// The longest media type, in bytes.
 const MEDIA_TYPE_BYTES: usize = 255;
-const URL_BYTES: usize = 16 * 1024;
 
 /// Whose part of a prompt an item is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,108 +79,6 @@ pub trait Held<T: ?Sized>: AsRef<T> + Any + Send + Sync {}
 
 impl<T: ?Sized, H: AsRef<T> + Any + Send + Sync> Held<T> for H {}
 
-/// An object in memory that the bindings keep alive, such as an image of PIL: it describes itself, and gives its
-/// pixels when it is asked.
-///
-/// No lock of the context is held while it is called.
-pub trait Object: Any + Send + Sync + fmt::Debug {
-    /// What kind of thing it is.
-    fn kind(&self) -> Kind;
-
-    /// What it is in a few words, such as `PIL.Image(RGB, 1024×768)`.
-    fn description(&self) -> String;
-
-    /// Its size when its pixels lie in memory, in bytes.
-    fn bytes(&self) -> Option<u64>;
-
-    /// Its pixels.
-    ///
-    /// # Errors
-    /// `Capacity` where it has more than `limit` pixels, before memory is spent on them; `InvalidInput` where it cannot
-    /// give any.
-    fn pixels(&self, limit: u64) -> Result<Pixels>;
-
-    /// The form in which a saved context keeps it: unless it has one of its own, its pixels as PNG of 8 bits a channel.
-    ///
-    /// # Errors
-    /// As [`Self::pixels`].
-    fn stored(&self, limit: u64) -> Result<Media> {
-        self.pixels(limit)?.to_png()
-    }
-}
-
-/// What a pixel consists of, a byte each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Channels {
-    /// Brightness.
-    Gray = 1,
-    /// Brightness and opacity.
-    GrayAlpha = 2,
-    /// Red, green and blue.
-    Rgb = 3,
-    /// Red, green, blue and opacity.
-    Rgba = 4,
-}
-
-/// An image, row by row from its top left.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Pixels {
-    width: u32,
-    height: u32,
-    channels: Channels,
-    data: Vec<u8>,
-}
-
-impl Pixels {
-    /// An image of `width` × `height` pixels.
-    ///
-    /// # Errors
-    /// `InvalidInput` where a side is 0 or `data` has another length than the size asks for.
-    pub fn new(width: u32, height: u32, channels: Channels, data: Vec<u8>) -> Result<Self> {
-        let expected = u64::from(width) * u64::from(height) * channels as u64;
-        if expected == 0 {
-            return Err(Error::invalid_input(format!("an image of {width}×{height} has no pixels")));
-        }
-        if data.len() as u64 != expected {
-            let message =
-                format!("an image of {width}×{height} {channels:?} takes {expected} bytes, got {}", data.len());
-            return Err(Error::invalid_input(message));
-        }
-        Ok(Self { width, height, channels, data })
-    }
-
-    /// Pixels in a row.
-    pub fn width(&self) -> u32 {
-        self.width
-    }
-
-    /// Rows.
-    pub fn height(&self) -> u32 {
-        self.height
-    }
-
-    /// What a pixel consists of.
-    pub fn channels(&self) -> Channels {
-        self.channels
-    }
-
-    /// The bytes.
-    pub fn data(&self) -> &[u8] {
-        &self.data
-    }
-
-    /// The bytes, without a copy.
-    pub fn into_data(self) -> Vec<u8> {
-        self.data
-    }
-}
-
-impl fmt::Debug for Pixels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pixels({}×{} {:?})", self.width, self.height, self.channels)
-    }
-}
-
 /// Where the content of an item is. Clones share it.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -217,72 +121,6 @@ impl Bytes {
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bytes({}, {} bytes)", self.media_type, self.as_slice().len())
-    }
-}
-
-/// An http or https address, with the media type of what is there where it is known.
-///
-/// # Example
-/// ```
-/// use umi_core::context::{Kind, Url};
-/// let url = Url::new("https://example.com/a/photo.jpg?size=2", None)?;
-/// assert_eq!((url.kind(), url.media_type()), (Kind::Image, Some("image/jpeg")));
-/// assert!(Url::new("file:///etc/passwd", None).is_err());
-/// # Ok::<(), umi_core::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Url {
-    text: Box<str>,
-    media_type: Option<Box<str>>,
-    kind: Kind,
-}
-
-impl Url {
-    /// Checks an address. Its kind is that of `media_type`, or else that of the extension in its path.
-    ///
-    /// # Errors
-    /// `InvalidInput` for another scheme than http and https, for what is not an address with a host, for white space
-    /// and control characters, for one over 16 KiB and for what is not a media type.
-    pub fn new(text: &str, media_type: Option<&str>) -> Result<Self> {
-        if text.len() > URL_BYTES {
-            let message = format!("a URL has {} bytes, at most {URL_BYTES} are allowed", text.len());
-            return Err(Error::invalid_input(message).with_sizes(URL_BYTES, text.len()));
-        }
-        if text.contains(|character: char| character.is_whitespace() || character.is_control()) {
-            return Err(Error::invalid_input(format!("the URL `{}` has white space in it", shown(text)))
-                .with_hint("encode it, as %20"));
-        }
-        let parsed = reqwest::Url::parse(text).map_err(|error| {
-            Error::invalid_input(format!("`{}` is not a URL: {error}", shown(text))).with_source(error)
-        })?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(Error::invalid_input(format!("the URL `{}` is not one of http or https", shown(text)))
-                .with_hint("add a file by its path"));
-        }
-        let (kind, media_type) = match media_type {
-            Some(media_type) => {
-                let media_type = essence(media_type)?;
-                (kind_of_media_type(&media_type), Some(media_type))
-            }
-            None => Format::of_name(Path::new(parsed.path()))
-                .map_or((Kind::Other, None), |format| (format.kind, Some(format.media_type.into()))),
-        };
-        Ok(Self { text: text.into(), media_type, kind })
-    }
-
-    /// The address, as it was given.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The media type, in lower case and without parameters.
-    pub fn media_type(&self) -> Option<&str> {
-        self.media_type.as_deref()
-    }
-
-    /// What kind of thing is there, as far as it is known.
-    pub fn kind(&self) -> Kind {
-        self.kind
     }
 }
 
@@ -576,16 +414,6 @@ mod tests {
         for wrong in ["", "png", "image/", "/png", "image/p ng", "image/png/x", "text\n/plain", &"x/y".repeat(200)] {
             assert!(NewItem::bytes(vec![0], wrong).unwrap_err().is_invalid_input(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn addresses_are_checked() {
-        for wrong in ["", "photo.jpg", "ftp://a/b", "https://", "https://a/b c", "https://a/\nb", "javascript:alert(1)"]
-        {
-            assert!(Url::new(wrong, None).unwrap_err().is_invalid_input(), "{wrong}");
-        }
-        assert_eq!(Url::new("http://a/b", None).unwrap().kind(), Kind::Other);
-        assert_eq!(Url::new("http://a/b", Some("image/png")).unwrap().kind(), Kind::Image);
     }
 
     #[test]
