@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import builtins
+import copy
 import importlib
 import io
+import pickle
 import signal
 import sys
 import threading
@@ -294,7 +296,7 @@ def test_an_image_is_decoded_as_what_it_says_that_it_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(Image, "open", watched)
     ctx = Context()
     ctx.add(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", media_type="image/heic")
-    with pytest.raises(umi.FeatureNotBuiltError):
+    with pytest.raises(umi.InvalidInputError, match="no image of HEIC or AVIF"):
         ctx.to_messages()
     assert asked
     assert all(set(options["formats"]) <= {"HEIF", "AVIF"} for options in asked)
@@ -406,3 +408,50 @@ def test_without_a_decoder_of_films_the_command_is_told(tmp_path: Path, monkeypa
     ctx.add(path)
     with pytest.raises(umi.FeatureNotBuiltError, match=r"pip install .umi-memory\[video\]"):
         ctx.to_messages()
+
+
+def test_media_are_values() -> None:
+    media = encoders.Media(b"x", "image/png", "a.png")
+    for same in (pickle.loads(pickle.dumps(media)), copy.copy(media), copy.deepcopy(media)):
+        assert same == media
+        assert hash(same) == hash(media)
+    assert media != encoders.Media(b"x", "image/png")
+    with pytest.raises(AttributeError, match="immutable"):
+        del media.data
+    with pytest.raises(TypeError, match="expected str, got int"):
+        encoders.Media(b"x", 5)  # type: ignore[arg-type]
+    with pytest.raises(umi.InvalidInputError, match="not a media type"):
+        encoders.Media(b"x", "bad")
+
+
+def test_an_encoder_gives_one_image_or_many() -> None:
+    class Red:
+        name = "red"
+        kind = "image"
+
+        def encode(self, source: Any) -> Any:
+            return Image.new("RGB", (3, 2), "red")
+
+    encoders.register(Red())
+    ctx = Context()
+    ctx.add(picture())
+    assert [image.size for image in _images(ctx.to_messages(encoders={"image": "red"}))] == [(3, 2)]
+
+
+def test_a_damaged_image_of_a_format_that_is_read_is_said_to_be_damaged(tmp_path: Path) -> None:
+    """And one whose format is not read here names the package once."""
+    (tmp_path / "junk.avif").write_bytes(b"junk")
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    (tmp_path / "cut.heic").write_bytes(heic)
+    expected: dict[str, tuple[type[Exception], str]] = {"junk.avif": (umi.InvalidInputError, "damaged")}
+    try:
+        importlib.import_module("pillow_heif")
+        expected["cut.heic"] = (umi.InvalidInputError, "damaged")
+    except ImportError:
+        expected["cut.heic"] = (umi.FeatureNotBuiltError, "pip install")
+    for name, (kind, words) in expected.items():
+        ctx = Context()
+        ctx.add(tmp_path / name)
+        with pytest.raises(kind, match=words) as raised:
+            ctx.to_messages()
+        assert str(raised.value).count("pip install") <= 1

@@ -409,3 +409,25 @@ def test_a_damaged_file_of_an_image_is_mended_by_saving_again(tmp_path: Path) ->
         Context.load("s", store)
     context.save(store)
     assert len(Context.load("s", store)) == len(context)
+
+
+def test_a_remembered_image_by_address_is_attached(tmp_path: Path) -> None:
+    """As the provider fetches it in any other message; one that is no image is not."""
+    ctx = Context()
+    ctx.add(Url("http://a.example/okapi.png"), metadata={"note": "an okapi in the garden"})
+    ctx.add(Url("http://a.example/okapi.pdf"), metadata={"note": "about the okapi in the garden"})
+    with Memory.open(tmp_path / "store", user="a") as memory:
+        memory.remember_context_sync(ctx)
+        [message] = memory.context_sync("the okapi in the garden", format="openai")
+    links = [part["image_url"]["url"] for part in message["content"] if part["type"] == "image_url"]
+    assert links == ["http://a.example/okapi.png"]
+
+
+def test_an_image_whose_file_was_closed_says_so(tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pass
+    ctx = Context()
+    ctx.add(image)
+    with pytest.raises(InvalidInputError, match=r"load\(\) it before"):
+        ctx.save(db=tmp_path / "store")

@@ -451,3 +451,13 @@ def test_nothing_is_imported_for_a_table(folder: Path) -> None:
         "assert not {'pyarrow', 'polars', 'pandas', 'numpy', 'sqlite3'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, str(folder)], check=True)
+
+
+def test_a_table_needs_a_column_and_a_miss_tells_the_refs(folder: Path) -> None:
+    scan = umi.Context(folder)
+    with pytest.raises(umi.InvalidInputError, match="needs a column"):
+        scan.show(columns=[])
+    known = scan.ref_ids()[0]
+    with pytest.raises(umi.RefNotFoundError) as raised:
+        scan.get(known[:-1] + "x")
+    assert f"Did you mean: {known}?" in str(raised.value)

@@ -1497,7 +1497,7 @@ class BaseContext:
         obj: str | Path | bytes | Url | _Picture,
         *,
         role: Literal["system", "developer", "user"] = "user",
-        metadata: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         media_type: str | None = None,
     ) -> str:
         """Puts an item behind all others and gives its new ref.

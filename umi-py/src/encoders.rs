@@ -84,7 +84,10 @@ fn media_module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 /// What Python raised, as an error of the core.
 fn failed(py: Python<'_>, what: &str, cause: PyErr) -> Error {
     let hint = cause.value(py).getattr(intern!(py, "hint")).and_then(|hint| hint.extract::<String>()).ok();
-    let mut told: String = cause.value(py).to_string().chars().take(200).collect();
+    let said = cause.value(py).to_string();
+    // Umi's own exceptions say their hint, which is said again with this error.
+    let said = hint.as_ref().and_then(|hint| said.strip_suffix(&format!(" ({hint})"))).unwrap_or(&said);
+    let mut told: String = said.chars().take(200).collect();
     let class = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
     if told.is_empty() {
         told.clone_from(&class);

@@ -169,7 +169,7 @@ pub trait Encoder: Send + Sync + std::fmt::Debug {
 /// ```
 /// use umi_core::context::{EncoderRegistry, Kind};
 /// let registry = EncoderRegistry::default();
-/// assert_eq!(registry.default_name(Kind::Image), Some("resize"));
+/// assert_eq!(registry.default_name(Kind::Image).as_deref(), Some("resize"));
 /// assert!(registry.find(Kind::Image, "tyle").unwrap_err().to_string().contains("resize, tile"));
 /// ```
 #[derive(Debug)]
@@ -293,16 +293,18 @@ impl EncoderRegistry {
         names
     }
 
-    /// The name of the encoder of a kind where none is named.
-    pub fn default_name(&self, kind: Kind) -> Option<&'static str> {
-        match kind {
-            Kind::Image => Some("resize"),
-            Kind::Video => Some("frames"),
-            Kind::Audio => Some("native"),
-            Kind::Document => Some("rasterize"),
-            kind if kind.is_text() => Some("text"),
-            _ => None,
-        }
+    /// The name of the encoder of a kind where none is named: of a kind without one of its own, the first that was
+    /// registered.
+    pub fn default_name(&self, kind: Kind) -> Option<String> {
+        let own = match kind {
+            Kind::Image => "resize",
+            Kind::Video => "frames",
+            Kind::Audio => "native",
+            Kind::Document => "rasterize",
+            kind if kind.is_text() => "text",
+            _ => return self.list(Some(kind)).into_iter().next().map(|(_, name)| name),
+        };
+        Some(own.to_owned())
     }
 
     /// The encoder of this kind and name.

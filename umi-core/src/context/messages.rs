@@ -11,6 +11,7 @@ use super::{
     encode::EncoderRegistry,
     items::Role,
     part::{Media, Part},
+    refs::RefId,
 };
 use crate::error::{Error, Result};
 
@@ -140,6 +141,7 @@ impl Node {
 #[derive(Clone, Debug)]
 struct Entry {
     role: Role,
+    ref_id: RefId,
     /// How an error calls the item.
     place: String,
     /// The ref with the note and what else is known of it.

@@ -343,7 +343,7 @@ impl Scan {
     /// The file of a ref, or of a global ref of this session.
     ///
     /// # Errors
-    /// `RefNotFound` where there is none; `InvalidInput` for a global ref of another session.
+    /// `RefNotFound` where there is none, with the refs that there are; `InvalidInput` for a global ref of another session.
     pub fn get(&self, reference: &str) -> Result<&Arc<FileEntry>> {
         let local = match reference.rsplit_once('/') {
             None => reference,
@@ -357,12 +357,10 @@ impl Scan {
         let places = || self.entries.iter().enumerate().map(|(place, entry)| (entry.ref_id, place)).collect();
         let found = RefId::parse(local).and_then(|id| self.places.get_or_init(places).get(&id));
         let found = found.and_then(|place| self.entries.get(*place));
-        found.ok_or_else(|| {
-            let (reference, session_id) = (shown(reference), shown(self.session_id()));
-            let message =
-                format!("ref `{reference}` not found among the {} files of session `{session_id}`", self.len());
-            Error::new(ErrorKind::RefNotFound, message)
-        })
+        match found {
+            Some(found) => Ok(found),
+            None => Err(Error::new(ErrorKind::RefNotFound, self.to_context()?.not_found(reference).to_string())),
+        }
     }
 
     /// A context with the files as items, in the same order, with the same session and refs: to be added to, saved, and

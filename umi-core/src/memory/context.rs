@@ -135,7 +135,7 @@ impl Memory {
     }
 
     /// The document as the items of a context, to be rendered into the messages of a provider: the document as a text, then
-    /// the images among what it shows, the best first, at most [`CONTEXT_IMAGES`]. In the place of one whose content is
+    /// the images among what it shows, the best first, at most [`CONTEXT_IMAGES`], which the budget does not count. In the place of one whose content is
     /// lost or cannot be read there is a text that says so: one damaged file costs no prompt.
     ///
     /// # Errors
@@ -164,13 +164,20 @@ impl Memory {
         let images = attachments.iter().filter(|attachment| attachment.kind() == context::Kind::Image);
         let mut left = CONTEXT_IMAGES;
         for image in images {
-            let (Some(blob), Some(media_type)) = (&image.blob, &image.media_type) else { continue };
             if left == 0 {
                 break;
             }
-            left -= 1;
             let reference = reference(image)?.to_string();
             let note = Metadata::parse(&serde_json::json!({ "note": &reference }).to_string())?;
+            let (Some(blob), Some(media_type)) = (&image.blob, &image.media_type) else {
+                // One that is only named is fetched by the provider, as in any other message.
+                let url = image.uri.as_deref().map(|uri| context::Url::new(uri, image.media_type.as_deref()));
+                if let Some(Ok(url)) = url {
+                    left -= 1;
+                    context.add(NewItem::url(url).with_metadata(note))?;
+                }
+                continue;
+            };
             let content = match self.content(blob).await {
                 Ok(content) => content,
                 Err(error) if matches!(error.kind(), ErrorKind::CorruptStore | ErrorKind::StoreIo) => {
@@ -181,6 +188,7 @@ impl Memory {
                 }
                 Err(error) => return Err(error),
             };
+            left -= 1;
             let item = NewItem::bytes(content, media_type)?.with_metadata(note);
             // Two sessions may have given one ref.
             if context.contains(&image.ref_id.text()) || item.kind() != image.kind() {

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _Pixels = tuple[int, int, int, bytes]
+# the first brand of a file, and what reads it; every other one is of HEIC
+_FORMATS_OF = {b"avif": ("AVIF",), b"avis": ("AVIF",), b"mif1": ("AVIF", "HEIF"), b"msf1": ("AVIF", "HEIF")}
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -39,6 +41,9 @@ def decode_image(data: bytes, limit: int) -> _Pixels:
     except image_module.DecompressionBombError as error:
         raise CapacityError(f"has more than {limit} pixels", limit=limit) from error
     except importlib.import_module("PIL").UnidentifiedImageError as error:
+        brand = data[8:12] if data[4:8] == b"ftyp" else None
+        if brand is None or any(name in formats for name in _FORMATS_OF.get(brand, ("HEIF",))):
+            raise InvalidInputError("it is damaged, or no image of HEIC or AVIF") from error
         raise FeatureNotBuiltError("Pillow does not know its format", hint="pip install pillow pillow-heif") from error
     if image.width * image.height > limit:
         pixels = image.width * image.height
@@ -155,9 +160,13 @@ def _pixels(frame: Any, sides: int) -> _Pixels:
 def parts_of(made: Any) -> list[str | tuple[str, bytes, str | None] | _Pixels]:
     """Give what an encoder of a user's made, in forms that the native module takes."""
     parts: list[str | tuple[str, bytes, str | None] | _Pixels] = []
-    for part in [made] if isinstance(made, (str, Media, dict)) else made:
+    for part in [made] if isinstance(made, (str, Media, dict)) or _is_image(made) else made:
         parts.extend(_parts(part))
     return parts
+
+
+def _is_image(part: Any) -> bool:
+    return hasattr(part, "tobytes") and hasattr(part, "mode")
 
 
 def _parts(part: Any) -> Iterable[str | tuple[str, bytes, str | None] | _Pixels]:
@@ -167,7 +176,7 @@ def _parts(part: Any) -> Iterable[str | tuple[str, bytes, str | None] | _Pixels]
         yield part.media_type, part.data, part.name
     elif isinstance(part, dict):
         yield from _parts_of_openai(part)
-    elif hasattr(part, "tobytes") and hasattr(part, "mode"):
+    elif _is_image(part):
         yield pixels_of(part)
     else:
         message = (

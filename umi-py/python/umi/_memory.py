@@ -498,7 +498,8 @@ class Memory:
 
         Args:
             query: What to recall; None for the session's latest turns and the most important current facts.
-            budget_tokens: How much working memory and recalled items may take. Core memory is never cut.
+            budget_tokens: How much working memory and recalled items may take. Core memory is never cut, and the images
+                that messages have are not counted.
             options: How to recall.
             format: None for the document alone. `openai`, `openai-responses`, `anthropic` or `gemini` for messages, as
                 `Context.to_messages` gives them, of the document and of the images of remembered contexts among what it

@@ -9,6 +9,7 @@ bytes, for the next message; see `cache_bytes()`.
 from __future__ import annotations
 
 from umi._umi import _cache_bytes, _list_encoders, _register, _set_cache_bytes
+from umi.exceptions import InvalidInputError
 
 TYPE_CHECKING = False  # importing `typing` would cost half of the time that importing umi takes
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class Media:
         data: The bytes.
         media_type: What they are, such as `image/png`.
         name: The name of the file, where there is one.
+
+    Raises:
+        TypeError: One of them is of another type.
+        InvalidInputError: It is not a media type; a `ValueError`.
     """
 
     __slots__ = ("data", "media_type", "name")
@@ -55,14 +60,31 @@ class Media:
 
     def __init__(self, data: bytes, media_type: str, name: str | None = None) -> None:
         """Take the bytes and what they are."""
-        if not isinstance(data, bytes):
-            raise TypeError(f"expected bytes, got {type(data).__name__}")
+        for value, kinds, words in ((data, bytes, "bytes"), (media_type, str, "str"), (name, (str, type(None)), "str")):
+            if not isinstance(value, kinds):
+                raise TypeError(f"expected {words}, got {type(value).__name__}")
+        if "/" not in media_type:
+            raise InvalidInputError(
+                f"`{media_type[:64]}` is not a media type", hint="a media type is such as `image/png`"
+            )
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "media_type", media_type)
         object.__setattr__(self, "name", name)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Media is immutable: cannot set `{name}`")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Media is immutable: cannot delete `{name}`")
+
+    def __reduce__(self) -> tuple[type[Media], tuple[bytes, str, str | None]]:
+        return type(self), (self.data, self.media_type, self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Media) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash((self.data, self.media_type, self.name))
 
     def __repr__(self) -> str:
         return f"Media({len(self.data)} bytes, {self.media_type!r}, name={self.name!r})"

@@ -58,8 +58,16 @@ impl Image {
     fn ask<T>(&self, ask: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>) -> Result<T> {
         Python::attach(|py| {
             ask(self.object.bind(py)).map_err(|cause| {
-                let message = format!("an image cannot give its pixels: {}", cause.value(py));
-                Error::invalid_input(message).with_source(PythonError::new(cause))
+                let told = cause.value(py).to_string();
+                let error = if told.is_empty() {
+                    // Pillow asserts that there is a file behind an image that was not loaded before.
+                    let class = cause.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
+                    Error::invalid_input(format!("an image cannot give its pixels: {class}"))
+                        .with_hint("where its file was closed, load() it before that")
+                } else {
+                    Error::invalid_input(format!("an image cannot give its pixels: {told}"))
+                };
+                error.with_source(PythonError::new(cause))
             })
         })
     }

@@ -43,8 +43,11 @@ impl Url {
             return Err(Error::invalid_input(message).with_sizes(URL_BYTES, text.len()));
         }
         if text.contains(|character: char| character.is_whitespace() || character.is_control()) {
-            return Err(Error::invalid_input(format!("the URL `{}` has white space in it", shown(text)))
-                .with_hint("encode it, as %20"));
+            return Err(Error::invalid_input(format!(
+                "the URL `{}` has white space or a control character in it",
+                shown(text)
+            ))
+            .with_hint("encode it, as %20"));
         }
         let parsed = reqwest::Url::parse(text).map_err(|error| {
             Error::invalid_input(format!("`{}` is not a URL: {error}", shown(text))).with_source(error)

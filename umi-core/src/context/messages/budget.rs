@@ -8,6 +8,7 @@ use crate::{
         encode::{scale_media, scaled_size},
         parallel::in_parallel,
         part::{Media, Part},
+        refs::RefId,
     },
     error::{Error, ErrorKind, Result},
     estimate_tokens,
@@ -90,9 +91,9 @@ fn of_image(provider: Provider, (width, height): (u32, u32)) -> usize {
 }
 
 /// Cuts the user's items until all fit: first images are scaled, then the last pages and frames are left out, then texts
-/// are cut, then items are left out, at last what is known of them is cut; each time from the least recent on. Every cut
-/// is told in the text.
-pub(super) fn fit(provider: Provider, entries: &mut [Entry], budget: usize, on_error: OnError) -> Result<()> {
+/// are cut, then items are left out, then what is known of them is cut, at last one notice stands for many items; each time
+/// from the least recent on. Every cut is told in the text.
+pub(super) fn fit(provider: Provider, entries: &mut Vec<Entry>, budget: usize, on_error: OnError) -> Result<()> {
     if count(provider, entries) <= budget {
         return Ok(());
     }
@@ -106,6 +107,7 @@ pub(super) fn fit(provider: Provider, entries: &mut [Entry], budget: usize, on_e
             entry.lead = shorter;
         }
     });
+    let over = merge(provider, entries, over, budget);
     if over > 0 {
         let needed = budget + over;
         return Err(Error::new(
@@ -296,4 +298,35 @@ fn leave_out(provider: Provider, entry: &mut Entry, budget: usize) {
     if after < before {
         entry.parts = told;
     }
+}
+
+/// Puts one notice in the place of user's items in a row, the least recent first, until nothing is over; gives what is
+/// left over. Where no notice is shorter than what it stands for, nothing is changed.
+fn merge(provider: Provider, entries: &mut Vec<Entry>, over: usize, budget: usize) -> usize {
+    let (mut left, mut merged) = (over, Vec::<Entry>::with_capacity(entries.len()));
+    // The first of the items that the last notice stands for, and how many they are.
+    let mut run: Option<(RefId, usize)> = None;
+    for entry in entries.iter() {
+        if left == 0 || entry.is_system() {
+            run = None;
+            merged.push(entry.clone());
+            continue;
+        }
+        let mut before = of_entry(provider, entry);
+        let (first, count) = run.map_or((entry.ref_id, 1), |(first, count)| (first, count + 1));
+        if count > 1 {
+            before += merged.pop().map_or(0, |notice| of_entry(provider, &notice));
+        }
+        run = Some((first, count));
+        let last = entry.ref_id;
+        let told = format!("[{count} items left out to fit the budget of {budget} tokens: {first} to {last}]");
+        let notice = Entry { lead: told.into(), parts: Vec::new(), ..entry.clone() };
+        left = (left + of_entry(provider, &notice)).saturating_sub(before);
+        merged.push(notice);
+    }
+    if left < over {
+        *entries = merged;
+        return left;
+    }
+    over
 }

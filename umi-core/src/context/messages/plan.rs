@@ -33,7 +33,7 @@ impl<'a> Plan<'a> {
             if !encoders.contains_key(&kind)
                 && let Some(name) = registry.default_name(kind)
             {
-                encoders.insert(kind, registry.find(kind, name)?);
+                encoders.insert(kind, registry.find(kind, &name)?);
             }
         }
         for (kind, given) in &options.encoder_options {
@@ -80,7 +80,7 @@ impl<'a> Plan<'a> {
         let kind = item.kind();
         let encoder = self.encoders.get(&kind).ok_or_else(|| {
             Error::invalid_input(format!("a file of the kind `{kind}` cannot be sent"))
-                .with_hint("add it as bytes with a media type, or register an encoder of its kind")
+                .with_hint("register an encoder of its kind, or add it as bytes of a media type that is known")
         })?;
         let name = name_of(item);
         let pixels;
@@ -94,6 +94,9 @@ impl<'a> Plan<'a> {
             _ => return Err(Error::internal("a text needs no encoder")),
         };
         let parts = self.registry.encode(&source(item, &name, content), &**encoder, self.options_of(kind))?;
+        if parts.is_empty() {
+            return Err(Error::invalid_input(format!("encoder `{}` gave nothing", encoder.name())));
+        }
         Ok(parts.iter().cloned().map(sized).collect())
     }
 
@@ -110,7 +113,7 @@ impl<'a> Plan<'a> {
         let name = item.name().map(|name| format!(" (`{}`)", name.chars().take(64).collect::<String>()));
         let place = format!("`{}`{}", item.ref_id(), name.unwrap_or_default());
         let parts = checked.or_else(|error| in_its_place(error, &place, self.options.on_error))?;
-        Ok(Entry { role: item.role(), place, lead: lead::of(item).into(), parts })
+        Ok(Entry { role: item.role(), ref_id: item.ref_id(), place, lead: lead::of(item).into(), parts })
     }
 
     fn not_taken(&self, part: &Part) -> Error {

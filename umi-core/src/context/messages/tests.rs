@@ -318,7 +318,9 @@ fn a_budget_cuts_the_least_recent_first_and_says_so() {
         if fit(middle).is_ok() { least = middle } else { refused = middle }
     }
     let told = fit(least).unwrap();
-    assert!(told.contains(&"Never cut this. ".repeat(20)) && told.contains("[left out to fit"), "{least}: {told}");
+    assert!(told.contains(&"Never cut this. ".repeat(20)) && told.contains("items left out to fit"), "{least}: {told}");
+    let told = fit(least + 70).unwrap();
+    assert!(told.contains("[left out to fit") && !told.contains("items left out"), "{least}: {told}");
     let error = fit(least / 2).unwrap_err();
     assert_eq!((error.kind(), error.details().limit), (ErrorKind::Capacity, Some(least as u64 / 2)));
 }
@@ -359,4 +361,59 @@ fn a_rendering_is_ready_once_its_files_were_encoded() {
     std::fs::write(&path, png(5, 5)).unwrap();
     assert!(!rendering().is_ready());
     assert_ne!(rendering().messages().unwrap(), first);
+}
+
+#[test]
+fn one_notice_stands_for_many_short_items() {
+    let context = Context::sim(1);
+    context.add(NewItem::text("Be terse.").with_role(Role::System).unwrap()).unwrap();
+    let refs: Vec<_> = (0..200).map(|_| context.add(NewItem::text("ok")).unwrap()).collect();
+    let (registry, options) = (EncoderRegistry::default(), MessageOptions::default());
+    let snapshot = context.snapshot();
+    let all = snapshot.count_tokens(Provider::OpenAi, &registry, &options).unwrap();
+    for budget in [all - 1, all / 2, 120] {
+        let options = options.clone().with_budget_tokens(budget);
+        assert!(snapshot.count_tokens(Provider::OpenAi, &registry, &options).unwrap() <= budget);
+        let told = snapshot.to_messages(Provider::OpenAi, &registry, &options).unwrap().to_json().to_string();
+        assert!(
+            told.contains(&format!("items left out to fit the budget of {budget} tokens: {} to ", refs[0])),
+            "{told}"
+        );
+        assert!(told.contains("Be terse.") && told.contains(&refs[199].to_string()), "{told}");
+        assert_eq!(told.matches(" items left out").count(), 1, "{told}");
+    }
+    let error = snapshot.count_tokens(Provider::OpenAi, &registry, &options.with_budget_tokens(5)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Capacity);
+}
+
+#[test]
+fn an_encoder_that_gives_nothing_is_an_error_and_one_of_another_kind_its_default() {
+    #[derive(Debug)]
+    struct Of(&'static str, Kind, bool);
+    impl Encoder for Of {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn kind(&self) -> Kind {
+            self.1
+        }
+
+        fn options(&self) -> Option<&[&str]> {
+            Some(&[])
+        }
+
+        fn encode(&self, _: &Source<'_>, _: &EncodeOptions) -> Result<Vec<Part>> {
+            Ok(if self.2 { vec![Part::text("seen")] } else { Vec::new() })
+        }
+    }
+    let registry = EncoderRegistry::default();
+    registry.register(Arc::new(Of("hex", Kind::Other, true)));
+    registry.register(Arc::new(Of("nothing", Kind::Other, false)));
+    let context = Context::sim(1);
+    context.add(NewItem::bytes(vec![0, 1], "application/zip").unwrap()).unwrap();
+    let render = |options| context.snapshot().to_messages(Provider::OpenAi, &registry, &options);
+    assert!(render(MessageOptions::default()).unwrap().to_json().to_string().contains("seen"));
+    let nothing = MessageOptions::default().with_encoder(Kind::Other, "nothing");
+    assert!(render(nothing).unwrap_err().to_string().contains("gave nothing"));
 }

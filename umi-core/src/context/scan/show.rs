@@ -23,11 +23,16 @@ impl Scan {
     /// [`COLUMNS`] and [`REF_COLUMNS`] that are wanted. A size is told in its unit, a time in UTC.
     ///
     /// # Errors
-    /// `InvalidInput` for an unknown column.
+    /// `InvalidInput` for an unknown column, and where there is none.
     pub fn show(&self, limit: usize, columns: Option<&[&str]>, refs: bool) -> Result<String> {
         let mut names = columns.map_or_else(|| SHOWN_COLUMNS.to_vec(), <[&str]>::to_vec);
         if refs && !names.contains(&"ref_id") {
             names.push("ref_id");
+        }
+        if names.is_empty() {
+            return Err(
+                Error::invalid_input("a table needs a column").with_hint("leave `columns` out for the usual ones")
+            );
         }
         let known = || COLUMNS.iter().chain(&REF_COLUMNS).copied();
         if let Some(unknown) = names.iter().find(|name| !known().any(|column| column == **name)) {
