@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 USERS, MEMORIES, BOUND = 2_000, 500, 64 * MIB
 SHORT_USERS, SHORT_MEMORIES, SHORT_BOUND = 120, 60, 1 * MIB
 SLACK = 0.2
-# A bound of one MiB is less than what a process takes by chance: stacks, SQLite's own caches, the allocator's.
+# A bound of one MiB is less than what a process takes by chance: stacks, SQLite's own caches, the allocator's. So the
+# short run finds leaks of several MiB; that the bound is kept, it sees by what the index tells of itself, and by
+# evictions.
 SHORT_SLACK_BYTES = 8 * MIB
 QUESTION = "What is the secret combination of the locker in the north tower?"
 THINGS = ("lantern", "ticket", "kayak", "medicine", "telescope", "quilt", "violin", "camera", "compass", "anchor")

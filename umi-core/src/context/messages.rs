@@ -218,7 +218,8 @@ impl Snapshot {
         self.rendering(provider, registry, options.clone())?.tokens()
     }
 
-    /// The same in two steps: what is kept of earlier calls is found here, which takes no time that is worth a thread.
+    /// The same in two steps: what is kept of earlier calls is found here, which takes no time that is worth a thread. What
+    /// is changed or registered between the steps is not seen.
     ///
     /// # Errors
     /// `InvalidInput` for an encoder or an option that is not known.

@@ -6,6 +6,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// Texts of more bytes take long enough to be counted and copied that somebody may want to interrupt it.
+const READY_BYTES: usize = 1_000_000;
+
 /// Items on their way into messages: see [`Snapshot::rendering`].
 #[derive(Debug)]
 pub struct Rendering<'a> {
@@ -27,9 +30,16 @@ impl<'a> Rendering<'a> {
         Ok(Self { items, plan, encoded })
     }
 
-    /// Whether no item is left to be encoded or scaled, so that the rest takes microseconds an item.
+    /// Whether no item is left to be encoded or scaled and the texts are short, so that the rest takes microseconds an item.
     pub fn is_ready(&self) -> bool {
-        self.plan.options.budget_tokens.is_none() && self.encoded.iter().all(Option::is_some)
+        self.plan.options.budget_tokens.is_none()
+            && self.encoded.iter().all(Option::is_some)
+            && self.text_bytes() <= READY_BYTES
+    }
+
+    fn text_bytes(&self) -> usize {
+        let parts = self.encoded.iter().flatten().flatten().flatten();
+        parts.map(|part| if let Part::Text(text) = part { text.len() } else { 0 }).sum()
     }
 
     /// As [`Snapshot::to_messages`].

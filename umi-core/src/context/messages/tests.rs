@@ -358,6 +358,10 @@ fn a_rendering_is_ready_once_its_files_were_encoded() {
     assert_eq!(rendering().messages().unwrap(), first);
     let tight = options.clone().with_budget_tokens(10_000);
     assert!(!context.snapshot().rendering(Provider::Gemini, &registry, tight).unwrap().is_ready(), "it may be scaled");
+    let long = Context::sim(2);
+    long.add(NewItem::text("word ".repeat(400_000))).unwrap();
+    let of_long = long.snapshot().rendering(Provider::Gemini, &registry, options.clone()).unwrap();
+    assert!(!of_long.is_ready(), "somebody may want to interrupt it");
     std::fs::write(&path, png(5, 5)).unwrap();
     assert!(!rendering().is_ready());
     assert_ne!(rendering().messages().unwrap(), first);
