@@ -323,6 +323,24 @@ def test_an_interrupt_in_an_encoder_is_no_fault_of_the_item() -> None:
     assert told == "[not sent: encoder `interrupted` failed: KeyError]"
 
 
+def _interrupted(call: Callable[[], object], started: threading.Event, release: threading.Event) -> None:
+    """The keyboard ends a call once it has started, before what it waits for is released."""
+
+    def interrupt() -> None:
+        started.wait(60)
+        signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert not release.is_set()
+    finally:
+        release.set()
+        thread.join()
+
+
 def test_the_keyboard_ends_the_wait_for_an_encoder() -> None:
     """However long it takes."""
     started, release = threading.Event(), threading.Event()
@@ -336,22 +354,10 @@ def test_the_keyboard_ends_the_wait_for_an_encoder() -> None:
             release.wait(60)
             return ["done"]
 
-    def interrupt() -> None:
-        started.wait(60)
-        signal.raise_signal(signal.SIGINT)
-
     encoders.register(Slow())
     ctx = Context()
     ctx.add(picture())
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            ctx.to_messages(encoders={"image": "slow"})
-        assert not release.is_set()
-    finally:
-        release.set()
-        thread.join()
+    _interrupted(lambda: ctx.to_messages(encoders={"image": "slow"}), started, release)
 
 
 @pytest.mark.parametrize("call", [Context.to_md, lambda ctx: ctx.to_md("fast"), Context._repr_html_])
@@ -367,21 +373,9 @@ def test_a_long_rendering_is_interrupted(call: Callable[[Context], str]) -> None
                 release.wait(60)
             return super().size
 
-    def interrupt() -> None:
-        started.wait(60)
-        signal.raise_signal(signal.SIGINT)
-
     ctx = Context()
     ctx.add(Slow())
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            call(ctx)
-        assert not release.is_set()
-    finally:
-        release.set()
-        thread.join()
+    _interrupted(lambda: call(ctx), started, release)
 
 
 def test_images_of_rare_modes_are_sent() -> None:

@@ -37,7 +37,12 @@ struct Seen<'a> {
     _room: Option<Room>,
 }
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
+    /// An image that was not decoded here, already turned.
+    fn still(pixels: Cow<'a, Pixels>, is_lossless: bool) -> Self {
+        Self { pixels, orientation: Orientation::NoTransforms, is_lossless, is_animated: false, _room: None }
+    }
+
     /// The pixels scaled into a box of these sides, then turned. A quarter turn swaps the sides.
     fn within(&self, sides: u32) -> Result<Pixels> {
         self.pixels.within(sides, sides)?.into_owned().oriented(self.orientation)
@@ -67,38 +72,17 @@ pub(super) fn encoders(reader: Option<Arc<dyn ImageReader>>) -> [Arc<dyn Encoder
 fn see<'a>(source: &Source<'a>, sides: u32, reader: Option<&dyn ImageReader>) -> Result<Seen<'a>> {
     if let Content::Pixels(pixels) = source.content {
         check((pixels.width(), pixels.height()))?;
-        let orientation = Orientation::NoTransforms;
-        return Ok(Seen {
-            pixels: Cow::Borrowed(pixels),
-            orientation,
-            is_lossless: true,
-            is_animated: false,
-            _room: None,
-        });
+        return Ok(Seen::still(Cow::Borrowed(pixels), true));
     }
     let bytes = source.read(SOURCE_BYTES)?;
     if source.media_type == "image/svg+xml" || svg::is_svg(&bytes) {
         let pixels = svg::render(&bytes, sides)?;
-        let orientation = Orientation::NoTransforms;
-        return Ok(Seen {
-            pixels: Cow::Owned(pixels),
-            orientation,
-            is_lossless: true,
-            is_animated: false,
-            _room: None,
-        });
+        return Ok(Seen::still(Cow::Owned(pixels), true));
     }
     let decoded = match (decode(&bytes, source.media_type), reader) {
         (Err(error), Some(reader)) if error.kind() == ErrorKind::FeatureNotBuilt => {
             let pixels = reader.pixels(&bytes, IMAGE_PIXELS as u64)?;
-            let orientation = Orientation::NoTransforms;
-            return Ok(Seen {
-                pixels: Cow::Owned(pixels),
-                orientation,
-                is_lossless: false,
-                is_animated: false,
-                _room: None,
-            });
+            return Ok(Seen::still(Cow::Owned(pixels), false));
         }
         (decoded, _) => decoded?,
     };
